@@ -1,0 +1,202 @@
+"""The payload container: one clip in one codec, with its boxes, decodable alone.
+
+The format is specified in docs/format.md.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rinr_flower.bitstream.entropy import decode_ints, encode_ints
+from rinr_flower.bitstream.stream import ByteReader, ByteWriter
+from rinr_flower.errors import PayloadError
+from rinr_flower.frames import MAX_FRAME_PX, MAX_SIDE_PX, Clip
+
+MAGIC = b"RINR"
+VERSION = 1
+PARTS = ("background", "object", "shared", "motion")
+MAX_FRAMES = 65_535
+MAX_BOXES_PER_FRAME = 4_096
+MAX_CLASSES = 65_535
+
+
+@dataclass(frozen=True, eq=False)
+class Payload:
+    """A parsed payload: what every codec stores alike, and the codec's own parts.
+
+    Attributes
+    ----------
+    codec : registered name of the codec.
+    width, height : size in pixels of the frames as the camera took them; boxes are in these pixels.
+    boxes, classes : per frame, float32 (n, 4) and int64 (n,), as in :class:`rinr_flower.frames.Frame`.
+    class_names : the clip's class names.
+    parts : part name (see PARTS) to the codec's bytes.
+    """
+
+    codec: str
+    width: int
+    height: int
+    boxes: tuple[NDArray[np.float32], ...]
+    classes: tuple[NDArray[np.int64], ...]
+    class_names: tuple[str, ...]
+    parts: Mapping[str, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def of_clip(cls, codec: str, clip: Clip, parts: Mapping[str, bytes]) -> Payload:
+        """The payload of ``clip`` with its boxes rounded to what the container stores."""
+        return cls(
+            codec,
+            clip.width,
+            clip.height,
+            tuple(f.boxes for f in clip.frames),
+            tuple(f.classes for f in clip.frames),
+            clip.class_names,
+            parts,
+        )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def part(self, name: str) -> bytes:
+        """The part's bytes; PayloadError if the payload has no such part."""
+        if name not in self.parts:
+            raise PayloadError(f"a {self.codec!r} payload needs the part {name!r}; this one has {sorted(self.parts)}")
+        return self.parts[name]
+
+    def to_bytes(self) -> bytes:
+        """Serialise: fixed header with length and CRC-32, fields, boxes, parts."""
+        body = ByteWriter()
+        body.blob(self.codec.encode("ascii"))
+        body.varint(len(self))
+        body.varint(self.width)
+        body.varint(self.height)
+        body.varint(len(self.class_names))
+        for name in self.class_names:
+            body.blob(name.encode("utf-8"))
+        body.blob(_pack_boxes(self.boxes, self.classes))
+        body.u8(len(self.parts))
+        for name, data in self.parts.items():
+            body.u8(PARTS.index(name))
+            body.blob(data)
+        content = body.getvalue()
+        head = ByteWriter()
+        head.raw(MAGIC)
+        head.u8(VERSION)
+        head.u32(len(content))
+        head.u32(zlib.crc32(content))
+        return head.getvalue() + content
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Payload:
+        """Parse and check. Raises PayloadError on anything that :meth:`to_bytes` did not write."""
+        reader = ByteReader(data)
+        if reader.raw(min(4, reader.left)) != MAGIC:
+            raise PayloadError(f"not a payload: it starts with {data[:4]!r}, not {MAGIC!r}")
+        version = reader.u8()
+        if version != VERSION:
+            raise PayloadError(f"payload format version {version}; this program reads version {VERSION}")
+        length, checksum = reader.u32(), reader.u32()
+        if length != reader.left:
+            raise PayloadError(f"payload is truncated or padded: {length:,} bytes declared, {reader.left:,} present")
+        if zlib.crc32(data[-length:] if length else b"") != checksum:
+            raise PayloadError("payload is altered: its CRC-32 does not match")
+        codec = _text(reader, "ascii", 64)
+        frames = reader.varint(MAX_FRAMES)
+        width, height = reader.varint(MAX_SIDE_PX), reader.varint(MAX_SIDE_PX)
+        if frames == 0 or width == 0 or height == 0 or width * height > MAX_FRAME_PX:
+            raise PayloadError(f"payload declares {frames} frames of {width}x{height} pixels")
+        class_names = tuple(_text(reader, "utf-8", 256) for _ in range(reader.varint(MAX_CLASSES)))
+        boxes, classes = _unpack_boxes(reader.blob(), frames, len(class_names))
+        parts: dict[str, bytes] = {}
+        for _ in range(reader.u8()):
+            tag = reader.u8()
+            if tag >= len(PARTS) or PARTS[tag] in parts:
+                raise PayloadError(f"payload has an unknown or repeated part, tag {tag}")
+            parts[PARTS[tag]] = reader.blob()
+        reader.end()
+        return cls(codec, width, height, boxes, classes, class_names, parts)
+
+    def bytes_by_part(self) -> dict[str, int]:
+        """Where the bytes are: header, boxes, and every part by name; adds up to ``len(self.to_bytes())``."""
+        sizes = {name: len(self.parts.get(name, b"")) for name in PARTS}
+        boxes = len(_pack_boxes(self.boxes, self.classes))
+        return {"header": len(self.to_bytes()) - boxes - sum(sizes.values()), "boxes": boxes, **sizes}
+
+
+def _text(reader: ByteReader, encoding: str, limit: int) -> str:
+    data = reader.raw(reader.varint(limit))
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise PayloadError(f"payload holds a name that is not {encoding}: {data[:20]!r}") from error
+
+
+_SUBPIXEL_BITS = 4
+
+
+def _pack_boxes(boxes: tuple[NDArray[np.float32], ...], classes: tuple[NDArray[np.int64], ...]) -> bytes:
+    """Boxes as integers in 1/2^s pixel (the smallest s <= 4 that is exact, else 4), as differences from the box of the
+    same row in the frame before (from zero for a new row), with counts and classes, entropy-coded."""
+    flat = np.concatenate([b.reshape(-1, 4) for b in boxes]).astype(np.float64)
+    shift = next((s for s in range(_SUBPIXEL_BITS) if (flat * 2**s == np.rint(flat * 2**s)).all()), _SUBPIXEL_BITS)
+    counts = np.array([len(b) for b in boxes], np.int64)
+    writer = ByteWriter()
+    writer.u8(shift)
+    writer.blob(encode_ints(np.diff(counts, prepend=0)))
+    if counts.sum() == 0:
+        return writer.getvalue()
+    corners = np.rint(flat * 2**shift).astype(np.int64)
+    corners[:, 2:] -= corners[:, :2]  # x, y, width, height vary less from frame to frame than two corners
+    deltas, class_deltas = np.empty_like(corners), np.concatenate([c.reshape(-1) for c in classes]).astype(np.int64)
+    labels, starts = class_deltas.copy(), np.concatenate([[0], np.cumsum(counts)])
+    for i in range(len(counts)):
+        rows, before = slice(starts[i], starts[i + 1]), slice(starts[i - 1], starts[i]) if i else slice(0, 0)
+        deltas[rows] = corners[rows] - _as_rows(corners[before], int(counts[i]))
+        class_deltas[rows] = labels[rows] - _as_rows(labels[before, None], int(counts[i]))[:, 0]
+    writer.blob(encode_ints(class_deltas))
+    writer.raw(encode_ints(deltas.T))
+    return writer.getvalue()
+
+
+def _as_rows(previous: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    rows = np.zeros((count, previous.shape[1]), np.int64)
+    shared = min(count, len(previous))
+    rows[:shared] = previous[:shared]
+    return rows
+
+
+def _unpack_boxes(
+    data: bytes, frames: int, n_classes: int
+) -> tuple[tuple[NDArray[np.float32], ...], tuple[NDArray[np.int64], ...]]:
+    reader = ByteReader(data, "box table")
+    shift = reader.u8()
+    if shift > _SUBPIXEL_BITS:
+        raise PayloadError(f"box table has {shift} sub-pixel bits; at most {_SUBPIXEL_BITS} are allowed")
+    counts = np.cumsum(decode_ints(reader.blob(), frames, "box counts"))
+    if counts.min() < 0 or counts.max() > MAX_BOXES_PER_FRAME:
+        raise PayloadError(f"box table declares {int(counts.min())} to {int(counts.max())} boxes in a frame")
+    total = int(counts.sum())
+    if total == 0:
+        reader.end()
+        none = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+        return (none[0],) * frames, (none[1],) * frames
+    class_deltas = decode_ints(reader.blob(), total, "box classes")
+    deltas = decode_ints(reader.raw(reader.left), total * 4, "box coordinates").reshape(4, total).T
+    boxes, classes = [], []
+    corners, labels, start = np.zeros((0, 4), np.int64), np.zeros((0, 1), np.int64), 0
+    for count in counts.tolist():
+        rows = slice(start, start + count)
+        corners = deltas[rows] + _as_rows(corners, count)
+        labels = class_deltas[rows, None] + _as_rows(labels, count)
+        start += count
+        if count and (np.abs(corners).max() > 2**24 or labels.min() < 0 or labels.max() >= max(n_classes, 1)):
+            raise PayloadError(f"box table holds a coordinate or class out of range ({n_classes} classes)")
+        edges = np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:]], axis=1)
+        boxes.append((edges / 2**shift).astype(np.float32))
+        classes.append(labels[:, 0].copy())
+    return tuple(boxes), tuple(classes)

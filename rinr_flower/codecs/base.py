@@ -1,0 +1,91 @@
+"""The codec interface: clip -> bytes -> frames, and the registry of codecs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from rinr_flower.bitstream.container import Payload
+from rinr_flower.decoding.renderer import Renderer, View
+from rinr_flower.frames import Clip, Frame
+from rinr_flower.registry import Registry
+
+Progress = Callable[[float], None]
+"""Called with the fraction done, 0 to 1."""
+
+
+class Codec(ABC):
+    """How a clip becomes a payload and a payload becomes pictures.
+
+    A codec is a frozen dataclass: its fields are its options, its registered ``name`` is stored in every payload.
+    Subclasses give :meth:`encode_parts` and :meth:`renderer`; everything a payload needs to be decoded, options
+    included, must be in the parts, because the decoding side builds a renderer from the class alone.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def encode_parts(
+        self, clips: Sequence[Clip], *, seed: int, device: torch.device, progress: Progress | None
+    ) -> list[Mapping[str, bytes]]:
+        """Parts (see :data:`rinr_flower.bitstream.container.PARTS`) of each clip, in order.
+
+        Several clips come at once so that networks of different clips can be fitted as one batched product; the parts
+        of a clip must not depend on which other clips came with it. The same seed on the same machine gives the same
+        bytes.
+        """
+
+    @classmethod
+    @abstractmethod
+    def renderer(cls, device: torch.device) -> Renderer:
+        """An empty renderer for payloads of this codec; payloads are added to it."""
+
+    def encode(
+        self,
+        clip: Clip,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        progress: Progress | None = None,
+    ) -> bytes:
+        """One clip as payload bytes."""
+        return self.encode_many([clip], seed=seed, device=device, progress=progress)[0]
+
+    def encode_many(
+        self,
+        clips: Sequence[Clip],
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        progress: Progress | None = None,
+    ) -> list[bytes]:
+        """Several clips as payload bytes, in order."""
+        parts = self.encode_parts(clips, seed=seed, device=torch.device(device), progress=progress)
+        return [Payload.of_clip(self.name, clip, p).to_bytes() for clip, p in zip(clips, parts, strict=True)]
+
+
+codecs: Registry[Codec] = Registry("codec", "rinr_flower.codecs")
+
+
+def decode(data: bytes, *, device: torch.device | str = "cpu", name: str = "payload") -> Clip:
+    """A payload's frames at the camera's size, uint8, with boxes. Raises PayloadError on bad bytes."""
+    payload = Payload.from_bytes(data)
+    renderer = codecs.get(payload.codec).renderer(torch.device(device))
+    renderer.add(payload)
+    size = (payload.height, payload.width)
+    frames = []
+    for i, (boxes, classes) in enumerate(zip(payload.boxes, payload.classes, strict=True)):
+        view = View.resize([(payload.width, payload.height)], size, device=torch.device(device))
+        picture = renderer.render(torch.tensor([i]), view)[0]
+        image = to_uint8(picture).permute(1, 2, 0).cpu().numpy()
+        frames.append(Frame(np.ascontiguousarray(image), boxes, classes))
+    return Clip(name, tuple(frames), payload.class_names)
+
+
+def to_uint8(picture: torch.Tensor) -> torch.Tensor:
+    """Float RGB in 0..1 to uint8, rounded to nearest."""
+    return (picture.clamp(0, 1) * 255 + 0.5).to(torch.uint8)

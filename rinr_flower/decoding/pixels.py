@@ -1,0 +1,57 @@
+"""Renderer of codecs whose payload decodes once to pictures: JPEG, WebP, AVIF, video."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from rinr_flower.bitstream.container import Payload
+from rinr_flower.decoding.renderer import Renderer, View
+from rinr_flower.errors import PayloadError
+
+
+class PixelRenderer(Renderer):
+    """Decodes each payload once, keeps uint8 pictures on the device, and samples them bilinearly."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._pictures: list[torch.Tensor] = []
+
+    @abstractmethod
+    def decode(self, payload: Payload) -> list[NDArray[np.uint8]]:
+        """All frames of ``payload``, each uint8 (height, width, 3) of the payload's size."""
+
+    def add(self, payload: Payload) -> None:
+        images = self.decode(payload)
+        for index, image in enumerate(images):
+            if image.shape != (payload.height, payload.width, 3):
+                raise PayloadError(
+                    f"frame {index} of a {payload.codec!r} payload is {image.shape[1]}x{image.shape[0]} pixels; "
+                    f"the header says {payload.width}x{payload.height}"
+                )
+        self._pictures += [torch.from_numpy(np.array(i.transpose(2, 0, 1))).to(self._device) for i in images]
+
+    def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
+        points = view.points()
+        out = torch.empty(len(frames), 3, *view.size, device=self._device)
+        for row, frame in enumerate(frames.tolist()):
+            picture = self._pictures[frame]
+            if _is_identity(view, row, picture):
+                out[row] = picture.float() / 255
+                continue
+            scale = torch.tensor([2 / picture.shape[2], 2 / picture.shape[1]], device=self._device)
+            grid = (points[row] * scale - 1).reshape(1, *view.size, 2)
+            out[row] = F.grid_sample(picture[None].float(), grid, "bilinear", "border", False)[0] / 255
+        return out
+
+    @property
+    def resident_bytes(self) -> int:
+        return sum(p.numel() for p in self._pictures)
+
+
+def _is_identity(view: View, row: int, picture: torch.Tensor) -> bool:
+    return view.size == tuple(picture.shape[1:]) and bool((view.matrix[row].cpu() == torch.eye(3)).all())

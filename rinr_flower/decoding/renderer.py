@@ -1,0 +1,86 @@
+"""What a codec gives to be rendered: resident payloads, sampled at any coordinates."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from rinr_flower.bitstream.container import Payload
+
+
+@dataclass(frozen=True)
+class View:
+    """Where each output pixel of a batch looks at its frame.
+
+    Attributes
+    ----------
+    size : (height, width) of the output in pixels.
+    matrix : float32 (batch, 3, 3), from homogeneous output pixel coordinates to frame pixel coordinates (of the
+        camera's frame size, before any resizing). Both are continuous with pixel centres at +0.5. Resize, flip, crop,
+        rotation and perspective are all such matrices, and they compose by multiplication.
+    """
+
+    size: tuple[int, int]
+    matrix: torch.Tensor
+
+    @classmethod
+    def resize(cls, frame_sizes: Sequence[tuple[int, int]], size: tuple[int, int], *, device: torch.device) -> View:
+        """Every frame (width, height) stretched over the whole output (height, width)."""
+        scales = torch.tensor([[w / size[1], h / size[0], 1.0] for w, h in frame_sizes], dtype=torch.float32)
+        return cls(size, torch.diag_embed(scales).to(device))
+
+    def points(self) -> torch.Tensor:
+        """Frame coordinates of every output pixel: float32 (batch, height * width, 2), x then y, in frame pixels."""
+        height, width = self.size
+        y = torch.arange(height, dtype=torch.float32, device=self.matrix.device) + 0.5
+        x = torch.arange(width, dtype=torch.float32, device=self.matrix.device) + 0.5
+        grid = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1).reshape(1, -1, 2)
+        m = self.matrix
+        if self.is_affine:
+            # written out: a fused multiply-add order that does not depend on the batch
+            return torch.stack(
+                [
+                    grid[..., 0] * m[:, 0, 0, None] + (grid[..., 1] * m[:, 0, 1, None] + m[:, 0, 2, None]),
+                    grid[..., 0] * m[:, 1, 0, None] + (grid[..., 1] * m[:, 1, 1, None] + m[:, 1, 2, None]),
+                ],
+                dim=-1,
+            )
+        px, py = grid[..., 0], grid[..., 1]
+        rows = [px * m[:, r, 0, None] + (py * m[:, r, 1, None] + m[:, r, 2, None]) for r in range(3)]
+        return torch.stack([rows[0] / rows[2], rows[1] / rows[2]], dim=-1)
+
+    @property
+    def is_affine(self) -> bool:
+        """True if no item of the batch has a perspective term."""
+        return bool((self.matrix[:, 2, :2] == 0).all() and (self.matrix[:, 2, 2] == 1).all())
+
+    def select(self, items: torch.Tensor) -> View:
+        """The view of some items of the batch."""
+        return View(self.size, self.matrix[items.to(self.matrix.device)])
+
+
+class Renderer(ABC):
+    """Payloads of one codec, resident on a device. Frames are numbered in the order in which payloads were added.
+
+    Weights stay resident in their quantised form. Networks of equal shape are grouped across frames, clips and objects
+    and evaluated as one batched product; the result must not depend on the grouping.
+    """
+
+    @abstractmethod
+    def add(self, payload: Payload) -> None:
+        """Check and take in one payload. PayloadError, and no change, if its parts are not what the codec writes."""
+
+    @abstractmethod
+    def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
+        """Frames (int64, shape (batch,)) seen through ``view``: float32 (batch, 3, height, width), RGB, 0..1.
+
+        Points outside the frame take any finite colour; the caller fills them.
+        """
+
+    @property
+    @abstractmethod
+    def resident_bytes(self) -> int:
+        """Bytes of device memory that the payloads take."""

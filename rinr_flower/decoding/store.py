@@ -1,0 +1,116 @@
+"""FrameStore: any number of payloads of any codec as one random-access set of frames on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rinr_flower.bitstream.container import Payload
+from rinr_flower.decoding.renderer import Renderer, View
+
+FILL = 114 / 255  # the grey that YOLO pads with, for output pixels that look outside their frame
+
+
+class FrameStore:
+    """Payloads resident on a device; frames are numbered in the order in which payloads were added.
+
+    Parameters
+    ----------
+    payloads : payload bytes to start with.
+    device : where weights live and pictures are rendered.
+    max_batch_px : output pixels rendered at once; a larger batch is rendered in chunks, so memory is bounded.
+    """
+
+    def __init__(
+        self, payloads: Iterable[bytes] = (), *, device: torch.device | str = "cpu", max_batch_px: int = 8_000_000
+    ) -> None:
+        self.device = torch.device(device)
+        self._max_batch_px = max_batch_px
+        self._renderers: dict[str, Renderer] = {}
+        self._counts: dict[str, int] = {}
+        self._place: list[tuple[str, int]] = []
+        self._sizes: list[tuple[int, int]] = []
+        self._boxes: list[NDArray[np.float32]] = []
+        self._classes: list[NDArray[np.int64]] = []
+        self.payload_bytes = 0
+        for payload in payloads:
+            self.add(payload)
+
+    def add(self, data: bytes) -> range:
+        """Take in one payload; returns the numbers of its frames. PayloadError, and no change, on bad bytes."""
+        from rinr_flower.codecs import codecs  # the registry imports the renderers of this package
+
+        payload = Payload.from_bytes(data)
+        renderer = self._renderers.get(payload.codec)
+        if renderer is None:
+            renderer = codecs.get(payload.codec).renderer(self.device)
+        renderer.add(payload)
+        self._renderers[payload.codec] = renderer
+        start, within = len(self._place), self._counts.get(payload.codec, 0)
+        self._counts[payload.codec] = within + len(payload)
+        self._place += [(payload.codec, within + i) for i in range(len(payload))]
+        self._sizes += [(payload.width, payload.height)] * len(payload)
+        self._boxes += payload.boxes
+        self._classes += payload.classes
+        self.payload_bytes += len(data)
+        return range(start, len(self._place))
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def frame_size(self, index: int) -> tuple[int, int]:
+        """(width, height) in pixels of the camera's frame."""
+        return self._sizes[index]
+
+    def labels(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Boxes (n, 4) x1 y1 x2 y2 in the camera's pixels, and classes (n,)."""
+        return self._boxes[index], self._classes[index]
+
+    @property
+    def resident_bytes(self) -> int:
+        """Device memory that the payloads take, in bytes."""
+        return sum(r.resident_bytes for r in self._renderers.values())
+
+    @torch.no_grad()
+    def render(
+        self,
+        indices: Sequence[int] | torch.Tensor,
+        size: tuple[int, int],
+        *,
+        matrix: torch.Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> torch.Tensor:
+        """A batch of frames straight at ``size`` = (height, width): (batch, 3, height, width), RGB, 0..1.
+
+        ``matrix`` (batch, 3, 3) maps output pixels to frame pixels (see :class:`View`); by default every frame is
+        stretched over the output. Output pixels that look outside their frame are grey (114).
+        """
+        chosen = torch.as_tensor(indices, dtype=torch.int64).reshape(-1)
+        if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < len(self):
+            raise IndexError(f"frame {int(chosen.max())} of a store of {len(self)}")
+        sizes = [self._sizes[i] for i in chosen.tolist()]
+        view = View.resize(sizes, size, device=self.device)
+        if matrix is not None:
+            view = View(size, matrix.to(self.device, torch.float32))
+        out = torch.empty(len(chosen), 3, *size, device=self.device, dtype=dtype)
+        step = max(1, self._max_batch_px // (size[0] * size[1]))
+        for codec, renderer in self._renderers.items():
+            rows = [r for r, i in enumerate(chosen.tolist()) if self._place[i][0] == codec]
+            for start in range(0, len(rows), step):
+                part = torch.tensor(rows[start : start + step])
+                local = torch.tensor([self._place[int(chosen[r])][1] for r in part])
+                picture = renderer.render(local, view.select(part)).clamp_(0, 1)
+                if matrix is not None:
+                    _fill_outside(picture, view.select(part), [sizes[r] for r in part.tolist()])
+                out[part.to(self.device)] = picture.to(dtype)
+        return out
+
+
+def _fill_outside(picture: torch.Tensor, view: View, sizes: Sequence[tuple[int, int]]) -> None:
+    points = view.points()
+    limit = torch.tensor(sizes, dtype=torch.float32, device=points.device)[:, None]
+    outside = ((points < 0) | (points > limit)).any(dim=-1).reshape(len(sizes), 1, *view.size)
+    picture.masked_fill_(outside, FILL)

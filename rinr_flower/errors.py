@@ -1,0 +1,17 @@
+"""Errors a user can act on. The command line prints them as one line and exits with code 2."""
+
+
+class RinrError(ValueError):
+    """Base of every error that bad input causes; the text names the input, the value and the way out."""
+
+
+class DataError(RinrError):
+    """A data set, a clip or an image file is not what it should be."""
+
+
+class PayloadError(RinrError):
+    """Bytes that should be a payload are truncated, altered, of another version, or ask for too much."""
+
+
+class ConfigError(RinrError):
+    """An option, a scenario key or a component name is unknown or out of range."""

@@ -1,0 +1,134 @@
+"""Frames, clips and boxes: what devices capture and codecs carry."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from rinr_flower.errors import DataError
+
+MAX_SIDE_PX = 16384
+MAX_FRAME_PX = 64_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One RGB image with its labelled boxes.
+
+    Attributes
+    ----------
+    image : uint8, shape (height, width, 3), RGB.
+    boxes : float32, shape (n, 4): x1, y1, x2, y2 in pixels; edges, 0-based, so that a box's width is x2 - x1.
+    classes : int64, shape (n,): index into the clip's ``class_names``.
+    file : the camera's own JPEG file where there is one, else empty (a decoded or a generated frame).
+    """
+
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    classes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    file: bytes = b""
+
+    @property
+    def height(self) -> int:
+        return int(self.image.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.image.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Consecutive frames of one device, all of one size. At least one frame."""
+
+    name: str
+    frames: tuple[Frame, ...]
+    class_names: tuple[str, ...] = ("object",)
+
+    def __post_init__(self) -> None:
+        if not self.frames:
+            raise DataError(f"clip {self.name!r} has no frames")
+        sizes = {(f.width, f.height) for f in self.frames}
+        if len(sizes) > 1:
+            raise DataError(f"clip {self.name!r} mixes frame sizes {sorted(sizes)}; a clip has one size, split it")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, key: slice) -> Clip:
+        return Clip(self.name, self.frames[key], self.class_names)
+
+    @property
+    def width(self) -> int:
+        return self.frames[0].width
+
+    @property
+    def height(self) -> int:
+        return self.frames[0].height
+
+    def images(self) -> NDArray[np.uint8]:
+        """All images, uint8, shape (frames, height, width, 3)."""
+        return np.stack([f.image for f in self.frames])
+
+    def file_bytes(self) -> int:
+        """Bytes of the camera's own files: what every codec is compared with."""
+        return sum(len(f.file) for f in self.frames)
+
+
+def read_image(data: bytes, *, name: str) -> NDArray[np.uint8]:
+    """Decode an image file held in memory to RGB uint8 (height, width, 3), EXIF rotation applied.
+
+    Grey, palette and CMYK files become RGB. Raises DataError, naming ``name``, when the bytes are not an image, are cut
+    off, or hold more than MAX_FRAME_PX pixels (checked before the pixels are decoded).
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            width, height = picture.size
+            if width * height > MAX_FRAME_PX or max(width, height) > MAX_SIDE_PX:
+                raise DataError(
+                    f"{name}: {width}x{height} pixels is over the limit of {MAX_FRAME_PX:,}; scale the image down"
+                )
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except DataError:
+        raise
+    except (
+        Exception
+    ) as error:  # Pillow's plug-ins raise OSError, SyntaxError, ValueError, struct.error, ... on bad files
+        raise DataError(f"{name}: not a readable image ({len(data):,} bytes): {error}") from error
+
+
+def write_jpeg(image: NDArray[np.uint8], quality: int) -> bytes:
+    """``image`` (height, width, 3 or height, width) as a JPEG file, 4:2:0, optimised Huffman tables."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()
+
+
+def clean_boxes(
+    boxes: NDArray[np.floating], classes: Sequence[int] | NDArray[np.integer], width: int, height: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
+    """Clip boxes to the frame and drop those that are not finite, empty, or outside it.
+
+    Returns the boxes (n, 4) float32, their classes (n,) int64, and how many were dropped.
+    """
+    array = np.asarray(boxes, np.float64).reshape(-1, 4)
+    labels = np.asarray(classes, np.int64).reshape(-1)
+    finite = np.asarray(np.isfinite(array).all(axis=1))
+    clipped = np.where(finite[:, None], array, 0.0)
+    clipped[:, 0::2] = clipped[:, 0::2].clip(0, width)
+    clipped[:, 1::2] = clipped[:, 1::2].clip(0, height)
+    keep = finite & (clipped[:, 2] - clipped[:, 0] >= 1) & (clipped[:, 3] - clipped[:, 1] >= 1)
+    return clipped[keep].astype(np.float32), labels[keep], int((~keep).sum())
+
+
+def box_mask(boxes: NDArray[np.float32], width: int, height: int) -> NDArray[np.bool_]:
+    """Boolean mask (height, width) of the pixels that any box covers, edges rounded outward."""
+    mask = np.zeros((height, width), bool)
+    for x1, y1, x2, y2 in boxes:
+        mask[int(np.floor(y1)) : int(np.ceil(y2)), int(np.floor(x1)) : int(np.ceil(x2))] = True
+    return mask
