@@ -1,1 +1,26 @@
+"""Every byte counted: ledger, link model, closed-form communication model, run records and reports."""
 
+from rinr_flower.bandwidth.ledger import Entry, Ledger
+from rinr_flower.bandwidth.link import LinkModel
+from rinr_flower.bandwidth.run import (
+    AccuracyRecord,
+    ControlRecord,
+    DeviceRecord,
+    ExampleRecord,
+    FailureRecord,
+    PayloadRecord,
+    RunRecord,
+)
+
+__all__ = [
+    "AccuracyRecord",
+    "ControlRecord",
+    "DeviceRecord",
+    "Entry",
+    "ExampleRecord",
+    "FailureRecord",
+    "Ledger",
+    "LinkModel",
+    "PayloadRecord",
+    "RunRecord",
+]

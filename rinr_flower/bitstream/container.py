@@ -5,6 +5,7 @@ The format is specified in docs/format.md.
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ PARTS = ("background", "object", "shared", "motion")
 MAX_FRAMES = 65_535
 MAX_BOXES_PER_FRAME = 4_096
 MAX_CLASSES = 65_535
+_SUBPIXEL_BITS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +50,13 @@ class Payload:
 
     @classmethod
     def of_clip(cls, codec: str, clip: Clip, parts: Mapping[str, bytes]) -> Payload:
-        """The payload of ``clip`` with its boxes rounded to what the container stores."""
+        """The payload of ``clip`` with its boxes rounded to the 1/16 pixel that the container stores."""
+        unit = np.float32(2**_SUBPIXEL_BITS)
         return cls(
             codec,
             clip.width,
             clip.height,
-            tuple(f.boxes for f in clip.frames),
+            tuple(np.rint(f.boxes * unit) / unit for f in clip.frames),
             tuple(f.classes for f in clip.frames),
             clip.class_names,
             parts,
@@ -61,6 +64,10 @@ class Payload:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def with_parts(self, codec: str, parts: Mapping[str, bytes]) -> Payload:
+        """The same frames and boxes in another codec."""
+        return dataclasses.replace(self, codec=codec, parts=parts)
 
     def part(self, name: str) -> bytes:
         """The part's bytes; PayloadError if the payload has no such part."""
@@ -134,9 +141,6 @@ def _text(reader: ByteReader, encoding: str, limit: int) -> str:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         raise PayloadError(f"payload holds a name that is not {encoding}: {data[:20]!r}") from error
-
-
-_SUBPIXEL_BITS = 4
 
 
 def _pack_boxes(boxes: tuple[NDArray[np.float32], ...], classes: tuple[NDArray[np.int64], ...]) -> bytes:

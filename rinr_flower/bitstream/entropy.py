@@ -27,9 +27,11 @@ def encode_ints(values: NDArray[Any]) -> bytes:
     flat = np.asarray(values, np.int64).reshape(-1)
     if flat.size == 0:
         return b""
-    candidates = [_write_raw(flat), _write_geometric(flat)]
+    candidates = [_write_geometric(flat)]
     if flat.size > 64 and int(flat.max()) - int(flat.min()) < _MAX_ALPHABET:
         candidates.append(_write_histogram(flat))
+    if min(map(len, candidates)) > flat.size:  # the raw form takes a byte a value at least, and a slow loop
+        candidates.insert(0, _write_raw(flat))
     return min(candidates, key=len)
 
 
@@ -47,7 +49,7 @@ def decode_ints(data: bytes, count: int, what: str = "entropy-coded block") -> N
         reader.end()
         return values
     if form == _GEOMETRIC:
-        table = _geometric(reader.u8())
+        table = _geometric(reader.u8(), reader.u8())
         escapes = [reader.signed() for _ in range(reader.varint(count))]
         symbols = _ans_decode(reader, table, count, what) - _REACH
         escaped = np.flatnonzero(np.abs(symbols) == _REACH)
@@ -73,15 +75,17 @@ def _write_raw(flat: NDArray[np.int64]) -> bytes:
 
 def _write_geometric(flat: NDArray[np.int64]) -> bytes:
     clipped = flat.clip(-_REACH, _REACH)
-    scale = _best_scale(clipped)
+    zeros = min(255, int(np.count_nonzero(flat == 0) * 256 / len(flat) + 0.5))
+    scale = _best_scale(clipped, zeros)
     escapes = flat[np.abs(clipped) == _REACH].tolist()
     writer = ByteWriter()
     writer.u8(_GEOMETRIC)
     writer.u8(scale)
+    writer.u8(zeros)
     writer.varint(len(escapes))
     for value in escapes:
         writer.signed(value)
-    writer.raw(_ans_encode(clipped + _REACH, _geometric(scale)))
+    writer.raw(_ans_encode(clipped + _REACH, _geometric(scale, zeros)))
     return writer.getvalue()
 
 
@@ -137,22 +141,25 @@ def normalise(counts: NDArray[Any]) -> NDArray[np.int64]:
     return scaled
 
 
-@functools.lru_cache(maxsize=64)
-def _geometric(scale: int) -> NDArray[np.int64]:
-    """Two-sided geometric table over -_REACH.._REACH in pure integer arithmetic: ratio 1 - 2^(-scale / 4) or so."""
-    # numerator of the ratio in 1/1024: from 16 (almost all zeros) to 1016 (flat)
+@functools.lru_cache(maxsize=1024)
+def _geometric(scale: int, zeros: int) -> NDArray[np.int64]:
+    """Two-sided geometric table over -_REACH.._REACH in pure integer arithmetic.
+
+    The ratio of neighbours is min(1016, 16 + 8 * scale) / 1024; zero has the share ``zeros`` / 256.
+    """
     ratio = min(1016, 16 + scale * 8)
     weight, half = 1 << 30, []
-    for _ in range(_REACH + 1):
+    for _ in range(_REACH):
         half.append(max(weight, 1 << 12))
         weight = weight * ratio >> 10
-    return normalise(np.array(half[:0:-1] + half, np.int64))
+    centre = max(1, 2 * sum(half) * zeros // (256 - zeros))
+    return normalise(np.array([*half[::-1], centre, *half], np.int64))
 
 
-def _best_scale(clipped: NDArray[np.int64]) -> int:
+def _best_scale(clipped: NDArray[np.int64], zeros: int) -> int:
     histogram = np.bincount(clipped + _REACH, minlength=2 * _REACH + 1)
     used = np.flatnonzero(histogram)
-    costs = [-(histogram[used] * np.log2(_geometric(s)[used])).sum() for s in range(126)]
+    costs = [-(histogram[used] * np.log2(_geometric(s, zeros)[used])).sum() for s in range(126)]
     return int(np.argmin(costs))
 
 

@@ -1,6 +1,25 @@
 """Codecs: clip -> payload bytes -> frames. ``codecs.create("jpeg", quality=50).encode(clip)``, ``decode(payload)``."""
 
 from rinr_flower.codecs.base import Codec, codecs, decode
-from rinr_flower.codecs.classical import Jpeg
+from rinr_flower.codecs.classical import Avif, Jpeg, Webp
+from rinr_flower.codecs.rapid_inr import RapidInr
+from rinr_flower.codecs.residual import Residual
+from rinr_flower.codecs.roi import RoiAv1, RoiAvif, RoiJpeg, RoiX264
+from rinr_flower.codecs.video import X264, Av1
 
-__all__ = ["Codec", "Jpeg", "codecs", "decode"]
+__all__ = [
+    "X264",
+    "Av1",
+    "Avif",
+    "Codec",
+    "Jpeg",
+    "RapidInr",
+    "Residual",
+    "RoiAv1",
+    "RoiAvif",
+    "RoiJpeg",
+    "RoiX264",
+    "Webp",
+    "codecs",
+    "decode",
+]

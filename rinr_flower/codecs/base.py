@@ -76,14 +76,18 @@ def decode(data: bytes, *, device: torch.device | str = "cpu", name: str = "payl
     payload = Payload.from_bytes(data)
     renderer = codecs.get(payload.codec).renderer(torch.device(device))
     renderer.add(payload)
-    size = (payload.height, payload.width)
     frames = []
     for i, (boxes, classes) in enumerate(zip(payload.boxes, payload.classes, strict=True)):
-        view = View.resize([(payload.width, payload.height)], size, device=torch.device(device))
-        picture = renderer.render(torch.tensor([i]), view)[0]
-        image = to_uint8(picture).permute(1, 2, 0).cpu().numpy()
+        image = to_uint8(native_frame(renderer, i, payload)).permute(1, 2, 0).cpu().numpy()
         frames.append(Frame(np.ascontiguousarray(image), boxes, classes))
     return Clip(name, tuple(frames), payload.class_names)
+
+
+@torch.no_grad()
+def native_frame(renderer: Renderer, index: int, payload: Payload) -> torch.Tensor:
+    """Frame ``index`` of a renderer at the camera's size: float32 (3, height, width)."""
+    view = View.resize([(payload.width, payload.height)], (payload.height, payload.width), device=renderer.device)
+    return renderer.render(torch.tensor([index]), view)[0]
 
 
 def to_uint8(picture: torch.Tensor) -> torch.Tensor:

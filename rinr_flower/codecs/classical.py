@@ -2,24 +2,53 @@
 
 from __future__ import annotations
 
+import io
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import pack_blobs, unpack_blobs
 from rinr_flower.codecs.base import Codec, Progress, codecs
 from rinr_flower.decoding.pixels import PixelRenderer
-from rinr_flower.errors import ConfigError
-from rinr_flower.frames import Clip, read_image, write_jpeg
+from rinr_flower.errors import ConfigError, DataError, PayloadError
+from rinr_flower.frames import Clip, Frame, read_image, write_jpeg
+
+
+class StillCodec(Codec):
+    """Every frame as an image file of its own, in the background part."""
+
+    @abstractmethod
+    def file_of(self, frame: Frame) -> bytes:
+        """The frame as an image file."""
+
+    def encode_parts(
+        self, clips: Sequence[Clip], *, seed: int, device: torch.device, progress: Progress | None
+    ) -> list[Mapping[str, bytes]]:
+        total, done, parts = sum(map(len, clips)), 0, []
+        for clip in clips:
+            files = []
+            for frame in clip.frames:
+                files.append(self.file_of(frame))
+                done += 1
+                if progress is not None:
+                    progress(done / total)
+            parts.append({"background": pack_blobs(files)})
+        return list(parts)
+
+    @classmethod
+    def renderer(cls, device: torch.device) -> FileRenderer:
+        return FileRenderer(device)
 
 
 @codecs.register("jpeg")
 @dataclass(frozen=True)
-class Jpeg(Codec):
+class Jpeg(StillCodec):
     """JPEG files, one a frame.
 
     ``quality`` 1..95 re-encodes with Pillow; None passes the camera's own files on unchanged (frames that have no file
@@ -29,22 +58,45 @@ class Jpeg(Codec):
     quality: int | None = None
 
     def __post_init__(self) -> None:
-        if self.quality is not None and not 1 <= self.quality <= 95:
-            raise ConfigError(f"jpeg quality {self.quality} is not in 1..95")
+        if self.quality is not None:
+            check_range("jpeg quality", self.quality, 1, 95)
 
-    def encode_parts(
-        self, clips: Sequence[Clip], *, seed: int, device: torch.device, progress: Progress | None
-    ) -> list[Mapping[str, bytes]]:
-        def one(clip: Clip) -> bytes:
-            if self.quality is None:
-                return pack_blobs([f.file or write_jpeg(f.image, 95) for f in clip.frames])
-            return pack_blobs([write_jpeg(f.image, self.quality) for f in clip.frames])
+    def file_of(self, frame: Frame) -> bytes:
+        if self.quality is None:
+            return frame.file or write_jpeg(frame.image, 95)
+        return write_jpeg(frame.image, self.quality)
 
-        return [{"background": one(clip)} for clip in clips]
 
-    @classmethod
-    def renderer(cls, device: torch.device) -> FileRenderer:
-        return FileRenderer(device)
+@codecs.register("webp")
+@dataclass(frozen=True)
+class Webp(StillCodec):
+    """Lossy WebP files, one a frame. ``quality`` 0..100; ``method`` 0 (fast) to 6 (small)."""
+
+    quality: int = 50
+    method: int = 6
+
+    def __post_init__(self) -> None:
+        check_range("webp quality", self.quality, 0, 100)
+        check_range("webp method", self.method, 0, 6)
+
+    def file_of(self, frame: Frame) -> bytes:
+        return _file(frame.image, "WEBP", quality=self.quality, method=self.method)
+
+
+@codecs.register("avif")
+@dataclass(frozen=True)
+class Avif(StillCodec):
+    """AVIF (AV1 still) files, one a frame. ``quality`` 0..100; ``speed`` 0 (small) to 10 (fast)."""
+
+    quality: int = 30
+    speed: int = 6
+
+    def __post_init__(self) -> None:
+        check_range("avif quality", self.quality, 0, 100)
+        check_range("avif speed", self.speed, 0, 10)
+
+    def file_of(self, frame: Frame) -> bytes:
+        return write_avif(frame.image, self.quality, self.speed)
 
 
 class FileRenderer(PixelRenderer):
@@ -52,4 +104,29 @@ class FileRenderer(PixelRenderer):
 
     def decode(self, payload: Payload) -> list[NDArray[np.uint8]]:
         files = unpack_blobs(payload.part("background"), len(payload), f"{payload.codec} payload")
-        return [read_image(file, name=f"frame {i} of a {payload.codec} payload") for i, file in enumerate(files)]
+        return [read_file(file, f"frame {i} of a {payload.codec} payload") for i, file in enumerate(files)]
+
+
+def read_file(data: bytes, name: str) -> NDArray[np.uint8]:
+    """An image file out of a payload as RGB uint8 (height, width, 3); PayloadError, naming ``name``, if it is none."""
+    try:
+        return read_image(data, name=name)
+    except DataError as error:
+        raise PayloadError(str(error)) from error
+
+
+def write_avif(image: NDArray[np.uint8], quality: int, speed: int) -> bytes:
+    """``image`` (height, width, 3) as an AVIF file, 4:2:0, written by one thread: always the same bytes."""
+    return _file(image, "AVIF", quality=quality, speed=speed, max_threads=1)
+
+
+def check_range(what: str, value: int, low: int, high: int) -> None:
+    """ConfigError unless ``low <= value <= high``."""
+    if not low <= value <= high:
+        raise ConfigError(f"{what} {value} is not in {low}..{high}")
+
+
+def _file(image: NDArray[np.uint8], kind: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, kind, **options)
+    return buffer.getvalue()

@@ -18,7 +18,7 @@ class PixelRenderer(Renderer):
     """Decodes each payload once, keeps uint8 pictures on the device, and samples them bilinearly."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self.device = device
         self._pictures: list[torch.Tensor] = []
 
     @abstractmethod
@@ -33,19 +33,12 @@ class PixelRenderer(Renderer):
                     f"frame {index} of a {payload.codec!r} payload is {image.shape[1]}x{image.shape[0]} pixels; "
                     f"the header says {payload.width}x{payload.height}"
                 )
-        self._pictures += [torch.from_numpy(np.array(i.transpose(2, 0, 1))).to(self._device) for i in images]
+        self._pictures += [torch.from_numpy(np.array(i.transpose(2, 0, 1))).to(self.device) for i in images]
 
     def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
-        points = view.points()
-        out = torch.empty(len(frames), 3, *view.size, device=self._device)
+        out = torch.empty(len(frames), 3, *view.size, device=self.device)
         for row, frame in enumerate(frames.tolist()):
-            picture = self._pictures[frame]
-            if _is_identity(view, row, picture):
-                out[row] = picture.float() / 255
-                continue
-            scale = torch.tensor([2 / picture.shape[2], 2 / picture.shape[1]], device=self._device)
-            grid = (points[row] * scale - 1).reshape(1, *view.size, 2)
-            out[row] = F.grid_sample(picture[None].float(), grid, "bilinear", "border", False)[0] / 255
+            out[row] = sample(self._pictures[frame].float(), view, row) / 255
         return out
 
     @property
@@ -53,5 +46,12 @@ class PixelRenderer(Renderer):
         return sum(p.numel() for p in self._pictures)
 
 
-def _is_identity(view: View, row: int, picture: torch.Tensor) -> bool:
-    return view.size == tuple(picture.shape[1:]) and bool((view.matrix[row].cpu() == torch.eye(3)).all())
+def sample(picture: torch.Tensor, view: View, row: int) -> torch.Tensor:
+    """A float picture (3, height, width) seen through item ``row`` of ``view``, bilinear, its border repeated outside."""
+    height, width = picture.shape[1:]
+    if view.size == (height, width) and bool((view.matrix[row].cpu() == torch.eye(3)).all()):
+        return picture
+    points = view.select(torch.tensor([row])).points()
+    scale = torch.tensor([2 / width, 2 / height], device=points.device)
+    grid = (points * scale - 1).reshape(1, *view.size, 2)
+    return F.grid_sample(picture[None], grid, "bilinear", "border", False)[0]

@@ -69,6 +69,8 @@ class Renderer(ABC):
     and evaluated as one batched product; the result must not depend on the grouping.
     """
 
+    device: torch.device
+
     @abstractmethod
     def add(self, payload: Payload) -> None:
         """Check and take in one payload. PayloadError, and no change, if its parts are not what the codec writes."""

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from rinr_flower.bitstream.container import Payload
-from rinr_flower.decoding.renderer import Renderer, View
+from rinr_flower.decoding.mixed import MixedRenderer
+from rinr_flower.decoding.renderer import View
 
 FILL = 114 / 255  # the grey that YOLO pads with, for output pixels that look outside their frame
 
@@ -29,37 +30,29 @@ class FrameStore:
     ) -> None:
         self.device = torch.device(device)
         self._max_batch_px = max_batch_px
-        self._renderers: dict[str, Renderer] = {}
-        self._counts: dict[str, int] = {}
-        self._place: list[tuple[str, int]] = []
+        self._renderer = MixedRenderer(self.device)
         self._sizes: list[tuple[int, int]] = []
         self._boxes: list[NDArray[np.float32]] = []
         self._classes: list[NDArray[np.int64]] = []
+        self._class_names: list[tuple[str, ...]] = []
         self.payload_bytes = 0
         for payload in payloads:
             self.add(payload)
 
     def add(self, data: bytes) -> range:
         """Take in one payload; returns the numbers of its frames. PayloadError, and no change, on bad bytes."""
-        from rinr_flower.codecs import codecs  # the registry imports the renderers of this package
-
         payload = Payload.from_bytes(data)
-        renderer = self._renderers.get(payload.codec)
-        if renderer is None:
-            renderer = codecs.get(payload.codec).renderer(self.device)
-        renderer.add(payload)
-        self._renderers[payload.codec] = renderer
-        start, within = len(self._place), self._counts.get(payload.codec, 0)
-        self._counts[payload.codec] = within + len(payload)
-        self._place += [(payload.codec, within + i) for i in range(len(payload))]
+        self._renderer.add(payload)
+        start = len(self)
         self._sizes += [(payload.width, payload.height)] * len(payload)
         self._boxes += payload.boxes
         self._classes += payload.classes
+        self._class_names += [payload.class_names] * len(payload)
         self.payload_bytes += len(data)
-        return range(start, len(self._place))
+        return range(start, len(self))
 
     def __len__(self) -> int:
-        return len(self._place)
+        return len(self._sizes)
 
     def frame_size(self, index: int) -> tuple[int, int]:
         """(width, height) in pixels of the camera's frame."""
@@ -69,10 +62,14 @@ class FrameStore:
         """Boxes (n, 4) x1 y1 x2 y2 in the camera's pixels, and classes (n,)."""
         return self._boxes[index], self._classes[index]
 
+    def class_names(self, index: int) -> tuple[str, ...]:
+        """What the classes of the frame's clip are called, in the order of their indices."""
+        return self._class_names[index]
+
     @property
     def resident_bytes(self) -> int:
         """Device memory that the payloads take, in bytes."""
-        return sum(r.resident_bytes for r in self._renderers.values())
+        return self._renderer.resident_bytes
 
     @torch.no_grad()
     def render(
@@ -97,15 +94,12 @@ class FrameStore:
             view = View(size, matrix.to(self.device, torch.float32))
         out = torch.empty(len(chosen), 3, *size, device=self.device, dtype=dtype)
         step = max(1, self._max_batch_px // (size[0] * size[1]))
-        for codec, renderer in self._renderers.items():
-            rows = [r for r, i in enumerate(chosen.tolist()) if self._place[i][0] == codec]
-            for start in range(0, len(rows), step):
-                part = torch.tensor(rows[start : start + step])
-                local = torch.tensor([self._place[int(chosen[r])][1] for r in part])
-                picture = renderer.render(local, view.select(part)).clamp_(0, 1)
-                if matrix is not None:
-                    _fill_outside(picture, view.select(part), [sizes[r] for r in part.tolist()])
-                out[part.to(self.device)] = picture.to(dtype)
+        for start in range(0, len(chosen), step):
+            rows = torch.arange(start, min(start + step, len(chosen)))
+            picture = self._renderer.render(chosen[rows], view.select(rows)).clamp_(0, 1)
+            if matrix is not None:
+                _fill_outside(picture, view.select(rows), [sizes[r] for r in rows.tolist()])
+            out[start : start + step] = picture.to(dtype)
         return out
 
 

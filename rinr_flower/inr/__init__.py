@@ -1,1 +1,1 @@
-
+"""Implicit neural representations: networks and the fitting loop they share."""

@@ -1,0 +1,93 @@
+"""A device's own frames on its own disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rinr_flower.bitstream.container import Payload
+from rinr_flower.bitstream.stream import unpack_blobs
+from rinr_flower.codecs import codecs
+from rinr_flower.errors import DataError
+from rinr_flower.frames import Clip
+
+
+@dataclass(frozen=True, eq=False)
+class OwnClip:
+    """A clip that the device took itself: the camera's JPEG files and boxes, as a ``jpeg`` payload."""
+
+    name: str
+    data: bytes
+
+    @property
+    def camera_bytes(self) -> int:
+        """Bytes of the camera's files alone."""
+        payload = Payload.from_bytes(self.data)
+        return sum(map(len, unpack_blobs(payload.part("background"), len(payload), "a device's own clip")))
+
+
+class DeviceFolder:
+    """The folder of one device.
+
+    ``device.json`` names the device, its captures (a list of clips for every round) and the clip held back for
+    evaluation; every clip is a ``jpeg`` payload in a file beside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            content = json.loads((path / "device.json").read_text(encoding="utf-8"))
+            self.name: str = content["name"]
+            self._captures: list[list[dict[str, str]]] = content["captures"]
+            self._held_back: dict[str, str] = content["held_back"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} is not a device's folder: {type(error).__name__} {error}") from error
+
+    @classmethod
+    def write(cls, path: Path, name: str, captures: Sequence[Sequence[Clip]], held_back: Clip) -> DeviceFolder:
+        """Make the folder. ``captures`` holds the clips of every round."""
+        path.mkdir(parents=True, exist_ok=True)
+
+        def put(clip: Clip, file: str) -> dict[str, str]:
+            _write(path / file, codecs.create("jpeg").encode(clip))
+            return {"clip": clip.name, "file": file}
+
+        content = {
+            "name": name,
+            "captures": [
+                [put(clip, f"round-{number:03d}-{i}.rinr") for i, clip in enumerate(clips)]
+                for number, clips in enumerate(captures, start=1)
+            ],
+            "held_back": put(held_back, "held-back.rinr"),
+        }
+        _write(path / "device.json", json.dumps(content, indent=1).encode())
+        return cls(path)
+
+    def captures(self, server_round: int) -> list[OwnClip]:
+        """What the device captured in a round, from 1; nothing after its last."""
+        clips = self._captures[server_round - 1] if server_round <= len(self._captures) else []
+        return [self._read(clip) for clip in clips]
+
+    def captured_until(self, server_round: int) -> list[OwnClip]:
+        """All captures of the rounds up to and with ``server_round``."""
+        return [clip for number in range(1, server_round + 1) for clip in self.captures(number)]
+
+    def held_back(self) -> OwnClip:
+        """Frames that are never captured."""
+        return self._read(self._held_back)
+
+    def _read(self, clip: dict[str, str]) -> OwnClip:
+        try:
+            return OwnClip(clip["clip"], (self.path / clip["file"]).read_bytes())
+        except OSError as error:
+            raise DataError(f"clip {clip['clip']!r} of {self.name} cannot be read: {error}") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """A reader sees the whole file or none."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)

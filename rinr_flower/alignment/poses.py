@@ -1,0 +1,96 @@
+"""Poses of an object: affine maps from frame pixels to the object's own frame of reference.
+
+Annotated boxes jitter by pixels, so that the pixels of a rigid object do not lie still in box coordinates. Every crop
+is aligned to the running mean of all crops by ECC (Evangelidis and Psarakis 2008), for a few rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Matrix = NDArray[np.float64]
+
+
+def box_pose(box: NDArray[np.float32], size: tuple[int, int], margin: float) -> Matrix:
+    """The map (3, 3) from frame pixels to object pixels that stretches ``box`` over the picture (height, width) less
+    ``margin`` pixels at each side."""
+    x1, y1, x2, y2 = (float(v) for v in box)
+    height, width = size
+    sx, sy = (width - 2 * margin) / max(x2 - x1, 1e-3), (height - 2 * margin) / max(y2 - y1, 1e-3)
+    return np.array([[sx, 0, margin - sx * x1], [0, sy, margin - sy * y1], [0, 0, 1]])
+
+
+def centred_pose(
+    box: NDArray[np.float32], size: tuple[int, int], margin: float, median: tuple[float, float]
+) -> Matrix:
+    """As :func:`box_pose` for a box of the ``median`` (width, height) about the box's centre."""
+    cx, cy = (float(box[0]) + float(box[2])) / 2, (float(box[1]) + float(box[3])) / 2
+    w, h = median
+    return box_pose(np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], np.float32), size, margin)
+
+
+def align(frames: Sequence[Floats], poses: Sequence[Matrix], size: tuple[int, int], rounds: int) -> list[Matrix]:
+    """Refine ``poses`` so that the crops of ``frames`` (grey float32) lie on one another.
+
+    A refinement is kept only where it lowers the crop's squared difference from the mean of the others.
+    """
+    poses = list(poses)
+    if len(frames) < 2 or min(size) < 10:
+        return poses
+    for _ in range(rounds):
+        crops = np.stack([crop(f, p, size) for f, p in zip(frames, poses, strict=True)])
+        total = crops.sum(axis=0)
+        for k, frame in enumerate(frames):
+            template = (total - crops[k]) / (len(frames) - 1)
+            fix = _ecc(template, crops[k])
+            if fix is None:
+                continue
+            candidate = fix @ poses[k]
+            moved = crop(frame, candidate, size)
+            if _difference(moved, template) < 0.98 * _difference(crops[k], template):
+                total += moved - crops[k]
+                crops[k], poses[k] = moved, candidate
+    return poses
+
+
+def spread(frames: Sequence[Floats], poses: Sequence[Matrix], size: tuple[int, int]) -> float:
+    """Mean squared difference of all crops from their mean."""
+    crops = np.stack([crop(f, p, size) for f, p in zip(frames, poses, strict=True)])
+    return float(((crops - crops.mean(axis=0)) ** 2).mean())
+
+
+def crop(frame: Floats, pose: Matrix, size: tuple[int, int]) -> Floats:
+    """``frame`` resampled to object pixels (height, width), pixel centres at +0.5."""
+    shift, back = np.eye(3), np.eye(3)
+    shift[:2, 2], back[:2, 2] = -0.5, 0.5
+    warp: Callable[..., Floats] = cv2.warpAffine
+    return warp(
+        frame, (shift @ pose @ back)[:2], (size[1], size[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def _ecc(template: Floats, picture: Floats) -> Matrix | None:
+    warp = np.eye(2, 3, dtype=np.float32)
+    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-3)
+    try:
+        _, warp = cv2.findTransformECC(template, picture, warp, cv2.MOTION_AFFINE, criteria, None, 5)
+    except cv2.error:  # no convergence: flat or unrelated pictures
+        return None
+    if not np.isfinite(warp).all() or abs(np.linalg.det(warp[:, :2]) - 1) > 0.5 or np.abs(warp[:, 2]).max() > 0.5 * min(
+        template.shape
+    ):
+        return None
+    forward = np.eye(3)
+    forward[:2] = warp  # template to picture
+    shift, back = np.eye(3), np.eye(3)
+    shift[:2, 2], back[:2, 2] = 0.5, -0.5
+    return np.asarray(np.linalg.inv(shift @ forward @ back))
+
+
+def _difference(a: Floats, b: Floats) -> float:
+    return float(((a - b) ** 2).mean())

@@ -1,0 +1,218 @@
+"""The ledger: every byte that crossed a link, append-only, one flush a round."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from rinr_flower.errors import DataError
+
+UPLOAD = "upload"  # captures, device to fog
+PAYLOAD = "payload"  # encoded clips, fog to device
+SHARE = "share"  # captures or clips, device to device, no fog
+MODEL = "model"  # a whole model, either way
+UPDATE = "update"  # a model update, either way
+CONTROL = "control"  # instructions, metrics, acknowledgements
+
+COLUMNS = ("round", "source", "destination", "kind", "payload_bytes", "message_bytes", "content", "scheme")
+_NUMBERS = ("round", "payload_bytes", "message_bytes")
+_FORMULA_STARTS = "=+-@\t\r\n'"
+
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing sent over one link.
+
+    Attributes
+    ----------
+    round : round number, from 1; 0 for what is sent once before the first round.
+    source, destination : node names; the fog node is ``"fog"``.
+    kind : one of UPLOAD, PAYLOAD, SHARE, MODEL, UPDATE, CONTROL, or the caller's own word.
+    payload_bytes : length of the bytes that matter: JPEG files with boxes, a codec's payload, a packed update.
+    message_bytes : its share of the serialised message that carried it; at least ``payload_bytes``.
+    content : what it is, for example the clip's name. Entries of one round, source, kind and content hold the same
+        bytes for several destinations; a broadcast sends them once. Empty: it has no copies.
+    scheme : empty for what this run really sent; otherwise the scheme (``"serverless jpeg"``) whose messages were
+        built and serialised from the same captures but not sent, for comparison.
+    """
+
+    round: int
+    source: str
+    destination: str
+    kind: str
+    payload_bytes: int
+    message_bytes: int
+    content: str = ""
+    scheme: str = ""
+
+
+class Ledger:
+    """Entries in the order in which they were sent.
+
+    Parameters
+    ----------
+    path : a CSV file to append to, written by :meth:`flush` once a round; None keeps the ledger in memory.
+    """
+
+    def __init__(self, path: Path | None = None, entries: Iterable[Entry] = ()) -> None:
+        self.path = path
+        self.entries: list[Entry] = list(entries)
+        self.problems: list[str] = []
+        self._flushed = 0
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def append(self, entry: Entry) -> None:
+        """Take in one entry; it reaches the file with the next :meth:`flush`."""
+        self.entries.append(entry)
+
+    def append_message(
+        self,
+        round: int,
+        source: str,
+        destination: str,
+        kind: str,
+        items: Sequence[tuple[str, int]],
+        message_bytes: int,
+        *,
+        scheme: str = "",
+    ) -> None:
+        """Take in one message that carried several things, ``items`` being (content, payload bytes) pairs.
+
+        What the message has beyond its payloads is dealt to the items in proportion to their size, to the byte.
+        """
+        payload = sum(size for _, size in items)
+        extra, done, dealt = message_bytes - payload, 0, 0
+        for index, (content, size) in enumerate(items):
+            done += size
+            share = extra * done // payload if payload else extra * (index + 1) // len(items)
+            self.append(Entry(round, source, destination, kind, size, size + share - dealt, content, scheme))
+            dealt = share
+
+    def flush(self) -> None:
+        """Append what is new to the file in one write and hand it to the disk."""
+        new = self.entries[self._flushed :]
+        if self.path is None or not new:
+            return
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab+") as file:
+            if file.tell() == 0:
+                writer.writerow(COLUMNS)
+            else:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a run was stopped in the middle of this line
+                    text.write("\n")
+            writer.writerows([_escape(getattr(entry, column)) for column in COLUMNS] for entry in new)
+            file.write(text.getvalue().encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        self._flushed = len(self.entries)
+
+    def copy_to(self, path: Path) -> None:
+        """Write all entries to another file, replacing it."""
+        path.unlink(missing_ok=True)
+        Ledger(path, self.entries).flush()
+
+    def sent(self) -> Ledger:
+        """Only what this run really sent, without the schemes built for comparison."""
+        return Ledger(entries=[e for e in self.entries if not e.scheme])
+
+    def of_scheme(self, scheme: str) -> Ledger:
+        """Only the entries of one comparison scheme."""
+        return Ledger(entries=[e for e in self.entries if e.scheme == scheme])
+
+    def schemes(self) -> list[str]:
+        """Names of the comparison schemes, in order of appearance."""
+        return list(dict.fromkeys(e.scheme for e in self.entries if e.scheme))
+
+    def totals(self, key: Callable[[Entry], K]) -> dict[K, tuple[int, int]]:
+        """(payload bytes, message bytes) summed per ``key(entry)``, in order of appearance."""
+        sums: dict[K, list[int]] = defaultdict(lambda: [0, 0])
+        for entry in self.entries:
+            pair = sums[key(entry)]
+            pair[0] += entry.payload_bytes
+            pair[1] += entry.message_bytes
+        return {k: (a, b) for k, (a, b) in sums.items()}
+
+    def by_kind(self) -> dict[str, tuple[int, int]]:
+        """(payload bytes, message bytes) per kind."""
+        return self.totals(lambda e: e.kind)
+
+    def by_link(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """(payload bytes, message bytes) per (source, destination)."""
+        return self.totals(lambda e: (e.source, e.destination))
+
+    @property
+    def payload_bytes(self) -> int:
+        return sum(e.payload_bytes for e in self.entries)
+
+    @property
+    def message_bytes(self) -> int:
+        return sum(e.message_bytes for e in self.entries)
+
+    @classmethod
+    def read(cls, path: Path) -> Ledger:
+        """Read a ledger file back; ``problems`` says what could not be read.
+
+        A killed run leaves a file cut off in the middle of a line: the whole lines are kept. Raises DataError if the
+        file is missing or its first line is not a ledger's.
+        """
+        try:
+            text = path.read_bytes().decode("utf-8", errors="replace")
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        ledger = cls(path)
+        whole, _, cut = text.rpartition("\n")
+        if cut:
+            ledger.problems.append(
+                f"{path.name}: the last line is cut off (the run was stopped while writing) and is left out"
+            )
+        rows = csv.reader(io.StringIO(whole, newline=""))
+        header = next(rows, [])
+        if not set(COLUMNS[:6]) <= set(header):
+            raise DataError(f"{path}: the first line is not a ledger's; expected {','.join(COLUMNS)}")
+        try:
+            for row in rows:
+                entry = _entry(header, row)
+                if entry is None:
+                    ledger.problems.append(f"{path.name}: line {rows.line_num} is not an entry and is left out")
+                else:
+                    ledger.append(entry)
+        except csv.Error as error:
+            ledger.problems.append(
+                f"{path.name}: line {rows.line_num} cannot be parsed ({error}); the rest is left out"
+            )
+        ledger._flushed = len(ledger.entries)
+        return ledger
+
+
+def _escape(value: object) -> object:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula, or that starts with an apostrophe."""
+    return "'" + value if isinstance(value, str) and value[:1] and value[0] in _FORMULA_STARTS else value
+
+
+def _entry(header: Sequence[str], row: Sequence[str]) -> Entry | None:
+    if len(row) != len(header):
+        return None
+    values = {name: text.removeprefix("'") for name, text in zip(header, row, strict=True) if name in COLUMNS}
+    try:
+        numbers = {name: int(values.pop(name)) for name in _NUMBERS}
+    except ValueError:
+        return None
+    if min(numbers.values()) < 0:
+        return None
+    return Entry(**numbers, **values)  # type: ignore[arg-type]

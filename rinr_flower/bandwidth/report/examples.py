@@ -1,0 +1,73 @@
+"""Original and decoded frames side by side: whole with the box drawn, and zoomed to the box."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from rinr_flower.bandwidth.report.html import Html, element
+from rinr_flower.bandwidth.run import ExampleRecord
+from rinr_flower.errors import RinrError
+from rinr_flower.frames import read_image
+
+FRAME_PX = 480
+ZOOM_PX = 240
+CONTEXT = 1.6  # side of the zoomed window over the longer side of the box
+
+
+def example_rows(examples: Sequence[ExampleRecord], folder: Path, missing: list[str]) -> list[Html]:
+    """One row of four pictures an example; files that cannot be read are reported in ``missing``."""
+    rows = []
+    for example in examples:
+        try:
+            pictures = [_open(folder, name) for name in (example.original, example.decoded)]
+        except RinrError as error:
+            missing.append(f"example of {example.clip!r}: {error}")
+            continue
+        cells = []
+        for picture, what in zip(pictures, ("camera file", "decoded"), strict=True):
+            cells.append(_cell(_framed(picture, example.box), what, f"{what}, {example.clip}, frame {example.frame}"))
+        if example.box:
+            for picture, what in zip(pictures, ("camera file, box", "decoded, box"), strict=True):
+                cells.append(_cell(_zoomed(picture, example.box), what, f"{what}, {example.clip}, zoomed"))
+        caption = element("figcaption", f"{example.clip}, frame {example.frame}")
+        rows.append(element("figure", element("div", *cells, class_="example"), caption))
+    return rows
+
+
+def _open(folder: Path, name: str) -> Image.Image:
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise RinrError(f"{name}: lies outside the run's folder")
+    try:
+        return Image.fromarray(read_image(path.read_bytes(), name=name))
+    except OSError as error:
+        raise RinrError(f"{name}: {error.strerror}") from error
+
+
+def _framed(picture: Image.Image, box: Sequence[float]) -> Image.Image:
+    scale = min(1.0, FRAME_PX / picture.width)
+    scaled = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
+    if len(box) == 4:
+        ImageDraw.Draw(scaled).rectangle([v * scale for v in box], outline=(255, 196, 0), width=2)
+    return scaled
+
+
+def _zoomed(picture: Image.Image, box: Sequence[float]) -> Image.Image:
+    """A square window around the box, enlarged without smoothing, so that what the decoder made is what is seen."""
+    x1, y1, x2, y2 = box
+    side = max(x2 - x1, y2 - y1, 8.0) * CONTEXT
+    cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
+    window = (round(cx - side / 2), round(cy - side / 2), round(cx + side / 2), round(cy + side / 2))
+    return picture.crop(window).resize((ZOOM_PX, ZOOM_PX), Image.Resampling.NEAREST)
+
+
+def _cell(picture: Image.Image, label: str, alternative: str) -> Html:
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=92)
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return element("div", element("img", src=f"data:image/webp;base64,{data}", alt=alternative), label)

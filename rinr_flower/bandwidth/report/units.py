@@ -1,0 +1,59 @@
+"""Numbers as people read them: bytes, seconds, decibels, ratios."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+NONE = "–"
+
+
+def number(value: Any) -> float:
+    """A JSON value of a report as float: None is NaN, "inf" infinite."""
+    return math.nan if value is None else float(value)
+
+
+def bytes_text(value: Any) -> str:
+    """1,234 B, 12.3 KB, 4.56 MB; decimal units."""
+    size = number(value)
+    if not math.isfinite(size):
+        return NONE
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if abs(size) >= 0.9995 * factor:
+            return f"{size / factor:.3g} {unit}" if size < 999.5 * factor else f"{size / factor:,.0f} {unit}"
+    return f"{size:,.0f} B"
+
+
+def seconds_text(value: Any) -> str:
+    """12 ms, 3.4 s, 5.6 min, 7.8 h, 9 days."""
+    seconds = number(value)
+    if not math.isfinite(seconds):
+        return NONE
+    for unit, factor in (("days", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0)):
+        if seconds >= factor:
+            return f"{seconds / factor:.3g} {unit}"
+    return f"{seconds * 1e3:.3g} ms"
+
+
+def ratio_text(value: Any) -> str:
+    """8.13x."""
+    ratio = number(value)
+    return f"{ratio:.3g}×" if math.isfinite(ratio) else NONE
+
+
+def decibel_text(value: Any) -> str:
+    """34.6 dB."""
+    level = number(value)
+    return "lossless" if level == math.inf else f"{level:.1f} dB" if math.isfinite(level) else NONE
+
+
+def share_text(value: Any, digits: int = 3) -> str:
+    """A plain number with some digits after the point, such as mAP."""
+    share = number(value)
+    return f"{share:.{digits}f}" if math.isfinite(share) else NONE
+
+
+def count_text(value: Any) -> str:
+    """A count with thousands separators."""
+    count = number(value)
+    return f"{count:,.0f}" if math.isfinite(count) else NONE

@@ -1,0 +1,263 @@
+"""What a run leaves behind: one record, kept as ``run.json`` and ``ledger.csv`` in the run's folder."""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import json
+import math
+import os
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rinr_flower.bandwidth.ledger import Ledger
+from rinr_flower.errors import DataError
+
+VERSION = 1
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DeviceRecord:
+    """One edge device: its clips, the bytes and number of the camera files that it shares, frames held back for mAP."""
+
+    name: str
+    clips: tuple[str, ...] = ()
+    camera_bytes: int = 0
+    frames: int = 0
+    held_back: int = 0
+
+
+@dataclass(frozen=True)
+class PayloadRecord:
+    """One clip of one round as the fog encoded it.
+
+    ``camera_bytes`` are the clip's JPEG files, ``upload_bytes`` what the device really uploaded for it,
+    ``payload_bytes`` what the codec made of it (``bytes_by_part`` adds up to that). PSNR in dB against the decoded
+    camera files; NaN where there is no such region. ``receivers`` are the devices that it was meant for; empty: all
+    others.
+    """
+
+    round: int
+    device: str
+    clip: str
+    codec: str
+    frames: int
+    width: int
+    height: int
+    camera_bytes: int
+    upload_bytes: int
+    payload_bytes: int
+    bytes_by_part: Mapping[str, int] = field(default_factory=dict)
+    encode_seconds: float = math.nan
+    frame_db: float = math.nan
+    background_db: float = math.nan
+    object_db: float = math.nan
+    receivers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AccuracyRecord:
+    """mAP of one device's detector on its held-back frames after a round, and what rendering and training cost it.
+
+    Round 0 is before training. ``scheme`` is empty for the run's own training; otherwise it names what else was trained
+    on for comparison, for example ``"jpeg"``.
+    """
+
+    round: int
+    device: str
+    map50: float
+    map50_95: float
+    trained_frames: int = 0
+    render_seconds: float = math.nan
+    train_seconds: float = math.nan
+    scheme: str = ""
+
+
+@dataclass(frozen=True)
+class FailureRecord:
+    """A device, a message or a payload that was lost; ``kind`` is a word, ``reason`` a sentence."""
+
+    round: int
+    device: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ControlRecord:
+    """A rival codec over the same captures, encoded at the fog. ``bytes`` is its payload."""
+
+    name: str
+    clip: str
+    device: str
+    round: int
+    bytes: int
+    frame_db: float = math.nan
+    background_db: float = math.nan
+    object_db: float = math.nan
+    encode_seconds: float = math.nan
+
+
+@dataclass(frozen=True)
+class ExampleRecord:
+    """The same frame before and after: file names inside the run's folder; ``box`` x1, y1, x2, y2 in frame pixels."""
+
+    clip: str
+    frame: int
+    original: str
+    decoded: str
+    box: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything that a report is made of.
+
+    Attributes
+    ----------
+    scenario : the scenario as it was run, plain values (codec, rounds, seed, data, link, command, ...).
+    environment : versions of Python and of the packages, platform, cores, accelerator.
+    missing : what :meth:`load` could not find or read, one sentence each.
+    """
+
+    scenario: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    devices: tuple[DeviceRecord, ...] = ()
+    payloads: tuple[PayloadRecord, ...] = ()
+    accuracy: tuple[AccuracyRecord, ...] = ()
+    failures: tuple[FailureRecord, ...] = ()
+    controls: tuple[ControlRecord, ...] = ()
+    examples: tuple[ExampleRecord, ...] = ()
+    ledger: Ledger = field(default_factory=Ledger)
+    missing: tuple[str, ...] = ()
+    folder: Path | None = None
+
+    def save(self, folder: Path) -> None:
+        """Write ``run.json`` and, unless the ledger has already been writing there, ``ledger.csv``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {"version": VERSION}
+        content |= {f.name: to_json(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name in _SAVED}
+        temporary = folder / "run.json.part"
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+        os.replace(temporary, folder / "run.json")
+        path = folder / "ledger.csv"
+        if self.ledger.path is not None and self.ledger.path.resolve() == path.resolve():
+            self.ledger.flush()
+        else:
+            self.ledger.copy_to(path)
+
+    @classmethod
+    def load(cls, folder: Path) -> RunRecord:
+        """Read a run's folder, whole or not; ``missing`` says what is not there.
+
+        Raises DataError if the folder holds neither a readable ``run.json`` nor a ledger, or is of a later version.
+        """
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such run folder")
+        missing: list[str] = []
+        values = _read_json(folder / "run.json", missing)
+        ledger = Ledger()
+        if (folder / "ledger.csv").exists():
+            ledger = Ledger.read(folder / "ledger.csv")
+            missing += ledger.problems
+        else:
+            missing.append("ledger.csv is missing: nothing was metered, or the run was stopped before its first round")
+        if values is None and not len(ledger):
+            raise DataError(f"{folder}: not a run folder: it has neither a readable run.json nor a ledger.csv")
+        hints = typing.get_type_hints(cls)
+        loaded: dict[str, Any] = {}
+        for name in _SAVED:
+            if values is not None and name in values:
+                loaded[name] = _rows(hints[name], values[name], name, missing)
+            elif values is not None:
+                missing.append(f"run.json has no {name!r}")
+        return cls(**loaded, ledger=ledger, missing=tuple(missing), folder=folder)
+
+
+_SAVED = ("scenario", "environment", "devices", "payloads", "accuracy", "failures", "controls", "examples")
+
+
+def to_json(value: Any) -> Any:
+    """Plain JSON values: dataclasses become objects, NaN becomes null, infinities the texts "inf" and "-inf"."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): to_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def from_json(cls: type[T], value: Any) -> T:
+    """A record dataclass from what :func:`to_json` made of it; keys that it does not know are left out.
+
+    Raises DataError if a field without a default is missing or has the wrong type.
+    """
+    if not isinstance(value, Mapping):
+        raise DataError(f"{cls.__name__} is {value!r}, not a JSON object")
+    hints = typing.get_type_hints(cls)
+    found = {f.name: value[f.name] for f in dataclasses.fields(cls) if f.name in value}  # type: ignore[arg-type]
+    try:
+        return cls(**{name: _value(hints[name], item) for name, item in found.items()})
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{cls.__name__} is not complete or not valid: {error}") from error
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if hint is float:
+        return math.nan if value is None else float(value)
+    if hint is int and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise ValueError(f"{value!r} is not a whole number from 0")
+    if hint is str and not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a text")
+    if typing.get_origin(hint) is tuple:
+        return tuple(_value(typing.get_args(hint)[0], v) for v in value)
+    if typing.get_origin(hint) is collections.abc.Mapping:
+        item_hint = typing.get_args(hint)[1]
+        return {str(k): _value(item_hint, v) for k, v in value.items()}
+    return value
+
+
+def _rows(hint: Any, value: Any, name: str, missing: list[str]) -> Any:
+    """One section of ``run.json``: a mapping as it is, a list of records with the broken ones left out and reported."""
+    if typing.get_origin(hint) is not tuple:
+        if isinstance(value, Mapping):
+            return dict(value)
+        missing.append(f"run.json: {name!r} is not an object and is left out")
+        return {}
+    record, rows = typing.get_args(hint)[0], []
+    for index, item in enumerate(value if isinstance(value, list) else []):
+        try:
+            rows.append(from_json(record, item))
+        except DataError as error:
+            missing.append(f"run.json: {name}[{index}] is left out: {error}")
+    return tuple(rows)
+
+
+def _read_json(path: Path, missing: list[str]) -> Mapping[str, Any] | None:
+    if not path.exists():
+        missing.append("run.json is missing: the run did not end, or its record was deleted")
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        missing.append(f"run.json cannot be read: {error}")
+        return None
+    if not isinstance(values, dict):
+        missing.append("run.json is not a JSON object")
+        return None
+    version = values.get("version")
+    if not isinstance(version, int) or version > VERSION:
+        raise DataError(
+            f"{path}: record version {version!r}; this program reads versions up to {VERSION}; render it with the "
+            "version of rinr_flower that wrote it"
+        )
+    return values

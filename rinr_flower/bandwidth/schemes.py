@@ -1,0 +1,239 @@
+"""Ways of sharing the same captures: what a run really sent, beside what the alternatives would have sent.
+
+Rows of the report. The predicted bytes are the closed form of :mod:`rinr_flower.bandwidth.model`, clip by clip.
+Measured bytes come from the ledger: the run's own messages, and, for plain JPEG, the run's own upload messages as if
+sent on to every receiver.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from rinr_flower.bandwidth.ledger import PAYLOAD, SHARE, UPLOAD, Entry, Ledger
+from rinr_flower.bandwidth.model import Bytes, fog_bytes, serverless_bytes
+from rinr_flower.bandwidth.run import ControlRecord, PayloadRecord, RunRecord
+
+Route = Literal["serverless", "fog"]
+Evidence = Literal["sent", "metered", "counted"]
+DATA_KINDS = (UPLOAD, PAYLOAD, SHARE)
+FOG = "fog"
+ROUTES: tuple[Route, ...] = ("serverless", "fog")
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One way of sharing a run's captures.
+
+    Attributes
+    ----------
+    name : for example ``"serverless jpeg"`` or ``"fog residual"``.
+    route : through the fog, or from device to device.
+    codec : what the receivers decode.
+    predicted : payload bytes by the closed form.
+    ledger : entries that carry captures and payloads (kinds DATA_KINDS).
+    evidence : what the ledger holds: messages ``sent`` by this run, ``metered`` (the run's own messages of the same
+        captures, addressed as this scheme would), or ``counted`` (encoded payloads, without any message around them).
+    coverage : the share of the captures' bytes that the codec was measured on; below 1 the rest is extrapolated.
+    """
+
+    name: str
+    route: Route
+    codec: str
+    predicted: Bytes
+    ledger: Ledger
+    evidence: Evidence
+    coverage: float = 1.0
+
+    @property
+    def payload_bytes(self) -> int:
+        return self.ledger.payload_bytes
+
+    @property
+    def message_bytes(self) -> int:
+        return self.ledger.message_bytes
+
+    @property
+    def overhead_bytes(self) -> int:
+        """What messages add to their payloads."""
+        return self.message_bytes - self.payload_bytes
+
+
+def schemes_of(record: RunRecord) -> list[Scheme]:
+    """Every scheme that the record can speak about.
+
+    The run's own first, then serverless JPEG, JPEG through the fog, and every control codec on both routes.
+    """
+    payloads = captures_of(record)
+    if not payloads:
+        return []
+    receivers = [receivers_of(record, p) for p in payloads]
+    rows = [_own(record, payloads, receivers), *_jpeg(record, payloads, receivers)]
+    rows += [_recorded(record, name, payloads, receivers) for name in record.ledger.schemes()]
+    for name, controls in _by_name(record.controls).items():
+        rows += _control(record, name, controls, payloads, receivers)
+    seen: dict[str, Scheme] = {}
+    for row in rows:
+        known = seen.get(row.name)
+        if known is None or (known.evidence == "counted" and row.evidence == "metered"):
+            seen[row.name] = row
+    return list(seen.values())
+
+
+def captures_of(record: RunRecord) -> list[PayloadRecord]:
+    """One record a clip and round, of the codec that the run sent (a record may hold others for comparison)."""
+    codecs = [p.codec for p in record.payloads]
+    own = max(dict.fromkeys(codecs), key=codecs.count) if codecs else ""
+    return [p for p in record.payloads if p.codec == own]
+
+
+def receivers_of(record: RunRecord, payload: PayloadRecord) -> tuple[str, ...]:
+    """The devices that a clip was meant for."""
+    if payload.receivers:
+        return payload.receivers
+    names = [d.name for d in record.devices] or sorted({p.device for p in record.payloads})
+    return tuple(n for n in names if n != payload.device)
+
+
+def is_serverless(record: RunRecord) -> bool:
+    """True if devices sent their captures to each other without a fog node."""
+    return SHARE in record.ledger.sent().by_kind()
+
+
+def data_entries(ledger: Ledger) -> Ledger:
+    """The entries that carry captures or payloads, without models and instructions."""
+    return Ledger(entries=[e for e in ledger if e.kind in DATA_KINDS])
+
+
+def other_entries(ledger: Ledger) -> Ledger:
+    """Models, updates and instructions: what any way of sharing needs besides the data."""
+    return Ledger(entries=[e for e in ledger if e.kind not in DATA_KINDS])
+
+
+def _own(record: RunRecord, payloads: Sequence[PayloadRecord], receivers: Sequence[tuple[str, ...]]) -> Scheme:
+    route: Route = "serverless" if is_serverless(record) else "fog"
+    codec = payloads[0].codec
+    ledger = data_entries(record.ledger.sent())
+    sizes = [p.payload_bytes for p in payloads]
+    predicted = _predict(route, payloads, receivers, sizes)
+    if len(ledger):
+        return Scheme(f"{route} {codec}", route, codec, predicted, ledger, "sent")
+    return Scheme(f"{route} {codec}", route, codec, predicted, _count(route, payloads, receivers, sizes), "counted")
+
+
+def _jpeg(record: RunRecord, payloads: Sequence[PayloadRecord], receivers: Sequence[tuple[str, ...]]) -> list[Scheme]:
+    """Serverless JPEG and JPEG through the fog, from the run's own upload messages if those were the camera's files."""
+    uploads = {(e.round, e.source, e.content): e for e in record.ledger.sent() if e.kind in (UPLOAD, SHARE)}
+    matched = [uploads.get((p.round, p.device, f"{p.device}/{p.clip}")) for p in payloads]
+    camera = [p.upload_bytes if _is_camera_file(p) else p.camera_bytes for p in payloads]
+    plain = [replace(p, upload_bytes=size) for p, size in zip(payloads, camera, strict=True)]
+    rows = []
+    for route in ROUTES:
+        evidence: Evidence = "counted"
+        ledger = _count(route, plain, receivers, camera)
+        if all(matched) and all(map(_is_camera_file, payloads)):
+            evidence, ledger = "metered", _forward(route, [e for e in matched if e], receivers)
+        rows.append(Scheme(f"{route} jpeg", route, "jpeg", _predict(route, plain, receivers, camera), ledger, evidence))
+    return rows
+
+
+def _forward(route: Route, uploads: Sequence[Entry], receivers: Sequence[tuple[str, ...]]) -> Ledger:
+    """The messages that carried the uploads, addressed to every receiver."""
+    ledger = Ledger()
+    for entry, to in zip(uploads, receivers, strict=True):
+        if route == "fog":
+            ledger.append(replace(entry, destination=FOG, kind=UPLOAD))
+        source, kind = (FOG, PAYLOAD) if route == "fog" else (entry.source, SHARE)
+        for name in to:
+            ledger.append(replace(entry, source=source, destination=name, kind=kind))
+    return ledger
+
+
+def _is_camera_file(payload: PayloadRecord) -> bool:
+    """True if the upload is the camera's own JPEG files: their bytes, plus boxes and a header."""
+    return payload.camera_bytes <= payload.upload_bytes <= 1.05 * payload.camera_bytes + 1024
+
+
+def _recorded(
+    record: RunRecord, name: str, payloads: Sequence[PayloadRecord], receivers: Sequence[tuple[str, ...]]
+) -> Scheme:
+    """A scheme whose messages the run built for comparison, as the ledger holds them."""
+    ledger = data_entries(record.ledger.of_scheme(name))
+    route: Route = "serverless" if SHARE in ledger.by_kind() else "fog"
+    codec = name.removeprefix(route).strip() or name
+    kinds = {kind: payload for kind, (payload, _) in ledger.by_kind().items()}
+    predicted = Bytes(kinds.get(UPLOAD, 0), kinds.get(PAYLOAD, 0), kinds.get(SHARE, 0))
+    if codec == "jpeg":
+        predicted = _predict(route, payloads, receivers, [p.upload_bytes for p in payloads])
+    return Scheme(name, route, codec, predicted, ledger, "metered")
+
+
+def _control(
+    record: RunRecord,
+    name: str,
+    controls: Sequence[ControlRecord],
+    payloads: Sequence[PayloadRecord],
+    receivers: Sequence[tuple[str, ...]],
+) -> list[Scheme]:
+    """A rival codec at the fog, and the same among the devices themselves.
+
+    Clips that it was not measured on get the mean alpha of those it was.
+    """
+    measured = {(c.round, c.device, c.clip): c.bytes for c in controls}
+    known = [p for p in payloads if (p.round, p.device, p.clip) in measured]
+    camera = sum(p.camera_bytes for p in known)
+    if not camera:
+        return []
+    alpha = sum(measured[p.round, p.device, p.clip] for p in known) / camera
+    sizes = [measured.get((p.round, p.device, p.clip), alpha * p.camera_bytes) for p in payloads]
+    coverage = camera / sum(p.camera_bytes for p in payloads)
+    return [
+        Scheme(
+            f"{route} {name}",
+            route,
+            name,
+            _predict(route, payloads, receivers, sizes),
+            _count(route, payloads, receivers, sizes),
+            "counted",
+            coverage,
+        )
+        for route in ROUTES
+    ]
+
+
+def _count(
+    route: Route, payloads: Sequence[PayloadRecord], receivers: Sequence[tuple[str, ...]], sizes: Sequence[float]
+) -> Ledger:
+    """The payloads alone, one entry a clip and receiver."""
+    ledger = Ledger()
+    for p, to, size in zip(payloads, receivers, map(round, sizes), strict=True):
+        content = f"{p.device}/{p.clip}"
+        if route == "fog" and to:
+            ledger.append(Entry(p.round, p.device, FOG, UPLOAD, p.upload_bytes, p.upload_bytes, content))
+        source, kind = (FOG, PAYLOAD) if route == "fog" else (p.device, SHARE)
+        for name in to:
+            ledger.append(Entry(p.round, source, name, kind, size, size, content))
+    return ledger
+
+
+def _predict(
+    route: Route, payloads: Sequence[PayloadRecord], receivers: Sequence[tuple[str, ...]], sizes: Sequence[float]
+) -> Bytes:
+    """The closed form with every clip's own D, u, alpha and r."""
+    camera = np.array([max(p.camera_bytes, 1) for p in payloads], np.float64)
+    r = np.array([len(to) for to in receivers])
+    alpha = np.asarray(sizes, np.float64) / camera
+    if route == "serverless":
+        return serverless_bytes(camera, r, alpha=alpha)
+    return fog_bytes(camera, r, alpha=alpha, u=np.array([p.upload_bytes for p in payloads]) / camera)
+
+
+def _by_name(controls: Sequence[ControlRecord]) -> dict[str, list[ControlRecord]]:
+    groups: dict[str, list[ControlRecord]] = defaultdict(list)
+    for control in controls:
+        groups[control.name].append(control)
+    return groups

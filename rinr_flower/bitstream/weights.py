@@ -1,0 +1,143 @@
+"""Quantised tensors as bytes: symmetric uniform quantisation with stored scales, entropy-coded.
+
+Scales are kept as the upper half of a float32 (bfloat16), rounded up so that nothing clips: two bytes each and exact on
+every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rinr_flower.bitstream.entropy import decode_ints, encode_ints
+from rinr_flower.bitstream.stream import ByteReader, ByteWriter
+from rinr_flower.errors import ConfigError, PayloadError
+
+FLOAT_BITS = 32
+"""A bit width that stands for 'not quantised': values are stored as raw float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Quantised:
+    """``values * scale`` is the tensor.
+
+    Attributes
+    ----------
+    values : int32 of the tensor's shape (float32 where the bit width is 32).
+    scale : float32, broadcastable to ``values``; ones where the bit width is 32.
+    """
+
+    values: NDArray[Any]
+    scale: NDArray[np.float32]
+
+    def dequantise(self) -> NDArray[np.float32]:
+        return np.asarray(self.values * self.scale, np.float32)
+
+    def rows(self, start: int, stop: int) -> Quantised:
+        """Some networks of a bank (the scale has an entry for each)."""
+        return Quantised(self.values[start:stop], self.scale[start:stop])
+
+    @staticmethod
+    def stack(banks: Sequence[Quantised]) -> Quantised:
+        """Banks of equal shape as one."""
+        return Quantised(np.concatenate([b.values for b in banks]), np.concatenate([b.scale for b in banks]))
+
+
+def check_bits(bits: int, what: str) -> None:
+    """ConfigError unless ``bits`` is 2..16, or 32 for raw float32."""
+    if not (2 <= bits <= 16 or bits == FLOAT_BITS):
+        raise ConfigError(f"{what} of {bits} bits: 2 to 16 are quantised, 32 is raw float32")
+
+
+def round_up_bfloat16(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The smallest bfloat16 value that is not less, for values >= 0, as float32."""
+    raw = np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.uint64)
+    return ((raw + 0xFFFF) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
+def quantise(array: NDArray[np.floating[Any]], bits: int, axes: tuple[int, ...] = ()) -> Quantised:
+    """Quantise symmetrically to ``bits``; ``axes`` are those along which every slice has a scale of its own.
+
+    ``axes=()`` is one scale per tensor; ``axes=(0,)`` on a bank (networks, in, out) is one per network; ``axes=(0, 2)``
+    one per network and output channel.
+    """
+    values = np.asarray(array, np.float32)
+    reduce = tuple(i for i in range(values.ndim) if i not in axes)
+    if bits == FLOAT_BITS:
+        return Quantised(values, np.ones([n if i in axes else 1 for i, n in enumerate(values.shape)], np.float32))
+    levels = 2 ** (bits - 1) - 1
+    scale = round_up_bfloat16(np.abs(values).max(axis=reduce, keepdims=True, initial=0) / np.float32(levels))
+    safe = np.where(scale > 0, scale, 1).astype(np.float32)
+    return Quantised(np.rint(values / safe).clip(-levels, levels).astype(np.int32), scale)
+
+
+def fake_quantise(tensor: torch.Tensor, bits: int, axes: tuple[int, ...] = ()) -> torch.Tensor:
+    """The tensor as :func:`quantise` would leave it, differentiable by the straight-through estimator."""
+    if bits == FLOAT_BITS:
+        return tensor
+    reduce = [i for i in range(tensor.ndim) if i not in axes]
+    detached = tensor.detach()
+    scale = detached.abs().amax(dim=reduce, keepdim=True) / (2 ** (bits - 1) - 1)
+    scale = scale.clamp_min(1e-12)
+    rounded: torch.Tensor = torch.round(detached / scale) * scale
+    return tensor + (rounded - detached)
+
+
+def pack_tensors(tensors: Sequence[Quantised], bits: int) -> bytes:
+    """Tensors one after the other: scales, then values. Shapes, axes and bits are the reader's to know."""
+    writer = ByteWriter()
+    for tensor in tensors:
+        if bits == FLOAT_BITS:
+            writer.raw(tensor.values.astype("<f4").tobytes())
+            continue
+        writer.raw((tensor.scale.reshape(-1).view(np.uint32) >> 16).astype("<u2").tobytes())
+        # the low bits of wide values are noise: entropy-code the top eight, append the rest as they are
+        shift = max(0, bits - 8)
+        flat = tensor.values.reshape(-1).astype(np.int64)
+        writer.blob(encode_ints(flat >> shift))
+        if shift:
+            writer.raw(_pack_low(flat, shift))
+    return writer.getvalue()
+
+
+def unpack_tensors(
+    reader: ByteReader, shapes: Sequence[tuple[int, ...]], bits: int, axes: tuple[int, ...] = (), what: str = "weights"
+) -> list[Quantised]:
+    """What :func:`pack_tensors` wrote. Raises PayloadError on truncated or out-of-range data."""
+    tensors = []
+    for shape in shapes:
+        count = int(np.prod(shape))
+        scale_shape = [n if i in axes else 1 for i, n in enumerate(shape)]
+        if bits == FLOAT_BITS:
+            values = np.frombuffer(reader.raw(4 * count), "<f4").astype(np.float32).reshape(shape)
+            if not np.isfinite(values).all():
+                raise PayloadError(f"{what} hold values that are not finite")
+            tensors.append(Quantised(values, np.ones(scale_shape, np.float32)))
+            continue
+        raw = np.frombuffer(reader.raw(2 * int(np.prod(scale_shape))), "<u2").astype(np.uint32) << np.uint32(16)
+        scale = raw.view(np.float32).reshape(scale_shape)
+        if not (np.isfinite(scale).all() and (scale >= 0).all()):
+            raise PayloadError(f"{what} hold a scale that is not a finite positive number")
+        shift = max(0, bits - 8)
+        flat = decode_ints(reader.blob(), count, what) << shift
+        if shift:
+            flat |= _unpack_low(reader.raw((count * shift + 7) // 8), count, shift)
+        if np.abs(flat).max(initial=0) >= 2 ** (bits - 1):
+            raise PayloadError(f"{what} hold a value of more than {bits} bits")
+        tensors.append(Quantised(flat.astype(np.int32).reshape(shape), scale))
+    return tensors
+
+
+def _pack_low(flat: NDArray[np.int64], shift: int) -> bytes:
+    bits = (flat[:, None] >> np.arange(shift)) & 1
+    return np.packbits(bits.astype(np.uint8).reshape(-1), bitorder="little").tobytes()
+
+
+def _unpack_low(data: bytes, count: int, shift: int) -> NDArray[np.int64]:
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), count=count * shift, bitorder="little")
+    return np.asarray((bits.reshape(count, shift).astype(np.int64) << np.arange(shift)).sum(axis=1), np.int64)

@@ -1,0 +1,195 @@
+"""Rapid-INR (Chen et al., ICCAD 2023): one SIREN per frame, over the frame's coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from rinr_flower.bitstream.container import Payload
+from rinr_flower.bitstream.stream import ByteReader, ByteWriter
+from rinr_flower.bitstream.weights import Quantised, check_bits, pack_tensors, unpack_tensors
+from rinr_flower.codecs.base import Codec, Progress, codecs
+from rinr_flower.decoding.renderer import Renderer, View
+from rinr_flower.errors import ConfigError, PayloadError
+from rinr_flower.frames import Clip
+from rinr_flower.inr.fit import Schedule, fit
+from rinr_flower.inr.siren import Banks, ResidentBank, SirenShape, TrainableBank, evaluate_grouped, initial_bank
+
+MAX_HIDDEN, MAX_LAYERS, MAX_W0 = 512, 64, 1_000
+_NETWORKS_AT_ONCE = 32
+
+
+@codecs.register("rapid_inr")
+@dataclass(frozen=True)
+class RapidInr(Codec):
+    """One SIREN per frame, all frames of all clips fitted as one batched product on mini-batches of pixels.
+
+    Attributes
+    ----------
+    hidden, layers : units and sine layers; 28 x 10 is the published setting (7,479 parameters).
+    w0 : frequency factor of the sine layers; published 30, which short fits reach less far with.
+    bits : bit width of the weights, 2..16, or 32 for raw float32.
+    prune : fraction of the hidden weights fixed at zero half-way through the fit.
+    steps, learning_rate, batch_points : the schedule; ``batch_points`` random pixels of every frame a step.
+    """
+
+    hidden: int = 28
+    layers: int = 10
+    w0: int = 20
+    bits: int = 8
+    prune: float = 0.0
+    steps: int = 1_500
+    learning_rate: float = 1e-3
+    batch_points: int = 2_048
+
+    def __post_init__(self) -> None:
+        check_shape(self.shape)
+        if not 0 <= self.prune < 1:
+            raise ConfigError(f"prune {self.prune} is not in [0, 1)")
+        if self.batch_points < 1:
+            raise ConfigError(f"batch_points {self.batch_points} is not positive")
+        check_bits(self.bits, "rapid_inr weights")
+        self.schedule  # noqa: B018  its own check of steps and rate
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(self.steps, self.learning_rate)
+
+    @property
+    def shape(self) -> SirenShape:
+        return SirenShape(self.hidden, self.layers, self.w0)
+
+    def encode_parts(
+        self, clips: Sequence[Clip], *, seed: int, device: torch.device, progress: Progress | None
+    ) -> list[Mapping[str, bytes]]:
+        total, done = sum(len(c) for c in clips), 0
+        starts = [initial_bank(self.shape, len(c), torch.Generator().manual_seed(seed)) for c in clips]
+        fitted: list[list[list[Quantised]]] = [[] for _ in clips]
+        # frames of equal size from any clip share a bank
+        by_size: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for c, clip in enumerate(clips):
+            by_size.setdefault((clip.width, clip.height), []).extend((c, f) for f in range(len(clip)))
+        for frames in by_size.values():
+            for at in range(0, len(frames), _NETWORKS_AT_ONCE):
+                chunk = frames[at : at + _NETWORKS_AT_ONCE]
+                images = np.stack([clips[c].frames[f].image for c, f in chunk])
+                start = [torch.stack([starts[c][i][f] for c, f in chunk]) for i in range(len(starts[0]))]
+                share, before = len(chunk) / total, done / total
+
+                def report(fraction: float, share: float = share, before: float = before) -> None:
+                    if progress is not None:
+                        progress(before + share * fraction)
+
+                bank = self._fit(torch.from_numpy(images).to(device), start, seed, report)
+                done += len(chunk)
+                tensors = bank.quantise()
+                for row, (c, _) in enumerate(chunk):
+                    fitted[c].append([t.rows(row, row + 1) for t in tensors])
+        return [{"background": self._pack(networks)} for networks in fitted]
+
+    def _fit(self, images: torch.Tensor, start: list[torch.Tensor], seed: int, progress: Progress) -> TrainableBank:
+        networks, height, width, _ = images.shape
+        flat = images.reshape(networks, -1, 3)
+        generator = torch.Generator().manual_seed(seed)
+        bank = TrainableBank(self.shape, start, self.bits, images.device)
+        half = self.steps // 2
+
+        def loss(step: int) -> torch.Tensor:
+            chosen = torch.randint(height * width, (self.batch_points,), generator=generator).to(images.device)
+            points = pixel_points(chosen, width, height).expand(networks, -1, -1)
+            target = flat[:, chosen].float() / 127.5 - 1
+            error = bank(points, quantised=self.schedule.quantised(step)) - target
+            return error.square().mean(dim=(1, 2)).sum()
+
+        fit(bank.tensors, loss, self.schedule, last=half, progress=progress)
+        if self.prune:
+            bank.prune(self.prune)
+        fit(bank.tensors, loss, self.schedule, first=half, progress=progress)
+        return bank
+
+    def _pack(self, networks: Sequence[Sequence[Quantised]]) -> bytes:
+        writer = ByteWriter()
+        write_shape(writer, self.shape)
+        writer.varint(self.bits)
+        writer.raw(pack_tensors([Quantised.stack(tensors) for tensors in zip(*networks, strict=True)], self.bits))
+        return writer.getvalue()
+
+    @classmethod
+    def renderer(cls, device: torch.device) -> Renderer:
+        return SirenRenderer(device)
+
+
+def pixel_points(indices: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """Coordinates in -1..1 (x, y) of the centres of pixels numbered row by row: (p,) -> (p, 2)."""
+    x = (indices % width).float() + 0.5
+    y = torch.div(indices, width, rounding_mode="floor").float() + 0.5
+    return torch.stack([x * (2 / width) - 1, y * (2 / height) - 1], dim=-1)
+
+
+@dataclass
+class SirenRenderer(Renderer):
+    """Frames that are one SIREN each."""
+
+    device: torch.device
+    _banks: Banks = field(init=False)
+    _places: list[tuple[ResidentBank, int]] = field(init=False, default_factory=list)
+    _sizes: list[tuple[int, int]] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._banks = Banks(self.device)
+
+    def add(self, payload: Payload) -> None:
+        reader = ByteReader(payload.part("background"), "rapid_inr payload")
+        shape = read_shape(reader)
+        bits = read_bits(reader)
+        tensors = unpack_tensors(reader, shape.shapes(len(payload)), bits, (0,), "rapid_inr weights")
+        reader.end()
+        self._places += self._banks.add(shape, bits, tensors)
+        self._sizes += [(payload.width, payload.height)] * len(payload)
+
+    def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
+        chosen = frames.tolist()
+        scale = torch.tensor([[2 / self._sizes[f][0], 2 / self._sizes[f][1]] for f in chosen], device=self.device)
+        # outside the frame a sine network returns noise: repeat the border instead
+        points = (view.points() * scale[:, None] - 1).clamp(-1, 1)
+        values = evaluate_grouped([self._places[f] for f in chosen], list(points))
+        return (torch.stack(values).mul_(0.5).add_(0.5)).transpose(1, 2).reshape(len(chosen), 3, *view.size)
+
+    @property
+    def resident_bytes(self) -> int:
+        return self._banks.resident_bytes
+
+
+def check_shape(shape: SirenShape) -> None:
+    """ConfigError if a payload could not hold this shape."""
+    limits = {"hidden": MAX_HIDDEN, "layers": MAX_LAYERS, "w0": MAX_W0}
+    for name, limit in limits.items():
+        if not 1 <= getattr(shape, name) <= limit:
+            raise ConfigError(f"a SIREN with {name}={getattr(shape, name)}; 1 to {limit} are allowed")
+
+
+def write_shape(writer: ByteWriter, shape: SirenShape) -> None:
+    """Units, layers, frequency."""
+    for value in (shape.hidden, shape.layers, shape.w0):
+        writer.varint(value)
+
+
+def read_shape(reader: ByteReader) -> SirenShape:
+    """What :func:`write_shape` wrote, within limits."""
+    shape = SirenShape(reader.varint(MAX_HIDDEN), reader.varint(MAX_LAYERS), reader.varint(MAX_W0))
+    if not (shape.hidden and shape.layers and shape.w0):
+        raise PayloadError(f"payload declares a network with nothing in it: {shape}")
+    return shape
+
+
+def read_bits(reader: ByteReader) -> int:
+    """A bit width that :func:`check_bits` accepts."""
+    bits = reader.varint(64)
+    try:
+        check_bits(bits, "payload with weights")
+    except ConfigError as error:
+        raise PayloadError(str(error)) from error
+    return bits

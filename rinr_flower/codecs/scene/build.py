@@ -1,0 +1,164 @@
+"""From the integers of a payload to a scene that can be rendered; the encoder uses the same functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rinr_flower.alignment.camera import from_corners
+from rinr_flower.alignment.poses import box_pose
+from rinr_flower.alignment.tracks import Track, link
+from rinr_flower.codecs.scene.model import Layer, Scene, Shot
+from rinr_flower.codecs.scene.stream import (
+    BEND_STEP,
+    CORNER_UNIT_PX,
+    MASK_LEVELS,
+    LayerCode,
+    SceneCode,
+    ShotCode,
+    bend_shape,
+    residual_shape,
+)
+from rinr_flower.codecs.scene.volume import VolumeShape, inverse, resident
+from rinr_flower.errors import PayloadError
+
+SEGMENT = 32  # an object's volume spans at most this many appearances
+MARGIN = 0.08  # of an object's size, around its box
+
+
+def segments(
+    boxes: Sequence[NDArray[np.float32]], classes: Sequence[NDArray[np.int64]], shots: Sequence[int]
+) -> list[Track]:
+    """Tracks of the payload's boxes, split at cuts (``shots``: frames of each shot) and into equal parts of at most
+    SEGMENT appearances."""
+    shot_of = np.repeat(np.arange(len(shots)), shots)
+    out = []
+    for track in link(boxes, classes):
+        numbers = shot_of[list(track.frames)]
+        for shot in np.unique(numbers):
+            chosen = np.flatnonzero(numbers == shot)
+            for part in np.array_split(chosen, -(-len(chosen) // SEGMENT)):
+                out.append(Track(tuple(track.frames[i] for i in part), tuple(track.rows[i] for i in part)))
+    return out
+
+
+def margin_px(side: int) -> float:
+    """Pixels of a volume's side that lie outside the box, at each end."""
+    return min(max(2.0, MARGIN * side), side / 4)
+
+
+def base_pose(box: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float64]:
+    """Where a box (working pixels) puts a volume of ``size``, before the pose's correction."""
+    height, width = size
+    mx, my = margin_px(width), margin_px(height)
+    pose = box_pose(box, (height, width), 0.0)
+    inner = np.array([[(width - 2 * mx) / width, 0, mx], [0, (height - 2 * my) / height, my], [0, 0, 1]])
+    return np.asarray(inner @ pose)
+
+
+def correction(pose: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.float64]:
+    """The affine map (3, 3) that displaces the corners (0, 0), (width, 0), (0, height) of a volume by ``pose`` (6,)."""
+    height, width = size
+    (ax, ay), (bx, by), (cx, cy) = pose.reshape(3, 2) * CORNER_UNIT_PX
+    return np.array(
+        [[1 + (bx - ax) / width, (cx - ax) / height, ax], [(by - ay) / width, 1 + (cy - ay) / height, ay], [0, 0, 1]]
+    )
+
+
+def quantised_correction(matrix: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.int64]:
+    """The integers that :func:`correction` turns into about ``matrix``."""
+    height, width = size
+    corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1]], np.float64)
+    moved = (corners @ matrix.T)[:, :2] - corners[:, :2]
+    return np.rint(moved / CORNER_UNIT_PX).astype(np.int64).reshape(-1)
+
+
+def canvas_maps(shot: ShotCode, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Working pixels to canvas pixels, (frames, 3, 3)."""
+    shift = np.eye(3)
+    shift[:2, 2] = shot.origin
+    if shot.motion is None:
+        return np.repeat(shift[None], shot.frames, axis=0)
+    height, width = size
+    try:
+        moves = [from_corners(m.reshape(4, 2) * CORNER_UNIT_PX, width, height) for m in shot.motion]
+    except np.linalg.LinAlgError as error:
+        raise PayloadError("scene motion folds the picture") from error
+    return np.stack([shift @ m for m in moves])
+
+
+def canvas_step(step: float, frames: int) -> float:
+    """The step of a canvas that ``frames`` frames share: its error counts in all of them."""
+    return step / math.sqrt(frames)
+
+
+def residual_step(step: float) -> float:
+    """The step of a residual at half size: each of its samples stands for four pixels."""
+    return step / 2
+
+
+def build_shot(code: SceneCode, shot: ShotCode, device: torch.device) -> Shot:
+    """One shot ready to render, without the parts that ``shot`` has not got (yet)."""
+    canvas = VolumeShape(1, *shot.canvas, code.grey)
+    planes = inverse(shot.canvas_bands, canvas.steps(canvas_step(code.step, shot.frames)))
+    maps = canvas_maps(shot, code.size)
+    if not np.isfinite(maps).all():
+        raise PayloadError("scene motion is not finite")
+    built = Shot(resident(planes, torch.int8, device), torch.from_numpy(maps.astype(np.float32)).to(device))
+    if shot.bend_bands is not None:
+        h, w = bend_shape(code.size)
+        bend = inverse(shot.bend_bands, [BEND_STEP])[0].reshape(shot.frames, 2, h, w)
+        built.bend = torch.from_numpy(np.rint(bend).clip(-127, 127).astype(np.int8)).to(device)
+    if shot.residual_bands is not None:
+        volume = residual_shape(shot.frames, code.size, code.grey)
+        planes = inverse(shot.residual_bands, volume.steps(residual_step(code.step)))
+        built.residual = resident(planes, torch.int8, device)
+    return built
+
+
+def build_layer(code: SceneCode, layer: LayerCode, boxes: NDArray[np.float32], device: torch.device) -> Layer:
+    """One object ready to render; ``boxes`` (appearances, 4) in working pixels."""
+    maps = [
+        correction(pose, layer.size) @ base_pose(box, layer.size) for pose, box in zip(layer.poses, boxes, strict=True)
+    ]
+    volume = VolumeShape(len(boxes), *layer.size, code.grey)
+    planes = inverse(layer.bands, volume.steps(code.object_step))
+    return Layer(
+        torch.from_numpy(np.stack(maps).astype(np.float32)).to(device),
+        torch.from_numpy((layer.mask / MASK_LEVELS).astype(np.float32))[None].to(device),
+        resident(planes, torch.int16, device),
+    )
+
+
+def empty_scene(code: SceneCode) -> Scene:
+    """A scene that knows which frame lies in which shot, and nothing else."""
+    scene = Scene(code.size)
+    for number, shot in enumerate(code.shots):
+        scene.place += [(number, k) for k in range(shot.frames)]
+    scene.layers_of = [[] for _ in scene.place]
+    return scene
+
+
+def add_layer(scene: Scene, layer: Layer, track: Track) -> None:
+    """Lay ``layer`` over what the scene has."""
+    for k, frame in enumerate(track.frames):
+        scene.layers_of[frame].append((len(scene.layers), k))
+    scene.layers.append(layer)
+
+
+def build(code: SceneCode, tracks: Sequence[Track], boxes: Sequence[NDArray[np.float32]], device: torch.device) -> Scene:
+    """The whole scene; ``boxes`` of every frame in working pixels."""
+    scene = empty_scene(code)
+    scene.shots = [build_shot(code, shot, device) for shot in code.shots]
+    for track, layer in zip(tracks, code.layers, strict=True):
+        add_layer(scene, build_layer(code, layer, track_boxes(track, boxes), device), track)
+    return scene
+
+
+def track_boxes(track: Track, boxes: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The boxes (appearances, 4) of a track."""
+    return np.stack([boxes[f][r] for f, r in zip(track.frames, track.rows, strict=True)])

@@ -1,0 +1,207 @@
+"""Closed-form encoding of an analysed clip at given quantiser steps: canvas, residual, objects, in that order.
+
+Each part is coded against what the decoder will have made of the parts before it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rinr_flower.codecs.scene.analysis import Analysis
+from rinr_flower.codecs.scene.build import (
+    add_layer,
+    base_pose,
+    build_layer,
+    build_shot,
+    canvas_maps,
+    canvas_step,
+    correction,
+    empty_scene,
+    residual_step,
+    track_boxes,
+)
+from rinr_flower.codecs.scene.model import Scene
+from rinr_flower.codecs.scene.quantise import quantise
+from rinr_flower.codecs.scene.sampling import sample
+from rinr_flower.codecs.scene.stream import MASK_LEVELS, LayerCode, SceneCode, ShotCode, mask_shape, residual_shape
+from rinr_flower.codecs.scene.volume import VolumeShape, forward
+from rinr_flower.codecs.scene.wavelet import Floats
+from rinr_flower.frames import box_mask
+
+_CPU = torch.device("cpu")
+_OBJECT_WEIGHT_IN_CANVAS = 0.03
+
+
+def encode(found: Analysis, step_code: int, object_step_code: int, rounds: int) -> SceneCode:
+    """Code ``found``; ``rounds`` of rate-distortion quantisation."""
+    code = SceneCode(found.size, found.grey, step_code, object_step_code)
+    code.shots = [replace(s) for s in found.shots]
+    scene = empty_scene(code)
+    start = 0
+    starts = []
+    pyramids, steps = [], []
+    for shot in code.shots:
+        starts.append(start)
+        pyramids += forward(_canvas(found, shot, start))
+        steps += VolumeShape(1, *shot.canvas, code.grey).steps(canvas_step(code.step, shot.frames))
+        start += shot.frames
+    chosen = quantise(pyramids, steps, rounds)
+    planes = len(found.planes)
+    for i, shot in enumerate(code.shots):
+        shot.canvas_bands = chosen[i * planes : (i + 1) * planes]
+        scene.shots.append(build_shot(code, shot, _CPU))
+    _code_residuals(found, code, scene, starts, rounds)
+    _code_objects(found, code, scene, rounds)
+    return code
+
+
+def _canvas(found: Analysis, shot: ShotCode, start: int) -> list[Floats]:
+    """The aligned mean of a shot's frames, boxes nearly left out, unseen parts filled in smoothly."""
+    maps = canvas_maps(shot, found.size)
+    planes = []
+    for number, plane in enumerate(found.planes):
+        scale = 1 if number == 0 else 2
+        shape = (-(-shot.canvas[0] // scale), -(-shot.canvas[1] // scale))
+        total, weight = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        for k in range(shot.frames):
+            frame = plane[start + k]
+            trust = np.ones(frame.shape, np.float32)
+            trust[box_mask(found.boxes[start + k] / np.float32(scale), frame.shape[1], frame.shape[0])] = (
+                _OBJECT_WEIGHT_IN_CANVAS
+            )
+            picture, seen = _on_canvas(frame, trust, maps[k], scale, shape)
+            total += picture * seen
+            weight += seen
+        planes.append(_filled(total, weight)[None])
+    return planes
+
+
+def _on_canvas(
+    frame: Floats, trust: Floats, matrix: NDArray[np.float64], scale: int, shape: tuple[int, int]
+) -> tuple[Floats, Floats]:
+    if np.array_equal(matrix, np.eye(3)) and frame.shape == shape:
+        return frame, trust
+    to_full, to_part = np.diag([scale, scale, 1.0]), np.diag([1 / scale, 1 / scale, 1.0])
+    centre, corner = np.eye(3), np.eye(3)
+    centre[:2, 2], corner[:2, 2] = 0.5, -0.5
+    warp = corner @ to_part @ matrix @ to_full @ centre
+    size = shape[::-1]
+    picture = cv2.warpPerspective(frame, warp, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return picture, cv2.warpPerspective(trust, warp, size, flags=cv2.INTER_LINEAR)
+
+
+def _filled(total: Floats, weight: Floats) -> Floats:
+    """``total`` / ``weight``, and where nothing was seen what coarser and coarser means around it say."""
+    if weight.min() >= _OBJECT_WEIGHT_IN_CANVAS:
+        return total / weight
+    known = np.minimum(weight, 1.0)
+    value = total / np.maximum(weight, 1e-6)
+    if max(weight.shape) <= 2:
+        return np.where(weight > 0, value, value.mean())
+    half = ((weight.shape[1] + 1) // 2, (weight.shape[0] + 1) // 2)
+    part = cv2.resize(known, half, interpolation=cv2.INTER_AREA)
+    coarse = _filled(cv2.resize(value * known, half, interpolation=cv2.INTER_AREA), part)
+    behind = cv2.resize(coarse, weight.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(known * value + (1 - known) * behind, np.float32)
+
+
+def _centres(height: int, width: int) -> torch.Tensor:
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    return torch.stack([x, y], dim=-1).reshape(-1, 2).float()
+
+
+def _code_residuals(found: Analysis, code: SceneCode, scene: Scene, starts: list[int], rounds: int) -> None:
+    height, width = found.size
+    points = _centres(height, width)
+    pyramids, steps = [], []
+    for shot, start in zip(code.shots, starts, strict=True):
+        shape = residual_shape(shot.frames, found.size, code.grey)
+        volume = [np.zeros((shot.frames, *s), np.float32) for s in shape.planes()]
+        for k in range(shot.frames):
+            background = scene.background(start + k, points).reshape(-1, height, width).numpy()
+            keep = ~box_mask(found.boxes[start + k], width, height)
+            for plane, target in enumerate(volume):
+                actual = found.planes[plane][start + k]
+                expected = background[plane]
+                if plane:
+                    expected = cv2.resize(expected, actual.shape[::-1], interpolation=cv2.INTER_AREA)
+                difference = actual - expected
+                if plane:
+                    difference = difference * cv2.resize(keep.astype(np.float32), actual.shape[::-1])
+                else:
+                    difference = difference * keep
+                target[k] = cv2.resize(difference, target.shape[:0:-1], interpolation=cv2.INTER_AREA)
+        pyramids += forward(volume)
+        steps += shape.steps(residual_step(code.step))
+    chosen = quantise(pyramids, steps, rounds)
+    planes = len(found.planes)
+    for i, shot in enumerate(code.shots):
+        bands = chosen[i * planes : (i + 1) * planes]
+        if any(b.any() for p in bands for b in p):
+            shot.residual_bands = bands
+            scene.shots[i] = build_shot(code, shot, _CPU)
+
+
+def _code_objects(found: Analysis, code: SceneCode, scene: Scene, rounds: int) -> None:
+    for given, track in zip(found.layers, found.tracks, strict=True):
+        layer = LayerCode(given.size, given.poses, given.mask)
+        boxes = track_boxes(track, found.boxes)
+        seen, below = _crops(found, scene, layer, boxes, track.frames)
+        layer.mask = _mask(seen[0], below[0], layer.size)
+        planes = []
+        for actual, under in zip(seen, below, strict=True):
+            mask = cv2.resize(
+                layer.mask.astype(np.float32) / MASK_LEVELS, actual.shape[:0:-1], interpolation=cv2.INTER_LINEAR
+            )
+            planes.append(np.asarray(actual - (1 - mask) * under, np.float32))
+        shape = VolumeShape(len(boxes), *layer.size, code.grey)
+        layer.bands = quantise(forward(planes), shape.steps(code.object_step), rounds)
+        code.layers.append(layer)
+        add_layer(scene, build_layer(code, layer, boxes, _CPU), track)
+
+
+def _crops(
+    found: Analysis, scene: Scene, layer: LayerCode, boxes: NDArray[np.float32], frames: tuple[int, ...]
+) -> tuple[list[Floats], list[Floats]]:
+    """Planes (appearances, h, w) of what is seen at an object's place, and of what lies below it in the scene."""
+    height, width = layer.size
+    half = ((height + 1) // 2, (width + 1) // 2)
+    full_points = _centres(height, width)
+    half_points = _centres(*half) * torch.tensor([width / half[1], height / half[0]])
+    seen: list[list[Floats]] = [[] for _ in found.planes]
+    below: list[list[Floats]] = [[] for _ in found.planes]
+    for k, frame in enumerate(frames):
+        pose = correction(layer.poses[k], layer.size) @ base_pose(boxes[k], layer.size)
+        back = torch.from_numpy(np.linalg.inv(pose).astype(np.float32))
+        for plane, stack in enumerate(found.planes):
+            points, shape = (half_points, half) if plane else (full_points, (height, width))
+            at = points @ back[:2, :2].T + back[:2, 2]
+            picture = torch.from_numpy(stack[frame])[None]
+            ratio = torch.tensor([picture.shape[2] / found.size[1], picture.shape[1] / found.size[0]])
+            seen[plane].append(sample(picture, at * ratio, "bicubic")[0].reshape(shape).numpy())
+            below[plane].append(scene.at(frame, at)[plane].reshape(shape).numpy())
+    return [np.stack(s) for s in seen], [np.stack(b) for b in below]
+
+
+def _mask(seen: Floats, below: Floats, size: tuple[int, int]) -> NDArray[np.int64]:
+    """How far an object replaces what lies below it, cell by cell.
+
+    The part ``c`` of the background that stays is the regression of what is seen on it: c = cov / var over time, so
+    that a still object leaves a residual and a moving one is coded by itself.
+    """
+    shape = mask_shape(size)
+
+    def cells(values: Floats) -> Floats:
+        return np.asarray(cv2.resize(values, shape[::-1], interpolation=cv2.INTER_AREA))
+
+    steadiness = 1.0 / math.sqrt(len(seen))
+    a, b = seen - (1 - steadiness) * seen.mean(axis=0), below - (1 - steadiness) * below.mean(axis=0)
+    covariance, variance = cells((a * b).mean(axis=0)), cells((b * b).mean(axis=0))
+    stays = np.clip(covariance / (variance + 4.0), 0, 1)
+    return np.rint((1 - stays) * MASK_LEVELS).astype(np.int64)

@@ -1,0 +1,35 @@
+"""Sampling pictures at arbitrary points: what makes a scene a function of continuous coordinates."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+
+def sample(picture: torch.Tensor, points: torch.Tensor, mode: Literal["bilinear", "bicubic"]) -> torch.Tensor:
+    """``picture`` float32 (channels, height, width) at ``points`` (n, 2): x, y in its pixels, centres at +0.5.
+
+    Returns (channels, n). The border is repeated outside.
+    """
+    height, width = picture.shape[-2:]
+    scale = torch.tensor([2.0 / width, 2.0 / height], device=points.device)
+    grid = (points * scale - 1).reshape(1, 1, -1, 2)
+    return F.grid_sample(picture[None], grid, mode, "border", False)[0, :, 0]
+
+
+def transform(points: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """Homogeneous transform of ``points`` (n, 2) by ``matrix`` (3, 3), term by term so that no batch changes it."""
+    x, y = points[:, 0], points[:, 1]
+    rows = [x * matrix[r, 0] + (y * matrix[r, 1] + matrix[r, 2]) for r in range(3)]
+    if float(matrix[2, 0]) == 0 and float(matrix[2, 1]) == 0:
+        return torch.stack(rows[:2], dim=-1) / matrix[2, 2]
+    return torch.stack([rows[0] / rows[2], rows[1] / rows[2]], dim=-1)
+
+
+def to_rgb(luma: torch.Tensor, chroma: torch.Tensor) -> torch.Tensor:
+    """RGB (3, n) in 0..1 from luma (n,) and chroma (2, n) in 0..255 units about 128 and 0 (BT.601, full range)."""
+    blue, red = chroma[0], chroma[1]
+    rgb = torch.stack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue])
+    return rgb.add_(128).div_(255)

@@ -1,0 +1,227 @@
+"""What a scene payload holds, as integers, and how they are written into the payload's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rinr_flower.bitstream.entropy import decode_ints, encode_ints
+from rinr_flower.bitstream.stream import ByteReader, ByteWriter
+from rinr_flower.codecs.scene.coefficients import Ints, decode_bands, encode_bands
+from rinr_flower.codecs.scene.volume import VolumeShape
+from rinr_flower.errors import PayloadError
+
+CORNER_UNIT_PX = 1 / 8  # of camera motion and object poses
+MASK_LEVELS = 15
+STEPS_PER_OCTAVE = 16
+BEND_STEP = 4.0  # in units of a bend, 1/8 pixel
+MAX_WORKING_SIDE = 4096
+MAX_LAYER_SIDE = 1024
+
+Pyramids = list[list[Ints]]
+
+
+@dataclass(eq=False)
+class ShotCode:
+    """One shot: ``motion`` int64 (frames, 8), corner displacements in CORNER_UNIT_PX, or None if the camera stands;
+    ``origin`` (x, y) of the middle frame on the canvas of ``canvas`` (height, width); coefficient pyramids."""
+
+    frames: int
+    canvas: tuple[int, int]
+    origin: tuple[int, int]
+    motion: NDArray[np.int64] | None
+    canvas_bands: Pyramids = field(default_factory=list)
+    bend_bands: Pyramids | None = None
+    residual_bands: Pyramids | None = None
+
+
+@dataclass(eq=False)
+class LayerCode:
+    """One object: volume ``size`` (height, width); ``poses`` int64 (appearances, 6), displacements of three corners in
+    CORNER_UNIT_PX from where the box puts them; ``mask`` int64 (h, w) in 0..MASK_LEVELS; coefficient pyramids."""
+
+    size: tuple[int, int]
+    poses: NDArray[np.int64]
+    mask: NDArray[np.int64]
+    bands: Pyramids = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class SceneCode:
+    """All integers of a payload. Steps are in 1/STEPS_PER_OCTAVE octaves."""
+
+    size: tuple[int, int]
+    grey: bool
+    step_code: int
+    object_step_code: int
+    shots: list[ShotCode] = field(default_factory=list)
+    layers: list[LayerCode] = field(default_factory=list)
+
+    @property
+    def step(self) -> float:
+        """Quantiser step of the background, in grey levels of one frame."""
+        return float(2 ** (self.step_code / STEPS_PER_OCTAVE))
+
+    @property
+    def object_step(self) -> float:
+        return float(2 ** (self.object_step_code / STEPS_PER_OCTAVE))
+
+    def to_parts(self) -> dict[str, bytes]:
+        """The payload parts: ``background``, ``motion`` and ``object``."""
+        head, motion, layers = ByteWriter(), ByteWriter(), ByteWriter()
+        head.varint(self.size[0])
+        head.varint(self.size[1])
+        head.u8(int(self.grey))
+        head.u8(self.step_code)
+        head.u8(self.object_step_code)
+        head.varint(len(self.shots))
+        for shot in self.shots:
+            head.varint(shot.frames)
+            flags = (shot.motion is not None) + 2 * (shot.bend_bands is not None) + 4 * (shot.residual_bands is not None)
+            head.u8(flags)
+            if shot.canvas != self.size or shot.origin != (0, 0):
+                head.u8(1)
+                for value in (*shot.canvas, *shot.origin):
+                    head.signed(value)
+            else:
+                head.u8(0)
+        head.blob(encode_bands([p for s in self.shots for p in s.canvas_bands]))
+        head.raw(encode_bands([p for s in self.shots for p in s.residual_bands or []]))
+        moves = [s.motion for s in self.shots if s.motion is not None]
+        motion.blob(encode_ints(np.concatenate([np.diff(m, axis=0, prepend=0).T.reshape(-1) for m in moves]) if moves else np.zeros(0)))
+        motion.blob(encode_bands([p for s in self.shots for p in s.bend_bands or []]))
+        poses = [layer.poses for layer in self.layers]
+        motion.raw(encode_ints(np.concatenate([np.diff(p, axis=0, prepend=0).T.reshape(-1) for p in poses]) if poses else np.zeros(0)))
+        for layer in self.layers:
+            layers.varint(layer.size[0])
+            layers.varint(layer.size[1])
+        if self.layers:
+            layers.blob(encode_ints(np.concatenate([layer.mask.reshape(-1) for layer in self.layers])))
+        layers.raw(encode_bands([p for layer in self.layers for p in layer.bands]))
+        parts = {"background": head.getvalue()}
+        if moves or self.layers or any(s.bend_bands for s in self.shots):
+            parts["motion"] = motion.getvalue()
+        if self.layers:
+            parts["object"] = layers.getvalue()
+        return parts
+
+
+def mask_shape(size: tuple[int, int]) -> tuple[int, int]:
+    """Cells of an object's mask: one for about eight pixels, 2 to 8 a side."""
+    return (min(max(size[0] // 8, 2), 8), min(max(size[1] // 8, 2), 8))
+
+
+def bend_shape(size: tuple[int, int]) -> tuple[int, int]:
+    """Cells of the bend of a working picture of ``size``: one for about 40 pixels."""
+    return (max(size[0] // 40, 2), max(size[1] // 40, 2))
+
+
+def residual_shape(frames: int, size: tuple[int, int], grey: bool) -> VolumeShape:
+    """The residual of a shot: half the working size."""
+    return VolumeShape(frames, (size[0] + 1) // 2, (size[1] + 1) // 2, grey)
+
+
+def read_parts(
+    parts: Mapping[str, bytes], frames: int, appearances: Callable[[list[int]], list[int]], limit_px: int
+) -> SceneCode:
+    """Read a payload's parts.
+
+    Parameters
+    ----------
+    parts : the payload's parts.
+    frames : frames of the payload.
+    appearances : from the frames of each shot to how often each object is seen (the boxes say that).
+    limit_px : the most pixels that a canvas may have; more is a PayloadError before anything is allocated.
+    """
+    head = ByteReader(parts.get("background", b""), "scene background")
+    size = (head.varint(MAX_WORKING_SIDE), head.varint(MAX_WORKING_SIDE))
+    if min(size) < 1:
+        raise PayloadError(f"scene has a working size of {size[1]}x{size[0]} pixels")
+    code = SceneCode(size, bool(head.u8()), head.u8(), head.u8())
+    flags = []
+    for _ in range(head.varint(frames)):
+        count, flag = head.varint(frames), head.u8()
+        canvas, origin = size, (0, 0)
+        if head.u8():
+            canvas = (head.signed(MAX_WORKING_SIDE * 4), head.signed(MAX_WORKING_SIDE * 4))
+            origin = (head.signed(MAX_WORKING_SIDE * 4), head.signed(MAX_WORKING_SIDE * 4))
+        if min(canvas) < 1 or canvas[0] * canvas[1] > limit_px or count < 1:
+            raise PayloadError(f"scene declares a shot of {count} frames on a canvas of {canvas[1]}x{canvas[0]} pixels")
+        code.shots.append(ShotCode(count, canvas, origin, None))
+        flags.append(flag)
+    if sum(s.frames for s in code.shots) != frames:
+        raise PayloadError(f"scene has shots of {sum(s.frames for s in code.shots)} frames; the payload has {frames}")
+    counts = appearances([s.frames for s in code.shots])
+    canvases = [VolumeShape(1, *s.canvas, code.grey) for s in code.shots]
+    for shot, bands in zip(code.shots, _split(decode_bands(head.blob(), _shapes(canvases)), canvases), strict=True):
+        shot.canvas_bands = bands
+    changing = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 4]
+    volumes = [residual_shape(s.frames, size, code.grey) for s in changing]
+    for shot, bands in zip(changing, _split(decode_bands(head.raw(head.left), _shapes(volumes)), volumes), strict=True):
+        shot.residual_bands = bands
+    motion = ByteReader(parts.get("motion", encode_nothing()), "scene motion")
+    moving = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 1]
+    moves = decode_ints(motion.blob(), sum(s.frames for s in moving) * 8, "camera motion")
+    for shot in moving:
+        shot.motion, moves = _undelta(moves, shot.frames, 8)
+    bent = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 2]
+    bends = [_bend_volume(s.frames, size) for s in bent]
+    for shot, bands in zip(bent, _split(decode_bands(motion.blob(), _shapes(bends)), bends), strict=True):
+        shot.bend_bands = bands
+    poses = decode_ints(motion.raw(motion.left), sum(counts) * 6, "object poses")
+    if not counts:
+        return code
+    layers = ByteReader(parts.get("object", b""), "scene objects")
+    for seen in counts:
+        layer_size = (layers.varint(MAX_LAYER_SIDE), layers.varint(MAX_LAYER_SIDE))
+        if min(layer_size) < 1 or layer_size[0] * layer_size[1] > limit_px:
+            raise PayloadError(f"scene declares an object of {layer_size[1]}x{layer_size[0]} pixels")
+        pose, poses = _undelta(poses, seen, 6)
+        code.layers.append(LayerCode(layer_size, pose, np.zeros(mask_shape(layer_size), np.int64)))
+    masks = decode_ints(layers.blob(), sum(layer.mask.size for layer in code.layers), "object masks")
+    if masks.min() < 0 or masks.max() > MASK_LEVELS:
+        raise PayloadError(f"an object mask holds {int(masks.max())}; it goes from 0 to {MASK_LEVELS}")
+    for layer in code.layers:
+        layer.mask, masks = masks[: layer.mask.size].reshape(layer.mask.shape), masks[layer.mask.size :]
+    objects = [VolumeShape(n, *layer.size, code.grey) for n, layer in zip(counts, code.layers, strict=True)]
+    pyramids = decode_bands(layers.raw(layers.left), _shapes(objects))
+    for layer, bands in zip(code.layers, _split(pyramids, objects), strict=True):
+        layer.bands = bands
+    return code
+
+
+def encode_nothing() -> bytes:
+    """The motion part of a scene in which nothing moves."""
+    writer = ByteWriter()
+    writer.blob(b"")
+    writer.blob(b"")
+    return writer.getvalue()
+
+
+def _bend_volume(frames: int, size: tuple[int, int]) -> VolumeShape:
+    h, w = bend_shape(size)
+    return VolumeShape(frames, 2 * h, w, grey=True)  # x and y displacements one above the other
+
+
+def _shapes(volumes: list[VolumeShape]) -> list[list[tuple[int, int, int]]]:
+    return [bands for volume in volumes for bands in volume.bands()]
+
+
+def _split(pyramids: Pyramids, volumes: list[VolumeShape]) -> list[Pyramids]:
+    out, at = [], 0
+    for volume in volumes:
+        count = len(volume.planes())
+        out.append(pyramids[at : at + count])
+        at += count
+    return out
+
+
+def _undelta(values: NDArray[np.int64], rows: int, columns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first ``rows`` x ``columns`` of ``values`` as running sums down the rows, and the rest."""
+    table = np.cumsum(values[: rows * columns].reshape(columns, rows).T, axis=0)
+    if np.abs(table).max(initial=0) > 1 << 24:
+        raise PayloadError("scene motion is out of range")
+    return table, values[rows * columns :]

@@ -1,0 +1,103 @@
+"""The CDF 9/7 wavelet on stacks of pictures and an orthonormal cosine transform along time.
+
+Both have closed-form inverses, so what a scene keeps of a picture needs no fitting. The wavelet is the factorisation of
+Daubechies and Sweldens (1998), scaled so that its basis functions have nearly unit norm and one step size serves all
+bands; sizes are arbitrary and borders are mirrored.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+_LIFTS = (-1.586134342, -0.052980118, 0.882911076, 0.443506852)
+_SCALE = 1.149604398
+_MAX_LEVELS = 6
+_SMALLEST_SIDE = 4
+
+
+def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
+    """Sizes of the low-pass picture after each level, the full size first; the last is what remains at the bottom."""
+    sizes = [(height, width)]
+    while len(sizes) <= _MAX_LEVELS and min(sizes[-1]) >= 2 * _SMALLEST_SIDE:
+        h, w = sizes[-1]
+        sizes.append(((h + 1) // 2, (w + 1) // 2))
+    return sizes
+
+
+def band_shapes(height: int, width: int) -> list[tuple[int, int]]:
+    """Shapes of the bands that :func:`analyse` returns, in its order."""
+    sizes = level_sizes(height, width)
+    shapes = [sizes[-1]]
+    for (h, w), (low_h, low_w) in zip(sizes[-2::-1], sizes[:0:-1], strict=True):
+        shapes += [(low_h, w - low_w), (h - low_h, low_w), (h - low_h, w - low_w)]
+    return shapes
+
+
+def analyse(pictures: Floats) -> list[Floats]:
+    """Wavelet bands of ``pictures`` (..., height, width), coarsest first: low-pass, then (HL, LH, HH) of each level."""
+    bands: list[Floats] = []
+    low = np.asarray(pictures, np.float32)
+    for _ in level_sizes(*low.shape[-2:])[1:]:
+        left, right = _split(low, -1)
+        low, lh = _split(left, -2)
+        hl, hh = _split(right, -2)
+        bands[:0] = [hl, lh, hh]
+    return [low, *bands]
+
+
+def synthesise(bands: list[Floats]) -> Floats:
+    """Inverse of :func:`analyse`."""
+    low = bands[0]
+    for hl, lh, hh in zip(bands[1::3], bands[2::3], bands[3::3], strict=True):
+        low = _merge(_merge(low, lh, -2), _merge(hl, hh, -2), -1)
+    return low
+
+
+def _split(signal: Floats, axis: int) -> tuple[Floats, Floats]:
+    x = np.moveaxis(signal, axis, 0)
+    even, odd = x[0::2].copy(), x[1::2].copy()
+    for step, weight in enumerate(_LIFTS):
+        _lift(even, odd, np.float32(weight), predict=step % 2 == 0)
+    even *= np.float32(_SCALE)
+    odd *= np.float32(1 / _SCALE)
+    return np.moveaxis(even, 0, axis), np.moveaxis(odd, 0, axis)
+
+
+def _merge(low: Floats, high: Floats, axis: int) -> Floats:
+    even = np.moveaxis(low, axis, 0) * np.float32(1 / _SCALE)
+    odd = np.moveaxis(high, axis, 0) * np.float32(_SCALE)
+    for step in (3, 2, 1, 0):
+        _lift(even, odd, np.float32(-_LIFTS[step]), predict=step % 2 == 0)
+    out = np.empty((len(even) + len(odd), *even.shape[1:]), np.float32)
+    out[0::2], out[1::2] = even, odd
+    return np.moveaxis(out, 0, axis)
+
+
+def _lift(even: Floats, odd: Floats, weight: np.float32, *, predict: bool) -> None:
+    """Add ``weight`` times the two neighbours, borders mirrored: evens to odds (predict) or odds to evens (update)."""
+    n_even, n_odd = len(even), len(odd)
+    if n_odd == 0:
+        return
+    if predict:
+        odd[: n_even - 1] += weight * (even[: n_even - 1] + even[1:])
+        if n_odd == n_even:
+            odd[-1] += 2 * weight * even[-1]
+    else:
+        even[1:n_odd] += weight * (odd[: n_odd - 1] + odd[1:])
+        even[0] += 2 * weight * odd[0]
+        if n_even > n_odd:
+            even[-1] += 2 * weight * odd[-1]
+
+
+@functools.lru_cache(maxsize=64)
+def cosine_basis(frames: int) -> Floats:
+    """The orthonormal DCT-II matrix (frequencies, frames)."""
+    k, t = np.arange(frames)[:, None], np.arange(frames)[None, :]
+    basis = np.cos(np.pi * (t + 0.5) * k / frames) * np.sqrt(2 / frames)
+    basis[0] /= np.sqrt(2)
+    return basis.astype(np.float32)

@@ -1,0 +1,271 @@
+"""YOLOv8 (ultralytics' network and loss) trained straight on pictures rendered from payloads.
+
+The network, its loss and its non-maximum suppression are ultralytics'; the training loop is ours, because a simulated
+device must leave the process as it found it: no global seeds, no thread counts, no files.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rinr_flower.decoding import FrameStore
+from rinr_flower.detection import batches
+from rinr_flower.detection.average_precision import mean_average_precision
+from rinr_flower.detection.detector import Accuracy, Detections, State, TrainingLog
+from rinr_flower.detection.engine import ultralytics
+from rinr_flower.detection.state import check_state
+from rinr_flower.detection.stopwatch import Stopwatch
+from rinr_flower.detection.weights import fitting_weights
+from rinr_flower.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from rinr_flower.decoding.augment import Augmentation
+
+logger = logging.getLogger(__name__)
+
+SCALES = "nsmlx"
+LEARNING_RATE = 1e-3
+WEIGHT_DECAY = 5e-4
+WARMUP_SHARE = 0.1  # of the steps, with a rising learning rate; then a cosine down to FINAL_SHARE of it
+FINAL_SHARE = 0.01
+MAX_GRADIENT_NORM = 10.0
+STATISTICS_BATCHES = 10
+EVALUATION_BATCH = 16
+NMS_IOU = 0.7
+NMS_UNLIMITED_S = 1e9  # ultralytics returns empty results once its wall-clock limit is over
+
+
+class YoloV8:
+    """YOLOv8 as a :class:`rinr_flower.detection.detector.Detector`.
+
+    Parameters
+    ----------
+    class_names : what to tell apart; with ``scale`` it fixes every shape of the network.
+    scale : n, s, m, l or x.
+    weights : None (random), another detector's state (such as :func:`rinr_flower.detection.factory_state` gives), a
+        path to an ultralytics ``.pt`` or to an ``.npz`` of named arrays, or a name that ultralytics would download,
+        such as ``yolov8m.pt``. What does not fit the architecture (the class branch of a model with other classes)
+        stays random.
+    device : where the network runs.
+    seed : of the random weights.
+    downloads : folder that weights given by name are looked for in and downloaded to.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str] = ("object",),
+        *,
+        scale: str = "n",
+        weights: str | Path | State | None = None,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        downloads: Path = Path(),
+    ) -> None:
+        if len(scale) != 1 or scale not in SCALES:
+            raise ConfigError(f"unknown YOLOv8 scale {scale!r}; known: {', '.join(SCALES)}")
+        if not class_names or len(set(class_names)) != len(class_names):
+            raise ConfigError(f"a detector needs class names, each once; got {list(class_names)}")
+        self._class_names = tuple(class_names)
+        self.scale = scale
+        self.device = torch.device(device)
+        tasks = ultralytics("nn.tasks")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.network = tasks.DetectionModel(f"yolov8{scale}.yaml", nc=len(self._class_names), verbose=False)
+        self.network.args = ultralytics("cfg").get_cfg()  # the loss reads its gains from here
+        self.network.names = dict(enumerate(self._class_names))
+        if weights is not None:
+            own = self.network.state_dict()
+            fitting = fitting_weights(weights, own, downloads=downloads)
+            self.network.load_state_dict({**own, **fitting})
+            logger.info("weights: %d of %d entries fit YOLOv8%s", len(fitting), len(own), scale)
+        self.network.to(self.device, memory_format=torch.channels_last)
+        self.network.eval()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the detector tells apart, in the order of its class indices."""
+        return self._class_names
+
+    def fit(
+        self,
+        store: FrameStore,
+        indices: Sequence[int],
+        *,
+        steps: int,
+        batch: int = 8,
+        size: int = 160,
+        seed: int = 0,
+        learning_rate: float | None = None,
+        progress: Callable[[float], None] | None = None,
+        augmentation: Augmentation | None = None,
+    ) -> TrainingLog:
+        """Train on the frames ``indices`` of ``store``; see :meth:`Detector.fit`.
+
+        AdamW with a short warm-up and a cosine (``learning_rate`` None takes LEARNING_RATE), then the normalisation
+        statistics are measured anew: after few steps a running average would still be that of the old weights.
+        ``augmentation`` makes the batches; None letterboxes the frames.
+        """
+        if steps < 1 or batch < 1:
+            raise ConfigError(f"training for {steps} steps of {batch} frames; both must be at least 1")
+        generator = np.random.default_rng(seed)
+        chosen = batches.shuffled(_some(indices), batch, generator)
+        shape = batches.input_size([store.frame_size(i) for i in indices], size)
+        rate = LEARNING_RATE if learning_rate is None else learning_rate
+        optimiser = self._optimiser(rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _schedule(step, steps))
+        rendering, training = Stopwatch(self.device), Stopwatch(self.device)
+        losses: list[torch.Tensor] = []
+        for step in range(steps):
+            with rendering:
+                frames = next(chosen)
+                if augmentation is None:
+                    made = batches.letterboxed(store, frames, shape, self._class_names)
+                else:
+                    made = augmentation.batch(store, frames, indices, size, self._class_names, generator)
+                inputs = self._inputs(made)
+            with training:
+                self.network.train()
+                loss = self.network.loss(inputs)[0].sum()
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM)
+                optimiser.step()
+                schedule.step()
+                losses.append(loss.detach() / batch)
+            if progress is not None:
+                progress((step + 1) / steps)
+        with training:
+            self.measure_statistics(store, indices, batch=batch, size=size, seed=seed)
+        values = tuple(torch.stack(losses).tolist())
+        if not math.isfinite(values[-1]):
+            raise DataError(f"training diverged: the loss is {values[-1]}; take a learning rate below {rate:g}")
+        return TrainingLog(rendering.seconds(), training.seconds(), values)
+
+    @torch.no_grad()
+    def measure_statistics(
+        self, store: FrameStore, indices: Sequence[int], *, batch: int = 8, size: int = 160, seed: int = 0
+    ) -> None:
+        """Set the batch normalisation's mean and variance to their average over up to STATISTICS_BATCHES batches.
+
+        For weights whose statistics are not their own: after a short training, and after averaging models.
+        """
+        norms = [m for m in self.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        momentum = [n.momentum for n in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain average over the batches
+        shape = batches.input_size([store.frame_size(i) for i in _some(indices)], size)
+        chosen = batches.shuffled(indices, batch, np.random.default_rng(seed))
+        self.network.train()
+        for _ in range(min(STATISTICS_BATCHES, math.ceil(len(indices) / batch))):
+            made = batches.letterboxed(store, next(chosen), shape, self._class_names)
+            self.network(self._inputs(made)["img"])
+        self.network.eval()
+        for norm, value in zip(norms, momentum, strict=True):
+            norm.momentum = value
+
+    def evaluate(self, store: FrameStore, indices: Sequence[int], *, size: int = 160) -> Accuracy:
+        """mAP on the frames ``indices`` by the COCO definition, boxes in the frames' own pixels."""
+        found = self.predict(store, indices, size=size, confidence=0.001)
+        truths = [batches.labels(store, i, self._class_names) for i in indices]
+        map50, map50_95 = mean_average_precision(found, truths)
+        return Accuracy(map50, map50_95, len(indices), sum(len(boxes) for boxes, _ in truths))
+
+    @torch.no_grad()
+    def predict(
+        self, store: FrameStore, indices: Sequence[int], *, size: int = 160, confidence: float = 0.25
+    ) -> list[Detections]:
+        """What is seen in each of the frames ``indices``: at most 300 boxes a frame, overlaps suppressed."""
+        suppress = ultralytics("utils.nms").non_max_suppression
+        self.network.eval()
+        found: list[Detections] = []
+        shape = batches.input_size([store.frame_size(i) for i in _some(indices)], size)
+        for start in range(0, len(indices), EVALUATION_BATCH):
+            part = indices[start : start + EVALUATION_BATCH]
+            matrices = [batches.letterbox(store.frame_size(i), shape) for i in part]
+            pictures = store.render(part, shape, matrix=torch.tensor(np.stack(matrices), dtype=torch.float32))
+            outputs = suppress(
+                self.network(self._placed(pictures))[0],
+                confidence,
+                NMS_IOU,
+                multi_label=True,
+                max_det=300,
+                nc=len(self._class_names),
+                max_time_img=NMS_UNLIMITED_S,
+            )
+            for i, matrix, rows in zip(part, matrices, outputs, strict=True):
+                table = rows.float().cpu().numpy()
+                width, height = store.frame_size(i)
+                limit = np.array([width, height, width, height], np.float32)
+                boxes = batches.to_frame(table[:, :4], matrix).clip(0, limit)
+                found.append(Detections(boxes, table[:, 4].copy(), table[:, 5].astype(np.int64)))
+        return found
+
+    def state(self) -> State:
+        """A copy of the trainable parameters and the normalisation's mean and variance, float32, by name."""
+        own = self.network.state_dict()
+        return {name: own[name].detach().cpu().float().contiguous().numpy().copy() for name in self._shapes()}
+
+    def load_state(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over weights. DataError, and no change, unless names and shapes match and every value is finite."""
+        checked = check_state(state, self._shapes(), where=f"the state for YOLOv8{self.scale}")
+        own = self.network.state_dict()
+        with torch.no_grad():
+            for name, array in checked.items():
+                own[name].copy_(torch.from_numpy(array))
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        trainable = {name for name, p in self.network.named_parameters() if p.requires_grad}
+        return {
+            name: tuple(tensor.shape)
+            for name, tensor in self.network.state_dict().items()
+            if name in trainable or name.endswith(("running_mean", "running_var"))
+        }
+
+    def _optimiser(self, rate: float) -> torch.optim.Optimizer:
+        """AdamW; only weight matrices and kernels decay, not biases and normalisation."""
+        trainable = [p for p in self.network.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trainable if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
+            {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.999))
+
+    def _placed(self, pictures: torch.Tensor) -> torch.Tensor:
+        return pictures.to(self.device).contiguous(memory_format=torch.channels_last)
+
+    def _inputs(self, made: batches.Batch) -> dict[str, Any]:
+        """The batch as ultralytics' loss reads it: box centres and sizes as shares of the picture."""
+        height, width = made.pictures.shape[2:]
+        boxes = np.concatenate(made.boxes).reshape(-1, 4)
+        centred = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
+        owner = np.repeat(np.arange(len(made.boxes)), [len(b) for b in made.boxes])
+        share = centred / np.array([width, height, width, height])
+        return {
+            "img": self._placed(made.pictures),
+            "batch_idx": torch.tensor(owner, dtype=torch.float32, device=self.device),
+            "cls": torch.tensor(np.concatenate(made.classes), dtype=torch.float32, device=self.device)[:, None],
+            "bboxes": torch.tensor(share, dtype=torch.float32, device=self.device),
+        }
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Share of the learning rate at ``step`` of ``steps``."""
+    warm = max(1, round(WARMUP_SHARE * steps))
+    cosine = (1 + math.cos(math.pi * step / steps)) / 2
+    return min(1.0, (step + 1) / warm) * (FINAL_SHARE + (1 - FINAL_SHARE) * cosine)
+
+
+def _some(indices: Sequence[int]) -> Sequence[int]:
+    if not len(indices):
+        raise DataError("no frames to work on: the list of frame numbers is empty")
+    return indices

@@ -1,0 +1,25 @@
+"""Choosing the accelerator."""
+
+from __future__ import annotations
+
+import torch
+
+from rinr_flower.errors import ConfigError
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """``auto`` takes CUDA, then MPS, then the CPU; a name is checked. ConfigError if it is not there."""
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    kind, _, index = name.partition(":")
+    there = ", ".join(k for k, v in available.items() if v)
+    if not available.get(kind, False) or (index and (kind != "cuda" or not index.isdigit())):
+        raise ConfigError(f"device {name!r} is not available here; available: auto, {there}")
+    if index and int(index) >= torch.cuda.device_count():
+        raise ConfigError(f"device {name!r} is not available here; there are {torch.cuda.device_count()} CUDA devices")
+    return torch.device(name)

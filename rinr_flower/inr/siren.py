@@ -1,0 +1,191 @@
+"""Banks of SIRENs: many sine networks of one shape, fitted and evaluated as one batched product.
+
+SIREN: Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions" (NeurIPS 2020).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from rinr_flower.bitstream.weights import FLOAT_BITS, Quantised, fake_quantise, quantise
+
+TILE = 1024
+"""Points that one product handles per network. Fixed, so that a pixel's value does not depend on what else is drawn."""
+
+
+@dataclass(frozen=True)
+class SirenShape:
+    """``layers`` sine layers of ``hidden`` units, sin(w0 (W x + b)), and a linear output layer."""
+
+    hidden: int
+    layers: int
+    w0: int = 30
+    inputs: int = 2
+    outputs: int = 3
+
+    def shapes(self, networks: int) -> list[tuple[int, ...]]:
+        """Shapes of a bank's tensors: weight (networks, in, out) and bias (networks, 1, out) of every layer."""
+        widths = [self.inputs, *[self.hidden] * self.layers, self.outputs]
+        return [s for a, b in itertools.pairwise(widths) for s in ((networks, a, b), (networks, 1, b))]
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of one network."""
+        return sum(math.prod(s) for s in self.shapes(1))
+
+
+def initial_bank(shape: SirenShape, networks: int, generator: torch.Generator) -> list[torch.Tensor]:
+    """Weights drawn as in SIREN's section 3.2 (first layer uniform in 1/in, others in sqrt(6/in)/w0), on the CPU."""
+    tensors = []
+    for index, size in enumerate(shape.shapes(networks)):
+        fan_in = shape.inputs if index < 2 else shape.hidden
+        bound = 1 / fan_in if index < 2 else math.sqrt(6 / fan_in) / shape.w0
+        tensors.append((torch.rand(size, generator=generator) * 2 - 1) * bound)
+    return tensors
+
+
+def forward(tensors: Sequence[torch.Tensor], points: torch.Tensor, w0: int) -> torch.Tensor:
+    """Evaluate a bank: points (networks, p, inputs) in -1..1 -> (networks, p, outputs)."""
+    value = points
+    for index in range(0, len(tensors) - 2, 2):
+        value = torch.sin(w0 * torch.baddbmm(tensors[index + 1], value, tensors[index]))
+    return torch.baddbmm(tensors[-1], value, tensors[-2])
+
+
+class TrainableBank:
+    """A bank of networks while it is being fitted.
+
+    Parameters
+    ----------
+    shape, tensors : as :func:`initial_bank` takes and gives them.
+    bits : bit width that the forward pass simulates once the schedule says so.
+    """
+
+    def __init__(
+        self, shape: SirenShape, tensors: Sequence[torch.Tensor], bits: int, device: torch.device
+    ) -> None:
+        self.shape, self.bits = shape, bits
+        self.tensors = [t.to(device).requires_grad_() for t in tensors]
+        self.masks: list[torch.Tensor] | None = None
+
+    def __call__(self, points: torch.Tensor, *, quantised: bool) -> torch.Tensor:
+        tensors: Sequence[torch.Tensor] = self.tensors
+        if self.masks is not None:
+            tensors = [t * m for t, m in zip(tensors, self.masks, strict=True)]
+        if quantised:
+            tensors = [fake_quantise(t, self.bits, (0,)) for t in tensors]
+        return forward(tensors, points, self.shape.w0)
+
+    def prune(self, fraction: float) -> None:
+        """Fix the smallest ``fraction`` of every network's hidden weights at zero (magnitude pruning)."""
+        self.masks = []
+        for index, tensor in enumerate(self.tensors):
+            mask = torch.ones_like(tensor)
+            if index % 2 == 0 and 0 < index < len(self.tensors) - 2:
+                magnitude = tensor.detach().abs().flatten(1)
+                limit = magnitude.kthvalue(max(1, round(fraction * magnitude.shape[1])), dim=1).values
+                mask = (tensor.detach().abs() > limit[:, None, None]).float()
+            self.masks.append(mask)
+
+    def select(self, rows: torch.Tensor) -> TrainableBank:
+        """A new bank of some of the networks."""
+        return TrainableBank(self.shape, [t.detach()[rows].clone() for t in self.tensors], self.bits, self.tensors[0].device)
+
+    def quantise(self) -> list[Quantised]:
+        """The bank's tensors, quantised with one scale per network and tensor."""
+        tensors = [t.detach() for t in self.tensors]
+        if self.masks is not None:
+            tensors = [t * m for t, m in zip(tensors, self.masks, strict=True)]
+        return [quantise(t.cpu().numpy(), self.bits, (0,)) for t in tensors]
+
+
+class ResidentBank:
+    """Networks of one shape, resident as integers, evaluated tile by tile. Networks are numbered as they were added."""
+
+    def __init__(self, shape: SirenShape, bits: int, device: torch.device) -> None:
+        self.shape, self.bits, self._device = shape, bits, device
+        self._values: list[torch.Tensor] = []
+        self._scales: list[torch.Tensor] = []
+
+    def add(self, tensors: Sequence[Quantised]) -> range:
+        """Take in a bank's tensors; returns the numbers of its networks."""
+        kind = torch.float32 if self.bits == FLOAT_BITS else torch.int8 if self.bits <= 8 else torch.int16
+        values = [torch.from_numpy(np.ascontiguousarray(t.values)).to(self._device, kind) for t in tensors]
+        scales = [torch.from_numpy(np.ascontiguousarray(t.scale)).to(self._device) for t in tensors]
+        start = len(self)
+        if start:
+            values = [torch.cat(pair) for pair in zip(self._values, values, strict=True)]
+            scales = [torch.cat(pair) for pair in zip(self._scales, scales, strict=True)]
+        self._values, self._scales = values, scales
+        return range(start, len(self))
+
+    def __len__(self) -> int:
+        return self._values[0].shape[0] if self._values else 0
+
+    @property
+    def resident_bytes(self) -> int:
+        return sum(t.numel() * t.element_size() for t in [*self._values, *self._scales])
+
+    def evaluate(self, networks: torch.Tensor, tiles: torch.Tensor) -> torch.Tensor:
+        """Tile k (k, TILE, inputs) through network ``networks[k]``: float32 (k, TILE, outputs).
+
+        Equal networks may repeat. Each tile is one product of fixed size: the result does not depend on the others.
+        """
+        used, inverse = torch.unique(networks, return_inverse=True)
+        weights = [v[used].float() * s[used] for v, s in zip(self._values, self._scales, strict=True)]
+        out = torch.empty(*tiles.shape[:2], self.shape.outputs, device=self._device)
+        step = max(1, 2**24 // (TILE * self.shape.hidden))
+        for start in range(0, len(tiles), step):
+            rows = slice(start, start + step)
+            out[rows] = forward([w[inverse[rows]] for w in weights], tiles[rows], self.shape.w0)
+        return out
+
+
+class Banks:
+    """Resident banks by shape and bit width: the INR grouping of Residual-INR, across frames, clips and objects."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._banks: dict[tuple[SirenShape, int], ResidentBank] = {}
+
+    def add(self, shape: SirenShape, bits: int, tensors: Sequence[Quantised]) -> list[tuple[ResidentBank, int]]:
+        """Take in networks of one shape; returns where each one lives."""
+        bank = self._banks.setdefault((shape, bits), ResidentBank(shape, bits, self._device))
+        return [(bank, i) for i in bank.add(tensors)]
+
+    @property
+    def resident_bytes(self) -> int:
+        return sum(b.resident_bytes for b in self._banks.values())
+
+
+def evaluate_grouped(places: Sequence[tuple[ResidentBank, int]], points: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Evaluate ``points[i]`` (p_i, inputs) with the network at ``places[i]``, grouped into one product per shape.
+
+    Returns float32 (p_i, outputs) for each. Points are cut into tiles and the last tile of each is padded with zeros.
+    """
+    results: list[torch.Tensor] = [p.new_zeros(0, 3) for p in points]
+    groups: dict[int, list[int]] = {}
+    for index, (bank, _) in enumerate(places):
+        groups.setdefault(id(bank), []).append(index)
+    for members in groups.values():
+        bank = places[members[0]][0]
+        counts = [-(-len(points[i]) // TILE) for i in members]
+        tiles = points[members[0]].new_zeros(sum(counts), TILE, bank.shape.inputs)
+        at = 0
+        for i, count in zip(members, counts, strict=True):
+            tiles[at : at + count].view(-1, bank.shape.inputs)[: len(points[i])] = points[i]
+            at += count
+        numbers = torch.tensor([places[i][1] for i in members], device=tiles.device)
+        networks = numbers.repeat_interleave(torch.tensor(counts, device=tiles.device))
+        values = bank.evaluate(networks, tiles)
+        at = 0
+        for i, count in zip(members, counts, strict=True):
+            results[i] = values[at : at + count].reshape(-1, bank.shape.outputs)[: len(points[i])]
+            at += count
+    return results

@@ -1,0 +1,56 @@
+"""The one place that starts Flower's simulation engine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import torch
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
+
+QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+def simulate(server: ServerApp, client: ClientApp, nodes: int, *, parallel: int, device: torch.device) -> None:
+    """Run both apps in this process and Ray's, ``parallel`` clients at a time, one CPU thread each.
+
+    On CUDA the clients share the accelerator.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    from flwr.simulation import run_simulation
+
+    gpus = 1 / parallel if device.type == "cuda" else 0.0
+    run_simulation(
+        server_app=server,
+        client_app=client,
+        num_supernodes=nodes,
+        backend_config={
+            "init_args": {
+                "num_cpus": parallel,
+                "num_gpus": 1 if gpus else 0,
+                "include_dashboard": False,
+                "log_to_driver": False,
+                "logging_level": logging.ERROR,
+                "object_store_memory": OBJECT_STORE_BYTES,
+            },
+            "client_resources": {"num_cpus": 1, "num_gpus": gpus},
+        },
+    )
+
+
+OBJECT_STORE_BYTES = 512 * 1024 * 1024  # messages in flight: a model and payloads for each client at work
+
+
+def log_to(path: Path) -> None:
+    """Flower's log into a file; the terminal shows only what our own strategies warn about."""
+    flower = logging.getLogger("flwr")
+    for handler in list(flower.handlers):
+        handler.setLevel(logging.WARNING)
+        handler.addFilter(lambda record: record.name.startswith("flwr.rinr_flower"))
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    file.setLevel(logging.INFO)
+    flower.addHandler(file)

@@ -1,0 +1,206 @@
+"""Filling a run's record: what was sent, how good it is, what rivals make of the same captures."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from PIL import Image
+from rinr_flower.clients import DeviceFolder, EdgeDevice, Training
+from rinr_flower.simulations.run_folder import RunFolder
+from rinr_flower.simulations.scenario import Scenario
+from rinr_flower.strategies import FogNode, Shared
+
+from rinr_flower.bandwidth import (
+    AccuracyRecord,
+    ControlRecord,
+    DeviceRecord,
+    ExampleRecord,
+    PayloadRecord,
+    RunRecord,
+)
+from rinr_flower.bitstream.container import Payload
+from rinr_flower.codecs import codecs, decode
+from rinr_flower.detection import State
+from rinr_flower.devices import pick_device
+from rinr_flower.frames import Clip
+from rinr_flower.quality import measure
+
+Progress = Callable[[str, float], None]
+PACKAGES = ("rinr_flower", "flwr", "ray", "torch", "ultralytics-opencv-headless", "numpy", "pillow")
+EXAMPLES = 4
+
+
+def run_record(
+    scenario: Scenario,
+    run: RunFolder,
+    folders: Sequence[DeviceFolder],
+    strategy: FogNode,
+    model: State,
+    training: Training,
+    progress: Progress,
+) -> RunRecord:
+    """Everything that the report shows. Quality is measured against the decoded camera files on the devices' disks."""
+    device = str(pick_device(scenario.device))
+    originals = {
+        (folder.name, clip.name): clip.data for folder in folders for clip in folder.captured_until(scenario.rounds)
+    }
+    payloads: list[PayloadRecord] = []
+    examples: list[ExampleRecord] = []
+    for done, item in enumerate(strategy.shared, start=1):
+        run.keep("captures", item.capture.data)
+        run.keep("payloads", item.payload)
+        original = decode(originals[item.capture.device, item.capture.clip])
+        decoded = decode(item.payload, device=device)
+        payloads.append(_payload(item, original, decoded))
+        if len(examples) < EXAMPLES:
+            examples.append(_example(run, item, original, decoded))
+        progress("quality", done / len(strategy.shared))
+    return RunRecord(
+        scenario=scenario.to_mapping(),
+        environment=environment(device),
+        devices=tuple(_device(folder, scenario.rounds) for folder in folders),
+        payloads=tuple(payloads),
+        accuracy=(*_before(folders, model, training, device, progress), *_accuracy(strategy)),
+        failures=tuple(strategy.failures),
+        controls=tuple(_controls(scenario, strategy, originals, progress)),
+        examples=tuple(examples),
+        ledger=strategy.ledger,
+        folder=run.path,
+    )
+
+
+def _payload(item: Shared, original: Clip, decoded: Clip) -> PayloadRecord:
+    payload = Payload.from_bytes(item.payload)
+    quality = measure(original, decoded)
+    return PayloadRecord(
+        round=item.round,
+        device=item.capture.device,
+        clip=item.capture.clip,
+        codec=payload.codec,
+        frames=len(payload),
+        width=payload.width,
+        height=payload.height,
+        camera_bytes=item.capture.camera_bytes,
+        upload_bytes=len(item.capture.data),
+        payload_bytes=len(item.payload),
+        bytes_by_part=payload.bytes_by_part(),
+        encode_seconds=item.encode_seconds,
+        frame_db=quality.frame_db,
+        background_db=quality.background_db,
+        object_db=quality.object_db,
+    )
+
+
+def _example(run: RunFolder, item: Shared, original: Clip, decoded: Clip) -> ExampleRecord:
+    """The first frame with a box, else the middle one, as the camera took it and as it was decoded."""
+    with_box = [i for i, frame in enumerate(original.frames) if len(frame.boxes)]
+    index = with_box[0] if with_box else len(original) // 2
+    run.examples.mkdir(exist_ok=True)
+    number = len(list(run.examples.glob("*-original.png")))
+    names = (f"{number:02d}-original.png", f"{number:02d}-decoded.png")
+    for name, clip in zip(names, (original, decoded), strict=True):
+        Image.fromarray(clip.frames[index].image).save(run.examples / name)
+    box = tuple(float(x) for x in original.frames[index].boxes[0]) if with_box else ()
+    return ExampleRecord(item.capture.clip, index, f"examples/{names[0]}", f"examples/{names[1]}", box)
+
+
+def _device(folder: DeviceFolder, rounds: int) -> DeviceRecord:
+    clips = folder.captured_until(rounds)
+    return DeviceRecord(
+        folder.name,
+        tuple(clip.name for clip in clips),
+        sum(clip.camera_bytes for clip in clips),
+        sum(len(Payload.from_bytes(clip.data)) for clip in clips),
+        len(Payload.from_bytes(folder.held_back().data)),
+    )
+
+
+def _before(
+    folders: Sequence[DeviceFolder], model: State, training: Training, device: str, progress: Progress
+) -> list[AccuracyRecord]:
+    """The start model on every device's held-back frames."""
+    rows = []
+    for done, folder in enumerate(folders, start=1):
+        accuracy = EdgeDevice(folder, device).evaluate(model, training)
+        rows.append(AccuracyRecord(0, folder.name, accuracy.map50, accuracy.map50_95))
+        progress("accuracy of the start model", done / len(folders))
+    return rows
+
+
+def _accuracy(strategy: FogNode) -> list[AccuracyRecord]:
+    trained = {(item.round, item.device): item.metrics for item in strategy.trained}
+    rows = []
+    for item in strategy.evaluated:
+        before = trained.get((item.round, item.device), {})
+        rows.append(
+            AccuracyRecord(
+                item.round,
+                item.device,
+                float(item.metrics.get("map50", "nan")),
+                float(item.metrics.get("map50-95", "nan")),
+                int(before.get("num-examples", 0)),
+                float(before.get("render-seconds", "nan")),
+                float(before.get("train-seconds", "nan")),
+            )
+        )
+    return rows
+
+
+def _controls(
+    scenario: Scenario, strategy: FogNode, originals: Mapping[tuple[str, str], bytes], progress: Progress
+) -> list[ControlRecord]:
+    """Rival codecs over the first round's clips, at most ``control_clips`` of them."""
+    items = strategy.shared[: scenario.control_clips]
+    clips = [decode(originals[i.capture.device, i.capture.clip], name=i.capture.clip) for i in items]
+    rows = []
+    for done, spec in enumerate(scenario.controls, start=1):
+        codec = codecs.create(spec)
+        for item, clip in zip(items, clips, strict=True):
+            start = time.perf_counter()
+            payload = codec.encode(clip, seed=scenario.seed)
+            seconds = time.perf_counter() - start
+            quality = measure(clip, decode(payload))
+            rows.append(
+                ControlRecord(
+                    describe(spec),
+                    clip.name,
+                    item.capture.device,
+                    item.round,
+                    len(payload),
+                    quality.frame_db,
+                    quality.background_db,
+                    quality.object_db,
+                    seconds,
+                )
+            )
+        progress("rival codecs", done / len(scenario.controls))
+    return rows
+
+
+def describe(spec: str | Mapping[str, Any]) -> str:
+    """A codec as one line: ``jpeg quality=20``."""
+    if isinstance(spec, str):
+        return spec
+    return " ".join([str(spec["name"]), *(f"{key}={value}" for key, value in spec.items() if key != "name")])
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Versions of Python and of the packages, platform, cores, and what computed."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "device": device,
+        **versions,
+    }

@@ -1,0 +1,179 @@
+"""A scenario: everything one run needs to be repeated, from a YAML file and the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from rinr_flower.bandwidth import LinkModel
+from rinr_flower.codecs import codecs
+from rinr_flower.errors import ConfigError
+from rinr_flower.registry import build_dataclass
+
+SHIPPED = Path(__file__).parent
+CONTROLS: tuple[Mapping[str, Any], ...] = (
+    {"name": "jpeg", "quality": 20},
+    {"name": "jpeg", "quality": 50},
+    {"name": "webp"},
+    {"name": "avif"},
+    {"name": "roi_jpeg"},
+    {"name": "roi_avif"},
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What runs. Every field is a key of a scenario file and of ``--set``.
+
+    Attributes
+    ----------
+    num_clients : edge devices.
+    rounds : rounds of capture, sharing, training and evaluation.
+    strategy : ``fog`` encodes what the devices upload; ``jpeg_serverless`` and ``jpeg_relay`` are the baselines that
+        share the captures as they are, device to device or through the fog.
+    codec : what the fog encodes with: a codec's name, or a mapping with ``name`` and the codec's options.
+    upload : what the devices upload with, written alike; ``jpeg`` uploads the camera's own files.
+    aggregation : ``none`` (each device keeps its own model, as in the papers) or the name of a Flower strategy class
+        that averages models (``FedAvg``, ``FedProx``, ...), alone or as a mapping with ``name`` and its options.
+    min_devices : a round with fewer answers is skipped.
+    data : where frames come from, for example ``sample`` or ``otb100:PATH``.
+    frames_per_clip : frames of one capture.
+    holdout : frames that each device keeps for evaluation and never captures.
+    weights : detector weights: ``factory`` trains a start model on other generated sequences, ``scratch`` starts from
+        random weights, anything else is a path or a name that ultralytics downloads.
+    scale : YOLOv8 size: n, s, m, l or x.
+    image_size : side in pixels of the detector's square input, a multiple of 32.
+    steps : training steps of a device in a round.
+    batch : frames of one training step.
+    learning_rate : of the detector's optimiser.
+    factory_steps : training steps of the factory model.
+    device : ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``: where devices and fog compute.
+    parallel : devices that compute at the same time; 0 takes one per CPU core.
+    seed : every random choice follows from it.
+    link : the link model's fields, see :class:`rinr_flower.bandwidth.LinkModel`.
+    timeout_s : how long the fog waits for answers in one exchange.
+    controls : rival codecs that the fog encodes the same captures with, for the report.
+    control_clips : how many clips the rivals are measured on.
+    out : the run's folder, new or empty; empty text makes ``runs/DATE-TIME``.
+    """
+
+    num_clients: int = 10
+    rounds: int = 2
+    strategy: Literal["fog", "jpeg_serverless", "jpeg_relay"] = "fog"
+    codec: str | dict[str, Any] = "rapid_inr"
+    upload: str | dict[str, Any] = "jpeg"
+    aggregation: str | dict[str, Any] = "none"
+    min_devices: int = 1
+    data: str = "sample"
+    frames_per_clip: int = 16
+    holdout: int = 16
+    weights: str = "factory"
+    scale: Literal["n", "s", "m", "l", "x"] = "n"
+    image_size: int = 160
+    steps: int = 20
+    batch: int = 8
+    learning_rate: float = 1e-3
+    factory_steps: int = 150
+    device: str = "auto"
+    parallel: int = 0
+    seed: int = 0
+    link: dict[str, Any] = field(default_factory=dict)
+    timeout_s: float = 1800.0
+    controls: list[Any] = field(default_factory=lambda: [dict(c) for c in CONTROLS])
+    control_clips: int = 4
+    out: str = ""
+
+    def __post_init__(self) -> None:
+        for name, low in (
+            ("num_clients", 2),
+            ("rounds", 1),
+            ("min_devices", 1),
+            ("frames_per_clip", 1),
+            ("holdout", 1),
+            ("steps", 1),
+            ("batch", 1),
+            ("factory_steps", 1),
+            ("parallel", 0),
+            ("control_clips", 0),
+            ("seed", 0),
+        ):
+            if getattr(self, name) < low:
+                raise ConfigError(f"scenario key {name!r} is {getattr(self, name)}; it must be at least {low}")
+        if self.image_size < 32 or self.image_size % 32:
+            raise ConfigError(f"scenario key 'image_size' is {self.image_size}; it must be a multiple of 32")
+        if self.learning_rate <= 0 or self.timeout_s <= 0:
+            raise ConfigError("scenario keys 'learning_rate' and 'timeout_s' must be greater than 0")
+        if self.min_devices > self.num_clients:
+            raise ConfigError(f"min_devices is {self.min_devices}, but there are only {self.num_clients} devices")
+        for component in (self.codec, self.upload, *self.controls):
+            codecs.create(component)
+        self.link_model()
+
+    def link_model(self) -> LinkModel:
+        """The link that turns bytes into seconds."""
+        return build_dataclass(LinkModel, self.link, where="scenario key 'link'")
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values, as in a scenario file."""
+        return dataclasses.asdict(self)
+
+    def save(self, path: Path) -> None:
+        """Write a scenario file that gives this scenario again."""
+        path.write_text(yaml.safe_dump(self.to_mapping(), sort_keys=False), encoding="utf-8")
+
+
+def load_scenario(file: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Scenario:
+    """A scenario from a YAML file, with ``overrides`` put over it.
+
+    ``file`` is a path or the name of a scenario that is shipped (``default``, ``quick``, ...); None is ``default``.
+    A key of ``overrides`` may reach into a mapping with dots: ``codec.steps``. Raises ConfigError on an unknown key, a
+    value of the wrong type or out of range, and a file that is not there or not a mapping.
+    """
+    values = _read("default" if file is None else file)
+    for key, value in (overrides or {}).items():
+        _put(values, key, value)
+    return build_dataclass(Scenario, values, where="a scenario")
+
+
+def shipped_scenarios() -> list[str]:
+    """Names of the scenario files that come with the package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def _read(file: str | Path) -> dict[str, Any]:
+    path = Path(file)
+    if str(file) in shipped_scenarios():
+        path = SHIPPED / f"{file}.yaml"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(shipped_scenarios())
+        raise ConfigError(f"no scenario file {str(file)!r}; give a path, or one of {known}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"scenario file {str(file)!r} cannot be read: {' '.join(str(error).split())}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"scenario file {str(file)!r} holds a {type(values).__name__}; it must hold keys and values")
+    return values
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set ``key``, which may reach into a mapping with dots; a component given by name becomes a mapping."""
+    outer, _, inner = key.partition(".")
+    if not inner:
+        values[outer] = value
+        return
+    mapping = values.get(outer, {})
+    if isinstance(mapping, str):
+        mapping = {"name": mapping}
+    if outer in ("codec", "upload", "aggregation") and "name" not in mapping:
+        mapping = {"name": next(f.default for f in dataclasses.fields(Scenario) if f.name == outer), **mapping}
+    mapping = dict(mapping)
+    _put(mapping, inner, value)
+    values[outer] = mapping

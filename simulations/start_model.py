@@ -1,0 +1,42 @@
+"""The model that every device starts from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from rinr_flower.simulations.scenario import Scenario
+
+from rinr_flower.detection import State, YoloV8
+from rinr_flower.detection.factory import Factory, factory_state
+
+
+def cache_folder() -> Path:
+    """Where factory models and downloaded weights stay between runs: RINR_CACHE, else the user's cache folder."""
+    named = os.environ.get("RINR_CACHE")
+    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rinr_flower"
+
+
+def start_model(
+    scenario: Scenario,
+    class_names: Sequence[str],
+    device: torch.device,
+    progress: Callable[[float], None] | None = None,
+) -> State:
+    """Weights for a detector of ``class_names``, as the scenario's ``weights`` says.
+
+    What does not fit the detector (the class branch, where the number of classes differs) stays random.
+    """
+    fresh = partial(YoloV8, class_names, scale=scenario.scale, device=device, seed=scenario.seed)
+    if scenario.weights == "scratch":
+        return fresh().state()
+    if scenario.weights != "factory":
+        return fresh(weights=scenario.weights, downloads=cache_folder()).state()
+    factory = Factory(
+        scale=scenario.scale, steps=scenario.factory_steps, batch=scenario.batch, size=scenario.image_size
+    )
+    made = factory_state(factory, cache=cache_folder(), device=device, progress=progress)
+    return fresh(weights=made).state()

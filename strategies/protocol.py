@@ -1,0 +1,136 @@
+"""The messages between a fog node and its edge devices: names of records and keys, and how each is written and read.
+
+docs/strategies.md says the same in words. Any ClientApp that follows it can take part.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from rinr_flower.errors import DataError
+
+ARRAYS = "arrays"  # ArrayRecord: a model, under the name that Flower's own strategies use
+CONFIG = "config"  # ConfigRecord: what the fog asks for
+METRICS = "metrics"  # MetricRecord: what a device measured
+CAPTURES = "captures"  # ConfigRecord: what a device uploads
+PAYLOADS = "payloads"  # ConfigRecord: what the fog sends on
+
+SERVER_ROUND = "server-round"
+UPLOAD = "upload"
+RETURN_MODEL = "return-model"
+NUM_EXAMPLES = "num-examples"
+
+MAX_NAME_LENGTH = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Capture:
+    """One clip of one device as it was uploaded.
+
+    Attributes
+    ----------
+    device, clip : names.
+    camera_bytes : bytes of the camera's own files for these frames.
+    data : payload bytes of the upload codec.
+    """
+
+    device: str
+    clip: str
+    camera_bytes: int
+    data: bytes
+
+
+def query_content(server_round: int, upload: str | Mapping[str, Any]) -> RecordDict:
+    """What a QUERY asks: the captures of a round, encoded with the codec ``upload``."""
+    return RecordDict({CONFIG: ConfigRecord({SERVER_ROUND: server_round, UPLOAD: json.dumps(upload)})})
+
+
+def read_query(content: RecordDict) -> tuple[int, str | Mapping[str, Any]]:
+    """Round and upload codec of a QUERY."""
+    config = content.config_records[CONFIG]
+    return int(str(config[SERVER_ROUND])), json.loads(str(config[UPLOAD]))
+
+
+def captures_content(device: str, captures: Sequence[Capture]) -> RecordDict:
+    """A device's answer to a QUERY; a device without a new capture answers with empty lists."""
+    return RecordDict(
+        {
+            CAPTURES: ConfigRecord(
+                {
+                    "device": device,
+                    "clips": [c.clip for c in captures],
+                    "camera-bytes": [c.camera_bytes for c in captures],
+                    "payloads": [c.data for c in captures],
+                }
+            )
+        }
+    )
+
+
+def read_captures(content: RecordDict) -> tuple[str, list[Capture]]:
+    """The device's name and its captures, or DataError that names what is wrong with the answer."""
+    record = content.config_records.get(CAPTURES)
+    if record is None:
+        raise DataError(f"the answer has no ConfigRecord {CAPTURES!r}; it has {sorted(content)}")
+    device = record.get("device")
+    if not isinstance(device, str) or not 0 < len(device) <= MAX_NAME_LENGTH or not device.isprintable():
+        raise DataError(f"'device' is {str(device)[:40]!r}; it must be a name of 1 to {MAX_NAME_LENGTH} characters")
+    clips = _list_of(record, "clips", str)
+    sizes = _list_of(record, "camera-bytes", int)
+    data = _list_of(record, "payloads", bytes)
+    if not len(clips) == len(sizes) == len(data):
+        raise DataError(f"{len(clips)} clips, {len(sizes)} sizes and {len(data)} payloads; there must be one of each")
+    if any(size < 0 for size in sizes) or any(len(clip) > MAX_NAME_LENGTH for clip in clips):
+        raise DataError("a camera size is negative or a clip name too long")
+    return device, [Capture(device, c, s, d) for c, s, d in zip(clips, sizes, data, strict=True)]
+
+
+def _list_of(record: ConfigRecord, key: str, kind: type[Any]) -> list[Any]:
+    value = record.get(key)
+    if not isinstance(value, list) or any(type(item) is not kind for item in value):
+        raise DataError(f"{key!r} must be a list of {kind.__name__}")
+    return value
+
+
+def payloads_record(payloads: Sequence[bytes]) -> ConfigRecord:
+    """The payloads that a TRAIN message carries."""
+    return ConfigRecord({"payloads": list(payloads)})
+
+
+def read_payloads(content: RecordDict) -> list[bytes]:
+    """The payloads of a TRAIN message; none if it carries no such record."""
+    record = content.config_records.get(PAYLOADS)
+    return [] if record is None else _list_of(record, "payloads", bytes)
+
+
+def check_metrics(content: RecordDict) -> MetricRecord:
+    """The one MetricRecord of a TRAIN or EVALUATE answer, or DataError if it is not finite or has no weight."""
+    records = list(content.metric_records.values())
+    if len(records) != 1:
+        raise DataError(f"the answer has {len(records)} MetricRecords; it must have one")
+    weight = records[0].get(NUM_EXAMPLES)
+    if not isinstance(weight, int | float) or not math.isfinite(weight) or weight <= 0:
+        raise DataError(f"{NUM_EXAMPLES!r} is {weight!r}; it must be a number greater than 0")
+    return records[0]
+
+
+def check_model(arrays: ArrayRecord, expected: ArrayRecord) -> None:
+    """DataError unless ``arrays`` has the names, shapes and types of ``expected`` and only finite numbers."""
+    if set(arrays) != set(expected):
+        odd = sorted(set(arrays) ^ set(expected))
+        raise DataError(f"the model has other arrays than the fog's: {len(odd)} differ, for example {odd[0]!r}")
+    for name, array in arrays.items():
+        other = expected[name]
+        if array.shape != other.shape or array.dtype != other.dtype:
+            raise DataError(
+                f"array {name!r} is {array.dtype} {tuple(array.shape)}; the fog's is {other.dtype} {tuple(other.shape)}"
+            )
+        if not np.isfinite(array.numpy()).all():
+            raise DataError(f"array {name!r} holds numbers that are not finite")
