@@ -13,10 +13,10 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 SCENARIOS = ("more data", "drift", "new task")
-EPOCHS = 30
+EPOCHS = 15
 BATCH = 32
 LEARNING_RATE = 2e-3
-ROTATION_DEG = 75.0
+ROTATION_DEG = 45.0
 TEST_SHARE = 0.4
 FEW = 100
 

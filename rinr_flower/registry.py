@@ -47,7 +47,8 @@ class Registry(Generic[T]):
         if not self._discovered:
             self._discovered = True
             for point in entry_points(group=self.group):
-                self._classes.setdefault(point.name, point.load())
+                if point.name not in self._classes:
+                    self.register(point.name)(point.load())
 
     def names(self) -> list[str]:
         """All known names, sorted."""

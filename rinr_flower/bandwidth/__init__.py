@@ -10,6 +10,7 @@ from rinr_flower.bandwidth.run import (
     FailureRecord,
     PayloadRecord,
     RunRecord,
+    UpdateRecord,
 )
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "LinkModel",
     "PayloadRecord",
     "RunRecord",
+    "UpdateRecord",
 ]

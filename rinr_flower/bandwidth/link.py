@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from rinr_flower.bandwidth.ledger import Entry
+from rinr_flower.bandwidth.profiles import PROFILES
 from rinr_flower.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Transmission:
+    """One message on air: who sends it, who hears it, its bytes, and the packets it is cut into."""
+
+    source: str
+    destinations: tuple[str, ...]
+    message_bytes: int
+    packets: int
 
 
 @dataclass(frozen=True)
@@ -15,7 +28,8 @@ class LinkModel:
     """Radio links between devices and fog.
 
     Within a round, kinds follow one another (all uploads, then all payloads, ...); entries of one round, source,
-    destination and kind travel as one message.
+    destination and kind travel as one message. Times and energy are expectations over losses;
+    :func:`rinr_flower.bandwidth.simulation.simulate` draws them.
 
     Attributes
     ----------
@@ -26,9 +40,10 @@ class LinkModel:
     shared_medium : True: one half-duplex medium, one sender at a time. False: every link has the whole rate for itself,
         all at once, within ``node_rate_bytes_per_s``.
     node_rate_bytes_per_s : what one node can send, and receive, over all of its links together; None: no such limit.
-    loss : probability that a packet is lost; it is sent again until it arrives, on average 1 / (1 - loss) times.
+    node_rates : rates in bytes/s of single nodes by name; a link is as fast as the slower of its ends.
+    loss : probability that a packet is lost; it is sent again until every receiver has it.
     packet_bytes, packet_header_bytes : payload of a packet, and what every packet adds to it.
-    duty_cycle : the fraction of time in which a sender may be on air (1 per cent in parts of the 868 MHz band).
+    duty_cycle : the fraction of time in which one sender may be on air.
     joules_per_byte_sent, joules_per_byte_received : energy of the radios, retransmissions included.
     """
 
@@ -37,6 +52,7 @@ class LinkModel:
     broadcast: bool = False
     shared_medium: bool = True
     node_rate_bytes_per_s: float | None = None
+    node_rates: dict[str, float] = field(default_factory=dict)
     loss: float = 0.0
     packet_bytes: int = 1500
     packet_header_bytes: int = 0
@@ -44,79 +60,121 @@ class LinkModel:
     joules_per_byte_sent: float = 0.0
     joules_per_byte_received: float = 0.0
 
+    @classmethod
+    def parse_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options with ``profile``, a name of :data:`PROFILES`, replaced by its fields; the others override them."""
+        plain = dict(options)
+        name = plain.pop("profile", None)
+        if name is None:
+            return plain
+        if name not in PROFILES:
+            raise ConfigError(f"unknown link profile {name!r}; known: {', '.join(PROFILES)}")
+        return {**PROFILES[name].options, **plain}
+
+    @classmethod
+    def of_profile(cls, name: str, **options: Any) -> LinkModel:
+        """The link model of a profile, single fields overridden."""
+        return cls(**cls.parse_options({"profile": name, **options}))
+
     def __post_init__(self) -> None:
-        if not self.rate_bytes_per_s > 0:
-            raise ConfigError(f"link rate_bytes_per_s {self.rate_bytes_per_s} is not above 0")
-        if self.node_rate_bytes_per_s is not None and not self.node_rate_bytes_per_s > 0:
-            raise ConfigError(f"link node_rate_bytes_per_s {self.node_rate_bytes_per_s} is not above 0")
-        if not self.latency_s >= 0:
-            raise ConfigError(f"link latency_s {self.latency_s} is below 0")
+        rates = {"rate_bytes_per_s": self.rate_bytes_per_s, "node_rate_bytes_per_s": self.node_rate_bytes_per_s}
+        if not isinstance(self.node_rates, Mapping):
+            raise ConfigError(f"link node_rates {self.node_rates!r} is not a mapping of node names to bytes/s")
+        for name, rate in {**rates, **{f"node_rates[{k!r}]": v for k, v in self.node_rates.items()}}.items():
+            if rate is not None and not (isinstance(rate, (int, float)) and 0 < rate < math.inf):
+                raise ConfigError(f"link {name} {rate!r} is not a number above 0")
+        for name in ("latency_s", "joules_per_byte_sent", "joules_per_byte_received", "packet_header_bytes"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"link {name} {getattr(self, name)} is below 0")
         if not 0 <= self.loss < 1:
             raise ConfigError(f"link loss {self.loss} is not in 0 <= loss < 1")
         if not 0 < self.duty_cycle <= 1:
             raise ConfigError(f"link duty_cycle {self.duty_cycle} is not in 0 < duty_cycle <= 1")
-        if self.packet_bytes < 1 or self.packet_header_bytes < 0:
-            raise ConfigError(f"link packet_bytes {self.packet_bytes} + {self.packet_header_bytes} is not a packet")
+        if self.packet_bytes < 1:
+            raise ConfigError(f"link packet_bytes {self.packet_bytes} is below 1")
 
-    def wire_bytes(self, message_bytes: float) -> float:
-        """Expected bytes on air for one message: packet headers and retransmissions included."""
-        packets = -(-message_bytes // self.packet_bytes)
-        return (message_bytes + packets * self.packet_header_bytes) / (1 - self.loss)
+    def rate_between(self, source: str, destinations: Iterable[str]) -> float:
+        """Bytes/s from ``source`` to all of ``destinations`` at once: the slowest of them decides."""
+        ends = (source, *destinations)
+        return min([self.rate_bytes_per_s, *(self.node_rates[n] for n in ends if n in self.node_rates)])
+
+    def bytes_on_air(self, transmission: Transmission) -> float:
+        """Expected bytes on air, packet headers and retransmissions included."""
+        whole = transmission.message_bytes + transmission.packets * self.packet_header_bytes
+        return whole * expected_tries(self.loss, len(transmission.destinations))
 
     def seconds(self, entries: Iterable[Entry]) -> float:
         """Time to carry ``entries``, all rounds and kinds one after the other."""
-        return sum(self.seconds_by_phase(entries).values())
+        return math.fsum(self.seconds_by_phase(entries).values())
 
     def seconds_by_phase(self, entries: Iterable[Entry]) -> dict[tuple[int, str], float]:
         """Time of each (round, kind), in order of appearance."""
-        phases: dict[tuple[int, str], list[Entry]] = defaultdict(list)
-        for entry in entries:
-            phases[entry.round, entry.kind].append(entry)
-        return {phase: self._phase_seconds(group) for phase, group in phases.items()}
-
-    def _phase_seconds(self, entries: list[Entry]) -> float:
-        sent, received, links, on_air, messages = self._traffic(entries)
-        rate = self.rate_bytes_per_s * self.duty_cycle
-        if self.shared_medium:
-            return on_air / rate + messages * self.latency_s
-        slowest = max(links.values(), default=0.0) / rate
-        if self.node_rate_bytes_per_s is not None:
-            busiest = max([*sent.values(), *received.values()], default=0.0)
-            slowest = max(slowest, busiest / (self.node_rate_bytes_per_s * self.duty_cycle))
-        return slowest + (self.latency_s if messages else 0.0)
+        return {phase: self._phase_seconds(group) for phase, group in self.transmissions(entries).items()}
 
     def joules(self, entries: Iterable[Entry]) -> float:
         """Energy that all radios together spend on ``entries``."""
-        phases: dict[tuple[int, str], list[Entry]] = defaultdict(list)
-        for entry in entries:
-            phases[entry.round, entry.kind].append(entry)
         total = 0.0
-        for group in phases.values():
-            sent, received, *_ = self._traffic(group)
-            total += sum(sent.values()) * self.joules_per_byte_sent
-            total += sum(received.values()) * self.joules_per_byte_received
+        for group in self.transmissions(entries).values():
+            for t in group:
+                per_byte = self.joules_per_byte_sent + len(t.destinations) * self.joules_per_byte_received
+                total += per_byte * self.bytes_on_air(t)
         return total
 
-    def _traffic(
-        self, entries: list[Entry]
-    ) -> tuple[dict[str, float], dict[str, float], dict[tuple[str, str], float], float, int]:
-        """Wire bytes sent and received per node and per link, bytes on air, and the number of messages."""
-        sent: dict[str, float] = defaultdict(float)
-        received: dict[str, float] = defaultdict(float)
-        links: dict[tuple[str, str], float] = defaultdict(float)
-        transmissions: dict[tuple[str, str], None] = {}
-        heard: set[tuple[str, str, str]] = set()
-        for entry in entries:
-            size = self.wire_bytes(entry.message_bytes)
-            links[entry.source, entry.destination] += size
-            received[entry.destination] += size
-            copy = (entry.source, entry.kind, entry.content)
-            if self.broadcast and entry.content:
-                transmissions[entry.source, ""] = None
-                if copy in heard:
-                    continue
-                heard.add(copy)
+    def transmissions(self, entries: Iterable[Entry]) -> dict[tuple[int, str], list[Transmission]]:
+        """What goes on air in each (round, kind)."""
+        sizes: dict[tuple[int, str], dict[tuple[str, str], int]] = defaultdict(lambda: defaultdict(int))
+        heard: dict[tuple[int, str, str, str], dict[str, int]] = defaultdict(dict)
+        for e in entries:
+            group = sizes[e.round, e.kind]
+            if self.broadcast and e.content:
+                heard[e.round, e.kind, e.source, e.content][e.destination] = e.message_bytes
             else:
-                transmissions[entry.source, entry.destination] = None
-            sent[entry.source] += size
-        return sent, received, links, sum(sent.values()), len(transmissions)
+                group[e.source, e.destination] += e.message_bytes
+        phases = {
+            phase: [self._transmission(source, (to,), size) for (source, to), size in group.items()]
+            for phase, group in sizes.items()
+        }
+        together: dict[tuple[int, str, str, tuple[str, ...]], int] = defaultdict(int)
+        for (number, kind, source, _), copies in heard.items():
+            together[number, kind, source, tuple(sorted(copies))] += max(copies.values())
+        for (number, kind, source, to), size in together.items():
+            phases[number, kind].append(self._transmission(source, to, size))
+        return phases
+
+    def _transmission(self, source: str, destinations: tuple[str, ...], size: int) -> Transmission:
+        return Transmission(source, destinations, size, -(-size // self.packet_bytes))
+
+    def _phase_seconds(self, group: list[Transmission]) -> float:
+        air = [(t, self.bytes_on_air(t)) for t in group]
+        by_sender: dict[str, float] = defaultdict(float)
+        if self.shared_medium:
+            for t, size in air:
+                by_sender[t.source] += size / self.rate_between(t.source, t.destinations)
+            on_air = math.fsum(by_sender.values())
+            return max([on_air, *(s / self.duty_cycle for s in by_sender.values())]) + len(group) * self.latency_s
+        links: dict[tuple[str, str], float] = defaultdict(float)
+        received: dict[str, float] = defaultdict(float)
+        for t, size in air:
+            by_sender[t.source] += size
+            for to in t.destinations:
+                links[t.source, to] += size / self.rate_between(t.source, [to])
+                received[to] += size
+        slowest = max(links.values(), default=0.0) / self.duty_cycle
+        if self.node_rate_bytes_per_s is not None:
+            busiest = max([*by_sender.values(), *received.values()], default=0.0)
+            slowest = max(slowest, busiest / (self.node_rate_bytes_per_s * self.duty_cycle))
+        return slowest + (self.latency_s if group else 0.0)
+
+
+def expected_tries(loss: float, receivers: int) -> float:
+    """Times that a packet is sent until ``receivers`` independent receivers have it: ``E[max of r geometrics]``.
+
+    ``1 / (1 - loss)`` for one receiver; in general ``sum over k >= 0 of 1 - (1 - loss^k)^r``.
+    """
+    if loss == 0 or receivers == 0:
+        return 1.0
+    total, still_lost = 1.0, loss
+    while still_lost > 1e-13:
+        total -= math.expm1(receivers * math.log1p(-still_lost))
+        still_lost *= loss
+    return total

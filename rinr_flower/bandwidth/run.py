@@ -57,6 +57,7 @@ class PayloadRecord:
     background_db: float = math.nan
     object_db: float = math.nan
     receivers: tuple[str, ...] = ()
+    decode_seconds: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,20 @@ class ControlRecord:
     background_db: float = math.nan
     object_db: float = math.nan
     encode_seconds: float = math.nan
+    decode_seconds: float = math.nan
+
+
+@dataclass(frozen=True)
+class UpdateRecord:
+    """One model update as an update compressor packed it, of a model trained on this run's frames.
+
+    What the fog would send if it trained itself, or a device in federated averaging.
+    """
+
+    name: str
+    bytes: int
+    map50: float = math.nan
+    map50_95: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -132,6 +147,7 @@ class RunRecord:
     failures: tuple[FailureRecord, ...] = ()
     controls: tuple[ControlRecord, ...] = ()
     examples: tuple[ExampleRecord, ...] = ()
+    updates: tuple[UpdateRecord, ...] = ()
     ledger: Ledger = field(default_factory=Ledger)
     missing: tuple[str, ...] = ()
     folder: Path | None = None
@@ -173,12 +189,12 @@ class RunRecord:
         for name in _SAVED:
             if values is not None and name in values:
                 loaded[name] = _rows(hints[name], values[name], name, missing)
-            elif values is not None:
+            elif values is not None and name != "updates":
                 missing.append(f"run.json has no {name!r}")
         return cls(**loaded, ledger=ledger, missing=tuple(missing), folder=folder)
 
 
-_SAVED = ("scenario", "environment", "devices", "payloads", "accuracy", "failures", "controls", "examples")
+_SAVED = ("scenario", "environment", "devices", "payloads", "accuracy", "failures", "controls", "examples", "updates")
 
 
 def to_json(value: Any) -> Any:

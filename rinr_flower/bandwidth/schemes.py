@@ -14,15 +14,15 @@ from typing import Literal
 
 import numpy as np
 
-from rinr_flower.bandwidth.ledger import PAYLOAD, SHARE, UPLOAD, Entry, Ledger
-from rinr_flower.bandwidth.model import Bytes, fog_bytes, serverless_bytes
-from rinr_flower.bandwidth.run import ControlRecord, PayloadRecord, RunRecord
+from rinr_flower.bandwidth.ledger import MODEL, PAYLOAD, SHARE, UPDATE, UPLOAD, Entry, Ledger
+from rinr_flower.bandwidth.model import Bytes, federated_bytes, fog_bytes, fog_training_bytes, serverless_bytes
+from rinr_flower.bandwidth.run import ControlRecord, PayloadRecord, RunRecord, UpdateRecord
 
-Route = Literal["serverless", "fog"]
+Route = Literal["serverless", "fog", "training", "federated"]
 Evidence = Literal["sent", "metered", "counted"]
 DATA_KINDS = (UPLOAD, PAYLOAD, SHARE)
 FOG = "fog"
-ROUTES: tuple[Route, ...] = ("serverless", "fog")
+IMAGE_ROUTES: tuple[Route, ...] = ("serverless", "fog")
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,10 @@ class Scheme:
 
     Attributes
     ----------
-    name : for example ``"serverless jpeg"`` or ``"fog residual"``.
-    route : through the fog, or from device to device.
-    codec : what the receivers decode.
+    name : the route and the codec, for example ``"serverless jpeg"`` or ``"fog residual"``.
+    route : images from device to device or through the fog, or model updates: from the fog that trains on uploaded
+        images, or by federated averaging without any image.
+    codec : what the receivers decode; the update compressor where updates are sent.
     predicted : payload bytes by the closed form.
     ledger : entries that carry captures and payloads (kinds DATA_KINDS).
     evidence : what the ledger holds: messages ``sent`` by this run, ``metered`` (the run's own messages of the same
@@ -66,7 +67,8 @@ class Scheme:
 def schemes_of(record: RunRecord) -> list[Scheme]:
     """Every scheme that the record can speak about.
 
-    The run's own first, then serverless JPEG, JPEG through the fog, and every control codec on both routes.
+    The run's own first, then serverless JPEG, JPEG through the fog, every control codec on both routes, and every
+    recorded update compressor with training at the fog and with federated averaging.
     """
     payloads = captures_of(record)
     if not payloads:
@@ -76,6 +78,8 @@ def schemes_of(record: RunRecord) -> list[Scheme]:
     rows += [_recorded(record, name, payloads, receivers) for name in record.ledger.schemes()]
     for name, controls in _by_name(record.controls).items():
         rows += _control(record, name, controls, payloads, receivers)
+    for update in record.updates:
+        rows += _updates(record, update, payloads, receivers)
     seen: dict[str, Scheme] = {}
     for row in rows:
         known = seen.get(row.name)
@@ -132,7 +136,7 @@ def _jpeg(record: RunRecord, payloads: Sequence[PayloadRecord], receivers: Seque
     camera = [p.upload_bytes if _is_camera_file(p) else p.camera_bytes for p in payloads]
     plain = [replace(p, upload_bytes=size) for p, size in zip(payloads, camera, strict=True)]
     rows = []
-    for route in ROUTES:
+    for route in IMAGE_ROUTES:
         evidence: Evidence = "counted"
         ledger = _count(route, plain, receivers, camera)
         if all(matched) and all(map(_is_camera_file, payloads)):
@@ -201,7 +205,7 @@ def _control(
             "counted",
             coverage,
         )
-        for route in ROUTES
+        for route in IMAGE_ROUTES
     ]
 
 
@@ -218,6 +222,39 @@ def _count(
         for name in to:
             ledger.append(Entry(p.round, source, name, kind, size, size, content))
     return ledger
+
+
+def _updates(
+    record: RunRecord,
+    update: UpdateRecord,
+    payloads: Sequence[PayloadRecord],
+    receivers: Sequence[tuple[str, ...]],
+) -> list[Scheme]:
+    """Training at the fog, and federated averaging, with one update a device and round (and direction)."""
+    training, federated = Ledger(), Ledger()
+    up = down = averaged = 0.0
+    for number in sorted({p.round for p in payloads}):
+        pairs = [(p, to) for p, to in zip(payloads, receivers, strict=True) if p.round == number and to]
+        for p, _ in pairs:
+            content = f"{p.device}/{p.clip}"
+            training.append(Entry(number, p.device, FOG, UPLOAD, p.upload_bytes, p.upload_bytes, content))
+        receiving = sorted({name for _, to in pairs for name in to})
+        for name in receiving:
+            training.append(Entry(number, FOG, name, UPDATE, update.bytes, update.bytes, "update"))
+        devices = sorted({d.name for d in record.devices} | set(receiving))
+        for name in devices:
+            federated.append(Entry(number, name, FOG, UPDATE, update.bytes, update.bytes))
+        for name in devices:
+            federated.append(Entry(number, FOG, name, MODEL, update.bytes, update.bytes, "update"))
+        camera = [max(p.camera_bytes, 1) for p, _ in pairs]
+        u = [p.upload_bytes / c for (p, _), c in zip(pairs, camera, strict=True)]
+        trained = fog_training_bytes(camera, len(receiving), beta=update.bytes, u=u)
+        up, down = up + trained.up, down + trained.down
+        averaged += federated_bytes(len(devices), beta_up=update.bytes, beta_down=update.bytes).up
+    return [
+        Scheme(f"training {update.name}", "training", update.name, Bytes(up, down), training, "counted"),
+        Scheme(f"federated {update.name}", "federated", update.name, Bytes(averaged, averaged), federated, "counted"),
+    ]
 
 
 def _predict(

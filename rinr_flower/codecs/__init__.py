@@ -2,6 +2,7 @@
 
 from rinr_flower.codecs.base import Codec, codecs, decode
 from rinr_flower.codecs.classical import Avif, Jpeg, Webp
+from rinr_flower.codecs.nerv import Nerv
 from rinr_flower.codecs.rapid_inr import RapidInr
 from rinr_flower.codecs.residual import Residual
 from rinr_flower.codecs.roi import RoiAv1, RoiAvif, RoiJpeg, RoiX264
@@ -13,6 +14,7 @@ __all__ = [
     "Avif",
     "Codec",
     "Jpeg",
+    "Nerv",
     "RapidInr",
     "Residual",
     "RoiAv1",

@@ -34,12 +34,12 @@ from rinr_flower.inr.nerv import NervShape, forward, initial_tensors
 PUBLISHED: Mapping[str, Any] = {
     "stem": 256,
     "channels": 16,
-    "lower_width": 96,
+    "width": 96,
     "strides": (5, 2, 2, 2),
-    "epochs": 300,
+    "steps": 9_600,
     "learning_rate": 5e-4,
 }
-"""The options of Residual-INR's published NeRV: 1,391,155 parameters at 640x360."""
+"""Residual-INR's published NeRV: 1,391,155 parameters at 640x360; 300 epochs of a clip of 32 frames."""
 MAX_WIDTH, MAX_LEVELS, MAX_BLOCKS, MAX_STRIDE, MAX_PARAMETERS = 4096, 128, 12, 16, 50_000_000
 MAX_AUTO_CELLS = 256
 _CHECKS = 4  # times in the last tenth of the fit that the weights are compared with the best so far
@@ -52,23 +52,25 @@ class Nerv(Codec):
 
     Attributes
     ----------
-    stem, channels, lower_width, strides, levels : sizes of the network, see :class:`rinr_flower.inr.nerv.NervShape`.
+    stem, channels, width, strides, levels : sizes of the network, see :class:`rinr_flower.inr.nerv.NervShape`; width
+        is its lower width, the channels of all later blocks unless ``channels`` is far larger.
         Strides None are 5, 2, 2, ... with as many twos as bring the first feature map to 256 cells or fewer.
     bits : bit width of the weights, 2..16, or 32 for raw float32.
     prune : fraction of all weights fixed at zero half-way through the fit; the rest are fitted on.
-    epochs, batch_frames, learning_rate : the schedule; an epoch sees every frame once, ``batch_frames`` a step.
+    steps, batch_frames, learning_rate : the schedule; a step sees ``batch_frames`` frames in a random order that goes
+        through the whole clip before it starts again.
     """
 
-    stem: int = 48
-    channels: int = 12
-    lower_width: int = 16
+    stem: int = 24
+    channels: int = 8
+    width: int = 16
     strides: tuple[int, ...] | None = None
     levels: int = 40
     bits: int = 8
     prune: float = 0.0
-    epochs: int = 100
+    steps: int = 2_000
     batch_frames: int = 1
-    learning_rate: float = 3e-3
+    learning_rate: float = 6e-3
 
     @staticmethod
     def parse_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -89,7 +91,7 @@ class Nerv(Codec):
         return plain
 
     def __post_init__(self) -> None:
-        for what in ("stem", "channels", "lower_width"):
+        for what in ("stem", "channels", "width"):
             if not 1 <= getattr(self, what) <= MAX_WIDTH:
                 raise ConfigError(f"nerv {what} {getattr(self, what)} is not in 1..{MAX_WIDTH}")
         if not 1 <= self.levels <= MAX_LEVELS:
@@ -98,17 +100,21 @@ class Nerv(Codec):
             raise ConfigError(f"nerv strides {self.strides}: 1..{MAX_BLOCKS} strides of 1..{MAX_STRIDE} each")
         if not 0 <= self.prune < 1:
             raise ConfigError(f"nerv prune {self.prune} is not in [0, 1)")
-        if self.epochs < 1 or self.batch_frames < 1:
-            raise ConfigError(f"nerv epochs {self.epochs} and batch_frames {self.batch_frames} must be at least 1")
+        if self.batch_frames < 1:
+            raise ConfigError(f"nerv batch_frames {self.batch_frames} is not positive")
         check_bits(self.bits, "nerv weights")
-        Schedule(1, self.learning_rate)
+        self.schedule  # noqa: B018  its own check of steps and rate
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(self.steps, self.learning_rate, warmup=0.1)
 
     def shape(self, width: int, height: int) -> NervShape:
         """The network for frames of ``width`` x ``height`` pixels: its grid covers the frame, the rest is cut off."""
         strides = self.strides or _auto_strides(width, height)
         factor = math.prod(strides)
         grid = (-(-height // factor), -(-width // factor))
-        shape = NervShape(grid, self.stem, self.channels, self.lower_width, strides, self.levels)
+        shape = NervShape(grid, self.stem, self.channels, self.width, strides, self.levels)
         if shape.parameters > MAX_PARAMETERS:
             raise ConfigError(
                 f"a NeRV of {shape.parameters:,} parameters at {width}x{height} is over {MAX_PARAMETERS:,}; "
@@ -156,9 +162,8 @@ class _Fit:
         self._times = _times(len(clip), device)
         self._tensors = [t.to(device).requires_grad_() for t in initial_tensors(shape, self._generator)]
         self._masks: list[torch.Tensor] | None = None
-        steps = max(2, math.ceil(options.epochs * len(clip) / options.batch_frames))
-        self._schedule = Schedule(steps, options.learning_rate, warmup=0.1)
-        self._checks = {round(steps * (1 - 0.1 * k / _CHECKS)) for k in range(_CHECKS)} - {0}
+        self._schedule = options.schedule
+        self._checks = {round(options.steps * (1 - 0.1 * k / _CHECKS)) for k in range(1, _CHECKS + 1)}
         self._queue: list[int] = []
         self._best_error = math.inf
         self._best: list[Quantised] = []
@@ -239,11 +244,11 @@ class NervRenderer(Renderer):
         for number in sorted({place[0] for place in chosen}):
             network = self._networks[number]
             tensors = network.dequantise()
-            for row, (owner, time, (height, width)) in enumerate(chosen):
+            for row, (owner, time, size) in enumerate(chosen):
                 if owner == number:
                     # one frame at a time: a picture must not depend on its batch
                     drawn = forward(tensors, network.shape, torch.tensor([time], device=self.device))
-                    out[row] = sample(drawn[0, :, :height, :width], view, row)
+                    out[row] = sample(drawn[0, :, : size[0], : size[1]], view, row)
         return out
 
     @property
@@ -253,16 +258,18 @@ class NervRenderer(Renderer):
 
 def _unpack(payload: Payload) -> tuple[NervShape, list[Quantised], int]:
     reader = ByteReader(payload.part("background"), "nerv payload")
-    stem, channels, lower_width = (reader.varint(MAX_WIDTH) for _ in range(3))
+    stem, channels, width = (reader.varint(MAX_WIDTH) for _ in range(3))
     levels, bits = reader.varint(MAX_LEVELS), read_bits(reader)
     strides = tuple(reader.varint(MAX_STRIDE) for _ in range(reader.varint(MAX_BLOCKS)))
-    if not (stem and channels and lower_width and levels and _strides_are_valid(strides)):
-        raise PayloadError(f"nerv payload declares a network of width zero: {stem}, {channels}, {lower_width}, {strides}")
+    if not (stem and channels and width and levels and _strides_are_valid(strides)):
+        raise PayloadError(f"nerv payload declares a network of width zero: {stem}, {channels}, {width}, {strides}")
     factor = math.prod(strides)
     grid = (-(-payload.height // factor), -(-payload.width // factor))
-    shape = NervShape(grid, stem, channels, lower_width, strides, levels)
+    shape = NervShape(grid, stem, channels, width, strides, levels)
     if shape.parameters > MAX_PARAMETERS or math.prod(shape.size) > 4 * MAX_FRAME_PX:
-        raise PayloadError(f"nerv payload declares {shape.parameters:,} parameters; at most {MAX_PARAMETERS:,} are allowed")
+        raise PayloadError(
+            f"nerv payload declares {shape.parameters:,} parameters; at most {MAX_PARAMETERS:,} are allowed"
+        )
     tensors = unpack_tensors(reader, shape.shapes(), bits, (), "nerv weights")
     reader.end()
     return shape, tensors, bits
@@ -277,7 +284,7 @@ def _strides_are_valid(strides: tuple[int, ...]) -> bool:
 
 
 def _auto_strides(width: int, height: int) -> tuple[int, ...]:
-    strides = (5, 2, 2)
+    strides: tuple[int, ...] = (5, 2, 2)
     while math.prod(-(-side // math.prod(strides)) for side in (width, height)) > MAX_AUTO_CELLS:
         strides = (*strides, 2)
     return strides

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+NOISE_DEVIATION = 147.8
+"""Of the sum of four even bytes: sqrt(4 (256^2 - 1) / 12)."""
+
 
 class Stream:
     """Random numbers that depend on ``key`` alone."""
@@ -27,7 +30,7 @@ class Stream:
         return int(self._source.random_raw()) % count
 
     def noise(self, shape: tuple[int, ...]) -> NDArray[np.int32]:
-        """Near-Gaussian whole numbers (sums of four bytes, mean 0), standard deviation 147.8."""
+        """Near-Gaussian whole numbers (sums of four bytes), mean 0, standard deviation :data:`NOISE_DEVIATION`."""
         count = int(np.prod(shape))
         raw = self._source.random_raw((count + 1) // 2).astype("<u8").view(np.uint8)
         total = raw.reshape(-1, 4).astype(np.int32)

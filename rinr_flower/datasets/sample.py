@@ -57,6 +57,8 @@ class Sample(Dataset):
                 raise ConfigError(f"sample: {field}={value} is not in {low}..{high}")
 
     def clips(self, *, frames: slice, seed: int, progress: Progress | None) -> list[Clip]:
+        if seed < 0:
+            raise ConfigError(f"sample: seed {seed} must not be negative")
         chosen = cut(self.frames, frames, name="every sample sequence")
         clips = []
         for done, number in enumerate(range(self.first, self.first + self.sequences)):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rinr_flower.datasets.cutouts import CUP, EYE, HELMET, PATCH, ROCKET, SHUTTLE, SPOON, Cutout, cut, photograph
-from rinr_flower.datasets.motion import Path, Stream, Sum, turn
+from rinr_flower.datasets.motion import NOISE_DEVIATION, Path, Stream, Sum, turn
 from rinr_flower.datasets.sampling import UNIT, Affine, halve, pack, sample
 
 Family = Literal["devices", "factory"]
@@ -114,14 +114,15 @@ class Scene:
         gains = [round(256 * brightness * stream.uniform(0.93, 1.07)) for _ in range(3)]
         self._background = pack(_tinted(picture, np.diag(gains)))
         self._photo_size = picture.shape[1], picture.shape[0]
-        limit = min(picture.shape[1], picture.shape[0] * width / height)
-        self._view = self._path(0.42 * limit, 0.86 * limit, 30) if limit < 600 else self._path(250, 420, 30)
+        # How many of the photograph's pixels the frame's width shows: never nearly all, nor so many that they alias.
+        limit = min(picture.shape[1], picture.shape[0] * width / height, 512)
+        self._view = self._path(0.42 * limit, 0.86 * limit, 30)
         self._pan_x, self._pan_y = self._path(-0.1, 1.1, 26), self._path(-0.1, 1.1, 26)
         self._roll = self._path(-0.05, 0.05, 20)
         self._shake_x, self._shake_y = self._path(-0.006, 0.006, 1.7), self._path(-0.006, 0.006, 1.7)
         self._gain = self._path(0.7, 1.05, 12)
         self._exposure = stream.uniform(0.2, 0.6)
-        self._noise = round(stream.uniform(2.0, 6.0) * 256 * 256 / 147.8)
+        self._noise = round(stream.uniform(2.0, 6.0) * 256 * 256 / NOISE_DEVIATION)
         targets = [self._sprite(CUP, stream, labelled=True) for _ in range(1 + stream.below(2))]
         others = [
             self._sprite(DISTRACTORS[family][(number + i) % len(DISTRACTORS[family])], stream, labelled=False)
@@ -145,10 +146,10 @@ class Scene:
             outline=outline,
             centre=_centre(outline),
             area_px=_area(outline),
-            size=stream.uniform(0.08, 0.19),
+            size=stream.uniform(0.085, 0.2),
             labelled=labelled,
-            x=self._path(-0.25, 1.25, 16),
-            y=self._path(-0.25 * aspect, 1.25 * aspect, 16),
+            x=self._path(-0.16, 1.16, 16),
+            y=self._path(-0.16 * aspect, 1.16 * aspect, 16),
             scale=self._path(0.65, 1.3, 18),
             half_tangent=self._path(-0.35, 0.35, 14),
             light=self._path(0.55, 1.2, 10),
@@ -213,7 +214,7 @@ class Scene:
 def _paint(stream: Stream) -> NDArray[np.int64]:
     """A random change of colour as a matrix in 1/256: channels exchanged, some saturation and light taken away."""
     order = PERMUTATIONS[stream.below(len(PERMUTATIONS))]
-    saturation, gain = stream.uniform(0.2, 1.0), stream.uniform(0.75, 1.1)
+    saturation, gain = stream.uniform(0.35, 1.0), stream.uniform(0.75, 1.1)
     matrix = np.zeros((3, 3), np.int64)
     for channel in range(3):
         for source in range(3):

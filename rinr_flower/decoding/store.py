@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from rinr_flower.bitstream.container import Payload
+from rinr_flower.decoding.cache import CachedRenderer
 from rinr_flower.decoding.mixed import MixedRenderer
-from rinr_flower.decoding.renderer import View
+from rinr_flower.decoding.renderer import Renderer, View
 
 FILL = 114 / 255  # the grey that YOLO pads with, for output pixels that look outside their frame
 
@@ -23,14 +24,22 @@ class FrameStore:
     payloads : payload bytes to start with.
     device : where weights live and pictures are rendered.
     max_batch_px : output pixels rendered at once; a larger batch is rendered in chunks, so memory is bounded.
+    cache_bytes : device memory for decoded frames, see :class:`rinr_flower.decoding.cache.CachedRenderer`.
     """
 
     def __init__(
-        self, payloads: Iterable[bytes] = (), *, device: torch.device | str = "cpu", max_batch_px: int = 8_000_000
+        self,
+        payloads: Iterable[bytes] = (),
+        *,
+        device: torch.device | str = "cpu",
+        max_batch_px: int = 8_000_000,
+        cache_bytes: int = 0,
     ) -> None:
         self.device = torch.device(device)
         self._max_batch_px = max_batch_px
-        self._renderer = MixedRenderer(self.device)
+        self._renderer: Renderer = MixedRenderer(self.device)
+        if cache_bytes:
+            self._renderer = CachedRenderer(self._renderer, self.device, cache_bytes)
         self._sizes: list[tuple[int, int]] = []
         self._boxes: list[NDArray[np.float32]] = []
         self._classes: list[NDArray[np.int64]] = []
@@ -68,7 +77,7 @@ class FrameStore:
 
     @property
     def resident_bytes(self) -> int:
-        """Device memory that the payloads take, in bytes."""
+        """Device memory that the payloads and the frames kept decoded take, in bytes."""
         return self._renderer.resident_bytes
 
     @torch.no_grad()

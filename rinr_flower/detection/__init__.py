@@ -1,6 +1,6 @@
 """Detectors that learn from rendered batches: YOLOv8 behind a small protocol, and COCO's mean average precision.
 
-ultralytics (AGPL-3.0) is imported only when :class:`YoloV8` is made.
+ultralytics (AGPL-3.0) is imported only when :class:`YoloV8` or :class:`RinrTrainer` is used.
 """
 
 from importlib import import_module
@@ -10,11 +10,22 @@ from rinr_flower.detection.detector import Accuracy, Detections, Detector, State
 
 if TYPE_CHECKING:
     from rinr_flower.detection.factory import Factory, factory_state
+    from rinr_flower.detection.trainer import RinrTrainer
     from rinr_flower.detection.yolov8 import YoloV8
 
-__all__ = ["Accuracy", "Detections", "Detector", "Factory", "State", "TrainingLog", "YoloV8", "factory_state"]
+__all__ = [
+    "Accuracy",
+    "Detections",
+    "Detector",
+    "Factory",
+    "RinrTrainer",
+    "State",
+    "TrainingLog",
+    "YoloV8",
+    "factory_state",
+]
 
-_LAZY = {"YoloV8": "yolov8", "Factory": "factory", "factory_state": "factory"}
+_LAZY = {"YoloV8": "yolov8", "RinrTrainer": "trainer", "Factory": "factory", "factory_state": "factory"}
 
 
 def __getattr__(name: str) -> Any:

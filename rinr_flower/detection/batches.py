@@ -4,32 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from rinr_flower.decoding import FrameStore
+from rinr_flower.decoding.augment import STRIDE, Batch
 from rinr_flower.errors import ConfigError, DataError
-
-STRIDE = 32  # the coarsest stride of YOLOv8: both sides of its input are multiples of it
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Pictures and their boxes.
-
-    Attributes
-    ----------
-    pictures : float32 (batch, 3, height, width), RGB, 0..1.
-    boxes : per picture, float32 (n, 4): x1, y1, x2, y2 in pixels of the picture.
-    classes : per picture, int64 (n,): index into the detector's class names.
-    """
-
-    pictures: torch.Tensor
-    boxes: tuple[NDArray[np.float32], ...]
-    classes: tuple[NDArray[np.int64], ...]
 
 
 def input_size(frame_sizes: Sequence[tuple[int, int]], size: int) -> tuple[int, int]:
@@ -89,6 +71,24 @@ def letterboxed(store: FrameStore, indices: Sequence[int], size: tuple[int, int]
     pictures = store.render(indices, size, matrix=torch.tensor(np.stack(matrices), dtype=torch.float32))
     boxes = tuple(to_picture(b, m) for (b, _), m in zip(found, matrices, strict=True))
     return Batch(pictures, boxes, tuple(c for _, c in found))
+
+
+def centred(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Boxes x1 y1 x2 y2 as x and y of the centre, width and height."""
+    return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def loss_inputs(made: Batch) -> dict[str, torch.Tensor]:
+    """The batch as ultralytics' loss reads it: box centres and sizes as shares of the picture, each with its owner."""
+    height, width = made.pictures.shape[2:]
+    share = centred(np.concatenate(made.boxes).reshape(-1, 4)) / np.array([width, height, width, height])
+    owner = np.repeat(np.arange(len(made.boxes)), [len(b) for b in made.boxes])
+    return {
+        "img": made.pictures,
+        "batch_idx": torch.tensor(owner, dtype=torch.float32),
+        "cls": torch.tensor(np.concatenate(made.classes), dtype=torch.float32)[:, None],
+        "bboxes": torch.tensor(share, dtype=torch.float32),
+    }
 
 
 def shuffled(indices: Sequence[int], batch: int, generator: np.random.Generator) -> Iterator[list[int]]:

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import logging
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 import numpy as np
 import torch  # noqa: F401 - must be loaded before ultralytics sets OMP_NUM_THREADS
 
 from rinr_flower.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 _FIXED = {
     "YOLO_OFFLINE": "1",  # no usage reports; weights that a user names are still downloaded
@@ -54,3 +60,26 @@ def _prepare() -> None:
         private = tempfile.mkdtemp(prefix=mine)
         atexit.register(shutil.rmtree, private, ignore_errors=True)
         os.environ["YOLO_CONFIG_DIR"] = private
+
+
+@contextmanager
+def torchvision_or_stand_in() -> Iterator[None]:
+    """For ultralytics' own validator, which imports torchvision for its non-maximum suppression.
+
+    The torchvision of the package index is built for a CUDA torch and cannot be imported beside a CPU one. Then
+    ultralytics' own suppression, of which its authors say that it gives the same result, stands in under that name.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError, OSError) as error:
+        logger.info("torchvision cannot be imported (%s); suppression is ultralytics' own", error)
+        stand_in = ModuleType("torchvision")
+        stand_in.ops = ModuleType("torchvision.ops")  # type: ignore[attr-defined]
+        stand_in.ops.nms = ultralytics("utils.nms").TorchNMS.nms
+        sys.modules["torchvision"] = stand_in
+        try:
+            yield
+        finally:
+            del sys.modules["torchvision"]
+    else:
+        yield

@@ -10,13 +10,13 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from rinr_flower.decoding import FrameStore
+from rinr_flower.decoding.augment import Augmentation, Batch
 from rinr_flower.detection import batches
 from rinr_flower.detection.average_precision import mean_average_precision
 from rinr_flower.detection.detector import Accuracy, Detections, State, TrainingLog
@@ -25,9 +25,6 @@ from rinr_flower.detection.state import check_state
 from rinr_flower.detection.stopwatch import Stopwatch
 from rinr_flower.detection.weights import fitting_weights
 from rinr_flower.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from rinr_flower.decoding.augment import Augmentation
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +109,7 @@ class YoloV8:
 
         AdamW with a short warm-up and a cosine (``learning_rate`` None takes LEARNING_RATE), then the normalisation
         statistics are measured anew: after few steps a running average would still be that of the old weights.
-        ``augmentation`` makes the batches; None letterboxes the frames.
+        ``augmentation`` changes the frames at random; None shows them as they are.
         """
         if steps < 1 or batch < 1:
             raise ConfigError(f"training for {steps} steps of {batch} frames; both must be at least 1")
@@ -122,6 +119,10 @@ class YoloV8:
         rate = LEARNING_RATE if learning_rate is None else learning_rate
         optimiser = self._optimiser(rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _schedule(step, steps))
+
+        def named(index: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+            return batches.labels(store, index, self._class_names)
+
         rendering, training = Stopwatch(self.device), Stopwatch(self.device)
         losses: list[torch.Tensor] = []
         for step in range(steps):
@@ -130,7 +131,7 @@ class YoloV8:
                 if augmentation is None:
                     made = batches.letterboxed(store, frames, shape, self._class_names)
                 else:
-                    made = augmentation.batch(store, frames, indices, size, self._class_names, generator)
+                    made = augmentation.batch(store, frames, indices, shape, named, generator)
                 inputs = self._inputs(made)
             with training:
                 self.network.train()
@@ -243,19 +244,10 @@ class YoloV8:
     def _placed(self, pictures: torch.Tensor) -> torch.Tensor:
         return pictures.to(self.device).contiguous(memory_format=torch.channels_last)
 
-    def _inputs(self, made: batches.Batch) -> dict[str, Any]:
-        """The batch as ultralytics' loss reads it: box centres and sizes as shares of the picture."""
-        height, width = made.pictures.shape[2:]
-        boxes = np.concatenate(made.boxes).reshape(-1, 4)
-        centred = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
-        owner = np.repeat(np.arange(len(made.boxes)), [len(b) for b in made.boxes])
-        share = centred / np.array([width, height, width, height])
-        return {
-            "img": self._placed(made.pictures),
-            "batch_idx": torch.tensor(owner, dtype=torch.float32, device=self.device),
-            "cls": torch.tensor(np.concatenate(made.classes), dtype=torch.float32, device=self.device)[:, None],
-            "bboxes": torch.tensor(share, dtype=torch.float32, device=self.device),
-        }
+    def _inputs(self, made: Batch) -> dict[str, torch.Tensor]:
+        """The batch as the loss reads it, on the network's device."""
+        inputs = batches.loss_inputs(made)
+        return {**{k: v.to(self.device) for k, v in inputs.items()}, "img": self._placed(made.pictures)}
 
 
 def _schedule(step: int, steps: int) -> float:

@@ -18,7 +18,7 @@ def ssim(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     offsets = torch.arange(_WINDOW, dtype=a.dtype, device=a.device) - _WINDOW // 2
     gauss = torch.exp(-(offsets**2) / (2 * _SIGMA**2))
     gauss = gauss / gauss.sum()
-    # every plane as a channel of its own: a depthwise convolution is twenty times faster than a batch of one-channel ones
+    # every plane is a channel: a depthwise convolution is twenty times faster than a batch of one-channel ones
     maps = torch.cat([a, b, a * a + b * b, a * b]).flatten(0, 1)[None].contiguous(memory_format=torch.channels_last)
     planes = maps.shape[1]
     maps = F.conv2d(maps, gauss.view(1, 1, -1, 1).expand(planes, 1, -1, 1), groups=planes)

@@ -23,7 +23,7 @@ from rinr_flower.updates.randomness import random_signs
 from rinr_flower.updates.rank_rule import equal_rank, pays, ranks_by_strength
 from rinr_flower.updates.reals import MAX_BITS
 from rinr_flower.updates.singular import balanced_factors
-from rinr_flower.updates.steps import qp_above
+from rinr_flower.updates.steps import qp_above, qp_for_bits, quantise
 
 _BITS_PER_ELEMENT = 3.0
 _MAX_START_RANK = 32

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,10 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rinr_flower.datasets import Dataset, datasets, load
-from rinr_flower.datasets.base import Progress
+from rinr_flower.datasets import load
 from rinr_flower.errors import ConfigError, DataError
-from rinr_flower.frames import Clip, Frame
+from rinr_flower.frames import Clip
 
 
 def picture(width: int = 64, height: int = 48, mode: str = "RGB", seed: int = 0) -> Image.Image:
@@ -446,18 +447,38 @@ def test_a_path_may_hold_commas_and_equal_signs(tmp_path: Path) -> None:
     assert load(f"folder:{tmp_path}/a,b=c")[0].name == "a,b=c"
 
 
-def test_third_parties_add_a_kind_by_being_registered() -> None:
-    @dataclasses.dataclass(frozen=True)
-    class Grey(Dataset):
-        path: str
-        level: int = 7
+PLUGIN = """
+import dataclasses
+import numpy as np
+from rinr_flower.datasets import Dataset
+from rinr_flower.frames import Clip, Frame
 
-        def clips(self, *, frames: slice, seed: int, progress: Progress | None) -> list[Clip]:
-            return [Clip(self.path, (Frame(np.full((8, 8, 3), self.level, np.uint8)),))]
+@dataclasses.dataclass(frozen=True)
+class Grey(Dataset):
+    path: str
+    level: int = 7
 
-    datasets.register("grey")(Grey)
-    try:
-        (clip,) = load("grey:anywhere,level=9")
-        assert (clip.name, clip.images().max()) == ("anywhere", 9)
-    finally:
-        del datasets._classes["grey"]
+    def clips(self, *, frames, seed, progress):
+        return [Clip(self.path, (Frame(np.full((8, 8, 3), self.level, np.uint8)),))]
+"""
+
+
+def test_another_distribution_adds_a_kind_by_entry_point(tmp_path: Path) -> None:
+    (tmp_path / "grey_frames.py").write_text(PLUGIN)
+    info = tmp_path / "grey_frames-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: grey_frames\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[rinr_flower.datasets]\ngrey = grey_frames:Grey\n")
+    program = (
+        "from rinr_flower.datasets import datasets, load; clip = load('grey:anywhere,level=9')[0]; "
+        "print(clip.name, clip.images().max(), datasets.get('grey').name, 'torch' in __import__('sys').modules)"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["anywhere", "9", "grey", "False"]

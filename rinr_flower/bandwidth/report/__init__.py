@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from rinr_flower.bandwidth.report.answer import answer, size_text
+from rinr_flower.bandwidth.report.chart import Chart, styled
 from rinr_flower.bandwidth.report.examples import example_rows
-from rinr_flower.bandwidth.report.figures import charts_of
-from rinr_flower.bandwidth.report.page import report_page
+from rinr_flower.bandwidth.report.figures import QUALITIES, accuracy, bytes_by_kind, bytes_by_scheme, quality
+from rinr_flower.bandwidth.report.html import Html, element, join
+from rinr_flower.bandwidth.report.outlook_figures import crossover
+from rinr_flower.bandwidth.report.page import missing_note, page, section
+from rinr_flower.bandwidth.report.sections import (
+    accuracy_section,
+    bytes_section,
+    crossover_section,
+    devices_section,
+    quality_section,
+    scenario_section,
+)
 from rinr_flower.bandwidth.report.summary import summarise
 from rinr_flower.bandwidth.run import RunRecord
 
@@ -39,3 +52,34 @@ def write_report(
     if progress is not None:
         progress(1.0)
     return [folder / "report.html", folder / "report.json", *written]
+
+
+def charts_of(summary: Mapping[str, Any]) -> list[Chart]:
+    """Every figure that the summary has data for."""
+    with styled():
+        charts = [
+            bytes_by_scheme(summary),
+            *(quality(summary, key, what) for key, what in QUALITIES),
+            accuracy(summary),
+            crossover(summary),
+            bytes_by_kind(summary),
+        ]
+    return [c for c in charts if c is not None]
+
+
+def report_page(summary: Mapping[str, Any], charts: Sequence[Chart], examples: Sequence[Html]) -> str:
+    """The page of one run."""
+    by_name = {c.name: c for c in charts}
+    title = f"Bandwidth report: {summary['title']}"
+    sections = [
+        answer(summary),
+        missing_note(summary["missing"]),
+        section("Where the bytes go", bytes_section(summary, by_name)),
+        section("What the bytes buy", quality_section(summary, by_name)),
+        section("Does the detector still learn", accuracy_section(summary, by_name)),
+        section("What it looks like", join(*examples) if examples else None),
+        section("From when on the fog pays", crossover_section(summary, by_name)),
+        section("Rounds, devices and failures", devices_section(summary)),
+        section("How to repeat it", scenario_section(summary)),
+    ]
+    return page(title, element("h1", title), element("p", size_text(summary), class_="soft"), *filter(None, sections))

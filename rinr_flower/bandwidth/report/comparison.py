@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from rinr_flower.bandwidth.report.figures import OWN, RIVALS, STYLE, WIDTH_IN, Chart
+from rinr_flower.bandwidth.report.chart import OWN, RIVALS, WIDTH_IN, Chart, styled
 from rinr_flower.bandwidth.report.html import element, join
 from rinr_flower.bandwidth.report.page import charts, missing_note, page, section
 from rinr_flower.bandwidth.report.summary import SCHEMA_VERSION, summarise
@@ -123,7 +122,7 @@ def bytes_against_accuracy(rows: Sequence[Mapping[str, Any]]) -> Chart | None:
     known = [r for r in rows if r["bytes"] and math.isfinite(number(r["map50_95"]))]
     if not known:
         return None
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure = Figure((WIDTH_IN, 3.5), layout="constrained")
         axes = figure.subplots()
         chart = Chart(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 NONE = "–"
@@ -57,3 +58,16 @@ def count_text(value: Any) -> str:
     """A count with thousands separators."""
     count = number(value)
     return f"{count:,.0f}" if math.isfinite(count) else NONE
+
+
+ROUTES = {
+    "fog": "via fog",
+    "serverless": "device to device",
+    "training": "trained at the fog",
+    "federated": "federated averaging",
+}
+
+
+def scheme_label(row: Mapping[str, Any]) -> str:
+    """``residual via fog``, ``jpeg device to device``."""
+    return f"{row['codec']} {ROUTES[row['route']]}"

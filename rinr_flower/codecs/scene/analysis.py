@@ -29,6 +29,7 @@ class Analysis:
     Attributes
     ----------
     size : (height, width) of the working pictures.
+    images : the working pictures, RGB uint8.
     planes : luma less 128 (frames, h, w) and, unless grey, blue and red differences (frames, h/2, w/2), float32.
     boxes : of each frame, in working pixels.
     shots, layers : codes with motion and poses in place, coefficients still missing.
@@ -36,6 +37,7 @@ class Analysis:
     """
 
     size: tuple[int, int]
+    images: list[NDArray[np.uint8]]
     planes: list[Floats]
     boxes: list[NDArray[np.float32]]
     shots: list[ShotCode]
@@ -67,7 +69,14 @@ def analyse_clip(clip: Clip, boxes: Sequence[NDArray[np.float32]], max_width: in
         shots += _shots(found, grey, scaled, steps, size)
     tracks = segments(boxes, [f.classes for f in clip.frames], [s.frames for s in shots])
     layers = [_layer(track, planes[0], track_boxes(track, scaled), align_rounds) for track in tracks]
-    return Analysis(size, planes, scaled, shots, layers, tracks)
+    return Analysis(size, images, planes, scaled, shots, layers, tracks)
+
+
+def to_ycc(image: NDArray[np.uint8]) -> Floats:
+    """Luma less 128, blue and red difference (3, h, w) of an RGB picture (BT.601, full range)."""
+    r, g, b = (image[..., c].astype(np.float32) for c in range(3))
+    y = 0.299 * r + 0.587 * g + 0.114 * b
+    return np.stack([y - 128, (b - y) / 1.772, (r - y) / 1.402])
 
 
 def _scaled(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -82,11 +91,10 @@ def _planes(images: list[NDArray[np.uint8]]) -> list[Floats]:
     luma = np.empty((len(images), height, width), np.float32)
     chroma = np.empty((2, len(images), *half), np.float32)
     for i, image in enumerate(images):
-        r, g, b = (image[..., c].astype(np.float32) for c in range(3))
-        y = 0.299 * r + 0.587 * g + 0.114 * b
-        luma[i] = y - 128
-        for plane, difference in enumerate(((b - y) / 1.772, (r - y) / 1.402)):
-            chroma[plane, i] = cv2.resize(difference, half[::-1], interpolation=cv2.INTER_AREA)
+        ycc = to_ycc(image)
+        luma[i] = ycc[0]
+        for plane in range(2):
+            chroma[plane, i] = cv2.resize(ycc[plane + 1], half[::-1], interpolation=cv2.INTER_AREA)
     if np.abs(chroma).max() < 3:
         return [luma]
     return [luma, chroma[0], chroma[1]]

@@ -125,7 +125,7 @@ def build_layer(code: SceneCode, layer: LayerCode, boxes: NDArray[np.float32], d
     maps = [
         correction(pose, layer.size) @ base_pose(box, layer.size) for pose, box in zip(layer.poses, boxes, strict=True)
     ]
-    volume = VolumeShape(len(boxes), *layer.size, code.grey)
+    volume = VolumeShape(len(boxes), *layer.size, code.grey, full_chroma=True)
     planes = inverse(layer.bands, volume.steps(code.object_step))
     return Layer(
         torch.from_numpy(np.stack(maps).astype(np.float32)).to(device),

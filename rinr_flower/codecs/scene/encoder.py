@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rinr_flower.codecs.scene.analysis import Analysis
+from rinr_flower.codecs.scene.analysis import Analysis, to_ycc
 from rinr_flower.codecs.scene.build import (
     add_layer,
     base_pose,
@@ -26,9 +26,9 @@ from rinr_flower.codecs.scene.build import (
     residual_step,
     track_boxes,
 )
-from rinr_flower.codecs.scene.model import Scene
+from rinr_flower.codecs.scene.model import Layer, Planes, Scene, layer_over
 from rinr_flower.codecs.scene.quantise import quantise
-from rinr_flower.codecs.scene.sampling import sample
+from rinr_flower.codecs.scene.sampling import sample, transform
 from rinr_flower.codecs.scene.stream import MASK_LEVELS, LayerCode, SceneCode, ShotCode, mask_shape, residual_shape
 from rinr_flower.codecs.scene.volume import VolumeShape, forward
 from rinr_flower.codecs.scene.wavelet import Floats
@@ -36,6 +36,7 @@ from rinr_flower.frames import box_mask
 
 _CPU = torch.device("cpu")
 _OBJECT_WEIGHT_IN_CANVAS = 0.03
+_SHARPEN_ROUNDS = 3
 
 
 def encode(found: Analysis, step_code: int, object_step_code: int, rounds: int) -> SceneCode:
@@ -152,41 +153,60 @@ def _code_objects(found: Analysis, code: SceneCode, scene: Scene, rounds: int) -
     for given, track in zip(found.layers, found.tracks, strict=True):
         layer = LayerCode(given.size, given.poses, given.mask)
         boxes = track_boxes(track, found.boxes)
-        seen, below = _crops(found, scene, layer, boxes, track.frames)
-        layer.mask = _mask(seen[0], below[0], layer.size)
-        planes = []
-        for actual, under in zip(seen, below, strict=True):
-            mask = cv2.resize(
-                layer.mask.astype(np.float32) / MASK_LEVELS, actual.shape[:0:-1], interpolation=cv2.INTER_LINEAR
-            )
-            planes.append(np.asarray(actual - (1 - mask) * under, np.float32))
-        shape = VolumeShape(len(boxes), *layer.size, code.grey)
-        layer.bands = quantise(forward(planes), shape.steps(code.object_step), rounds)
+        sights = [
+            Sight(found, scene, correction(pose, layer.size) @ base_pose(box, layer.size), layer.size, frame)
+            for pose, box, frame in zip(layer.poses, boxes, track.frames, strict=True)
+        ]
+        seen = torch.stack([s.seen for s in sights])
+        below = torch.stack([s.below for s in sights])
+        layer.mask = _mask(seen[:, 0].numpy(), below[:, 0].numpy(), layer.size)
+        mask = torch.from_numpy((layer.mask / MASK_LEVELS).astype(np.float32))[None]
+        volume = np.stack([s.volume(mask, _SHARPEN_ROUNDS) for s in sights], axis=1)
+        shape = VolumeShape(len(boxes), *layer.size, code.grey, full_chroma=True)
+        layer.bands = quantise(forward(list(volume)), shape.steps(code.object_step), rounds)
         code.layers.append(layer)
         add_layer(scene, build_layer(code, layer, boxes, _CPU), track)
 
 
-def _crops(
-    found: Analysis, scene: Scene, layer: LayerCode, boxes: NDArray[np.float32], frames: tuple[int, ...]
-) -> tuple[list[Floats], list[Floats]]:
-    """Planes (appearances, h, w) of what is seen at an object's place, and of what lies below it in the scene."""
-    height, width = layer.size
-    half = ((height + 1) // 2, (width + 1) // 2)
-    full_points = _centres(height, width)
-    half_points = _centres(*half) * torch.tensor([width / half[1], height / half[0]])
-    seen: list[list[Floats]] = [[] for _ in found.planes]
-    below: list[list[Floats]] = [[] for _ in found.planes]
-    for k, frame in enumerate(frames):
-        pose = correction(layer.poses[k], layer.size) @ base_pose(boxes[k], layer.size)
+class Sight:
+    """One appearance of an object: what is seen of it in a frame, and what the scene has below it.
+
+    ``seen`` and ``below`` are (channels, height, width) on the pixels of the object's volume.
+    """
+
+    def __init__(
+        self, found: Analysis, scene: Scene, pose: NDArray[np.float64], size: tuple[int, int], frame: int
+    ) -> None:
+        self._size = size
+        channels = len(found.planes)
         back = torch.from_numpy(np.linalg.inv(pose).astype(np.float32))
-        for plane, stack in enumerate(found.planes):
-            points, shape = (half_points, half) if plane else (full_points, (height, width))
-            at = points @ back[:2, :2].T + back[:2, 2]
-            picture = torch.from_numpy(stack[frame])[None]
-            ratio = torch.tensor([picture.shape[2] / found.size[1], picture.shape[1] / found.size[0]])
-            seen[plane].append(sample(picture, at * ratio, "bicubic")[0].reshape(shape).numpy())
-            below[plane].append(scene.at(frame, at)[plane].reshape(shape).numpy())
-    return [np.stack(s) for s in seen], [np.stack(b) for b in below]
+        at = _centres(*size) @ back[:2, :2].T + back[:2, 2]
+        low = (at.amin(dim=0).floor() - 2).long().tolist()
+        high = (at.amax(dim=0).ceil() + 3).long().tolist()
+        x0, y0 = (min(max(v, 0), limit - 1) for v, limit in zip(low, found.size[::-1], strict=True))
+        x1, y1 = (max(min(v, limit), k + 1) for v, limit, k in zip(high, found.size[::-1], (x0, y0), strict=True))
+        corner = torch.tensor([x0, y0], dtype=torch.float32)
+        pixels = _centres(y1 - y0, x1 - x0) + corner
+        self._patch = torch.from_numpy(to_ycc(found.images[frame][y0:y1, x0:x1])[:channels])
+        self._below_pixels = scene.at(frame, pixels)
+        self._where = transform(pixels, torch.from_numpy(pose.astype(np.float32)))
+        self._local = at - corner
+        self.seen = sample(self._patch, self._local, "bicubic").reshape(channels, *size)
+        self.below = scene.at(frame, at).reshape(channels, *size)
+
+    def volume(self, mask: torch.Tensor, rounds: int) -> Floats:
+        """What the object's volume should hold, (channels, height, width), for a background that stays by 1 - ``mask``.
+
+        A picture sampled twice is blurred: what is missing when it is rendered on the frame's own pixels is sampled
+        back and added, ``rounds`` times (Van Cittert).
+        """
+        stays = 1 - torch.nn.functional.interpolate(mask[None], self._size, mode="bilinear")[0]
+        out = self.seen - stays * self.below
+        for _ in range(rounds):
+            single = Layer(torch.empty(0), mask, Planes(out[None, :1], out[None, 1:] if len(out) > 1 else None))
+            missing = self._patch - layer_over(single, 0, self._where, self._below_pixels).reshape(self._patch.shape)
+            out = out + sample(missing, self._local, "bicubic").reshape(out.shape)
+        return np.asarray(out.numpy(), np.float32)
 
 
 def _mask(seen: Floats, below: Floats, size: tuple[int, int]) -> NDArray[np.int64]:

@@ -124,7 +124,7 @@ def layer_over(layer: Layer, k: int, where: torch.Tensor, below: torch.Tensor) -
     if layer.volume.chroma is not None:
         chroma = layer.volume.chroma[k].float()
         ratio = torch.tensor([chroma.shape[2] / width, chroma.shape[1] / height], device=where.device)
-        parts.append(sample(chroma, where * ratio, "bilinear"))
+        parts.append(sample(chroma, where * ratio, "bicubic"))
     cells = torch.tensor([layer.mask.shape[2] / width, layer.mask.shape[1] / height], device=where.device)
     mask = sample(layer.mask, where * cells, "bilinear")
     return below + edge * (torch.cat(parts) - mask * below)

@@ -186,7 +186,7 @@ def read_parts(
         raise PayloadError(f"an object mask holds {int(masks.max())}; it goes from 0 to {MASK_LEVELS}")
     for layer in code.layers:
         layer.mask, masks = masks[: layer.mask.size].reshape(layer.mask.shape), masks[layer.mask.size :]
-    objects = [VolumeShape(n, *layer.size, code.grey) for n, layer in zip(counts, code.layers, strict=True)]
+    objects = [VolumeShape(n, *layer.size, code.grey, full_chroma=True) for n, layer in zip(counts, code.layers, strict=True)]
     pyramids = decode_bands(layers.raw(layers.left), _shapes(objects))
     for layer, bands in zip(code.layers, _split(pyramids, objects), strict=True):
         layer.bands = bands

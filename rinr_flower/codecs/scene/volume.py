@@ -17,16 +17,20 @@ CHROMA_STEP = 0.55  # a chroma sample stands for four pixels, so that its error 
 
 @dataclass(frozen=True)
 class VolumeShape:
-    """What a decoder must know to read a volume: pictures (frames, height, width) and whether it has chroma."""
+    """What a decoder must know to read a volume: pictures (frames, height, width), whether it has chroma, and whether
+    that is of full or of half the size."""
 
     frames: int
     height: int
     width: int
     grey: bool
+    full_chroma: bool = False
 
     def planes(self) -> list[tuple[int, int]]:
         """(height, width) of luma and of both chroma planes."""
         half = ((self.height + 1) // 2, (self.width + 1) // 2)
+        if self.full_chroma:
+            half = (self.height, self.width)
         return [(self.height, self.width)] + ([] if self.grey else [half, half])
 
     def bands(self) -> list[list[tuple[int, int, int]]]:
@@ -35,7 +39,7 @@ class VolumeShape:
 
     def steps(self, step: float) -> list[float]:
         """Quantiser steps of every plane for luma step ``step``."""
-        return [step] + ([] if self.grey else [step * CHROMA_STEP] * 2)
+        return [step] + ([] if self.grey else [step * (1.0 if self.full_chroma else CHROMA_STEP)] * 2)
 
 
 def forward(planes: list[Floats]) -> list[list[Floats]]:

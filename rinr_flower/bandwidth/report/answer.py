@@ -1,0 +1,100 @@
+"""The answer that a report opens with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rinr_flower.bandwidth.report.html import Html, element, join
+from rinr_flower.bandwidth.report.units import (
+    ROUTES,
+    bytes_text,
+    decibel_text,
+    number,
+    ratio_text,
+    seconds_text,
+    share_text,
+)
+
+
+def answer(summary: Mapping[str, Any]) -> Html:
+    """The answer first: bytes, time and accuracy against serverless JPEG, and the strongest rival."""
+    head = summary["headline"]
+    if "gain" not in head:
+        return element(
+            "p", "This run holds no payload, so there is no saving to state. What is there follows.", class_="lead"
+        )
+    gain = number(head["gain"])
+    more = "fewer" if gain >= 1 else "more"
+    factor = gain if gain >= 1 else 1 / gain
+    lead = join(
+        "Sharing these captures as ",
+        element("b", str(head["codec"])),
+        " ",
+        "through the fog node" if str(head["scheme"]).startswith("fog") else "from device to device",
+        f" took {bytes_text(head['bytes'])}: ",
+        element("b", f"{factor:.3g} times {more} bytes"),
+        f" than the {bytes_text(head['baseline_bytes'])} of devices that send each other their JPEG files.",
+    )
+    tiles = [
+        tile(ratio_text(gain), "fewer bytes than serverless JPEG", own=True),
+        tile(
+            seconds_text(head["link_seconds"]),
+            f"on the link, instead of {seconds_text(head['baseline_link_seconds'])} for serverless JPEG",
+        ),
+    ]
+    if "map50_95" in head:
+        versus = [
+            f"{share_text(head[key])} {what}"
+            for key, what in (("start_map50_95", "before training"), ("jpeg_map50_95", "trained on the JPEG files"))
+            if key in head
+        ]
+        tiles.append(tile(share_text(head["map50_95"]), "mAP50-95 on held-back frames; " + ", ".join(versus)))
+        tiles.append(tile(share_text(head["map50"]), "mAP50 on held-back frames"))
+    return join(
+        element("p", lead, class_="lead"),
+        element("div", *tiles, class_="tiles"),
+        element("p", rival_text(head)) if head.get("rivals") is not None else None,
+    )
+
+
+def tile(value: str, text: str, *, own: bool = False) -> Html:
+    """One number with what it says."""
+    return element("div", element("b", value), element("span", text), class_="tile own" if own else "tile")
+
+
+def rival_text(head: Mapping[str, Any]) -> Html:
+    """Who comes closest at no worse object quality, who wins, and who is smaller but worse."""
+    rivals, own_db = head["rivals"], decibel_text(head["object_db"])
+    as_good = [r for r in rivals if r["as_good"]]
+    smaller = [r for r in rivals if not r["as_good"] and number(r["ratio"]) < 1]
+    texts: list[object] = []
+    for rival in as_good[:1]:
+        ratio, name = number(rival["ratio"]), element("b", scheme_words(rival["name"]))
+        size = f"{bytes_text(rival['bytes'])}, {decibel_text(rival['object_db'])} on the object"
+        if ratio < 1:
+            texts += ["A rival wins here: ", name, f" ({size}) takes {1 / ratio:.3g} times fewer bytes"]
+        else:
+            texts += ["The strongest rival is ", name, f" ({size}) with {ratio:.3g} times as many bytes"]
+        texts += [f", among those that are at most 1 dB below this run's {own_db}. "]
+    if not as_good:
+        texts += [f"No other way of sharing in this report reaches its object quality ({own_db}) within 1 dB. "]
+    if smaller:
+        names = [
+            f"{scheme_words(r['name'])} ({bytes_text(r['bytes'])}, {decibel_text(r['object_db'])})" for r in smaller
+        ]
+        texts += ["Fewer bytes, but a worse object: ", "; ".join(names), "."]
+    return join(*texts)
+
+
+def scheme_words(name: str) -> str:
+    """``fog avif q30`` as ``avif q30 via fog``."""
+    route, _, codec = name.partition(" ")
+    return f"{codec} {ROUTES.get(route, route)}"
+
+
+def size_text(summary: Mapping[str, Any]) -> str:
+    """How big the run was."""
+    frames = sum(c["frames"] for c in summary["codecs"] if c["own"])
+    counts = ((len(summary["devices"]), "device"), (len(summary["rounds"]), "round"), (frames, "shared frame"))
+    return ", ".join(f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in counts if count) + "."

@@ -1,0 +1,161 @@
+"""Figures of the closed form: from when on each way of sharing pays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from rinr_flower.bandwidth import model
+from rinr_flower.bandwidth.report.chart import WIDTH_IN, Chart, colours
+from rinr_flower.bandwidth.report.units import number
+
+
+def crossover(summary: Mapping[str, Any]) -> Chart | None:
+    """Gain over serverless JPEG against receivers, by the closed form, for the run's codec and its rivals."""
+    values = summary["crossovers"]
+    if not values or not number(values["u"]) > 0:
+        return None
+    figure = Figure((WIDTH_IN, 3.5), layout="constrained")
+    axes = figure.subplots()
+    u, r_run = number(values["u"]), number(values["receivers"])
+    own = next((r["name"] for r in summary["codecs"] if r["own"]), "")
+    palette = colours([r["name"] for r in summary["codecs"]], own)
+    chart = Chart(
+        "crossover",
+        "From how many receivers the fog pays",
+        f"Gain r / (u + alpha r) over serverless JPEG with this run's uplink (u = {u:.3g}) and each codec's measured "
+        "alpha. Above 1 the fog sends less.",
+        figure,
+    )
+    r = np.geomspace(1, 100, 200)
+    axes.plot(r, r / u, ":", color="#9ca3af", lw=1.4)
+    axes.axhline(1, color="#111827", lw=1)
+    for row in sorted(summary["codecs"], key=lambda c: bool(c["own"])):
+        alpha = number(row["alpha"])
+        if not math.isfinite(alpha):
+            continue
+        gain = model.gain(r, alpha=alpha, u=u)
+        axes.plot(r, gain, color=palette[row["name"]], lw=2.4 if row["own"] else 1.2, label=row["name"])
+        here = float(model.gain(max(r_run, 1.0), alpha=alpha, u=u))
+        (mark,) = axes.plot(
+            [max(r_run, 1.0)], [here], "D" if row["own"] else "o", ms=6, color=palette[row["name"]], mec="white"
+        )
+        crossing = model.receivers_where_fog_pays(alpha=alpha, u=u)
+        pays = f"pays above {crossing:.3g} receivers" if math.isfinite(crossing) else "never pays"
+        chart.tip(mark, f"{row['name']}: alpha {alpha:.3g}, {here:.3g}× at {r_run:.3g} receivers; {pays}")
+    axes.text(
+        3, 3 / u * 1.15, "limit r / u (alpha = 0)", fontsize=8, color="#6b7280", rotation=38, rotation_mode="anchor"
+    )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("receivers of each capture, r (log)")
+    axes.set_ylabel("gain over serverless JPEG (log)")
+    plain = FuncFormatter(lambda v, _: f"{v:g}")
+    axes.xaxis.set_major_formatter(plain)
+    axes.yaxis.set_major_formatter(plain)
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda v, _: f"{v:g}" if f"{v:.0e}"[0] in "25" else ""))
+    figure.legend(loc="outside upper center", ncols=3)
+    return chart
+
+
+def fog_training(summary: Mapping[str, Any]) -> Chart | None:
+    """Frames above which training at the fog sends less than sharing images, against the size of a model update."""
+    values = summary["crossovers"]
+    if not values or not number(values["receivers"]) > 0:
+        return None
+    figure = Figure((WIDTH_IN, 3.6), layout="constrained")
+    axes = figure.subplots()
+    own = next((r["name"] for r in summary["codecs"] if r["own"]), "")
+    palette = colours([r["name"] for r in summary["codecs"]], own)
+    chart = Chart(
+        "fog_training",
+        "When to send model updates instead",
+        "Frames a device and round above which training at the fog and sending an update to everyone takes fewer bytes "
+        "than sharing images in that codec: F = R beta / (N alpha r b). The horizontal line is this run.",
+        figure,
+    )
+    beta = np.geomspace(1e3, 1e8, 60)
+    r, frame_bytes = number(values["receivers"]), number(values["frame_bytes"])
+    lines = [(row["name"], number(row["alpha"]), bool(row["own"])) for row in summary["codecs"]] + [
+        ("jpeg", 1.0, False)
+    ]
+    for name, alpha, is_own in sorted(dict((line[0], line) for line in lines).values(), key=lambda line: line[2]):
+        if not alpha > 0:
+            continue
+        frames = [
+            model.frames_where_fog_training_pays(
+                frame_bytes, r, alpha=alpha, beta=b, devices=values["senders"], receiving=values["receiving"]
+            )
+            for b in beta
+        ]
+        axes.plot(beta, frames, color=palette[name], lw=2.4 if is_own else 1.2, label=name)
+    here = number(values["frames_per_device_and_round"])
+    axes.axhline(here, color="#111827", lw=1)
+    for row in values["updates"]:
+        x, y = float(row["bytes"]), number(row["frames_where_fog_training_pays"])
+        if not math.isfinite(y) or x <= 0:
+            continue
+        (mark,) = axes.plot([x], [y], "D", ms=6, color=palette.get(own, "#111827"), mec="white")
+        chart.tip(mark, f"{row['name']}: {bytes_text(x)} an update; pays above {y:,.3g} frames a device and round")
+        axes.annotate(row["name"], (x, y), (6, -4), textcoords="offset points", fontsize=8, va="top")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("bytes of one model update, beta (log)")
+    axes.set_ylabel("frames a device and round (log)")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: bytes_text(v)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,g}"))
+    axes.set_ylim(bottom=0.5)
+    figure.legend(loc="outside upper center", ncols=3)
+    return chart
+
+
+TIMES = (
+    ("link_seconds", "on the link", OWN),
+    ("encode_seconds", "encoding", "#0f8a6d"),
+    ("decode_seconds", "decoding", "#d1690f"),
+    ("train_seconds", "training", "#9ca3af"),
+)
+
+
+def time_by_scheme(summary: Mapping[str, Any]) -> Chart | None:
+    """Stacked bars: communication, encoding, decoding and training of each scheme, shortest first."""
+    rows = [r for r in summary["schemes"] if math.isfinite(number(r["total_seconds"]))]
+    if not rows:
+        return None
+    rows = sorted(rows, key=lambda r: number(r["total_seconds"]), reverse=True)
+    figure = Figure((WIDTH_IN, 0.9 + 0.27 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    chart = Chart(
+        "time_by_scheme",
+        "Time from capture to trained detector",
+        "All rounds: the scenario's link model, and what encoding, decoding and training took when measured. A scheme "
+        "whose encoding was not measured on every clip has no bar.",
+        figure,
+    )
+    left = np.zeros(len(rows))
+    for key, label, colour in TIMES:
+        widths = np.nan_to_num([number(r[key]) for r in rows])
+        if not widths.any():
+            continue
+        bars = axes.barh(range(len(rows)), widths, left=left, color=colour, label=label, height=0.7)
+        for bar, row, width in zip(bars, rows, widths, strict=True):
+            if width:
+                chart.tip(bar, f"{scheme_label(row)}: {seconds_text(width)} {label}")
+        left += widths
+    for index, row in enumerate(rows):
+        text = f" {seconds_text(row['total_seconds'])}"
+        axes.text(left[index], index, text, va="center", fontsize=8, fontweight="bold" if row["own"] else "normal")
+    axes.set_yticks(range(len(rows)), [scheme_label(r) for r in rows])
+    for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
+        tick.set_fontweight("bold" if row["own"] else "normal")
+    axes.set_xlim(0, left.max() * 1.2 or 1)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: seconds_text(v) if v else "0"))
+    axes.grid(axis="y", visible=False)
+    figure.legend(loc="outside upper center", ncols=2)
+    return chart

@@ -1,0 +1,95 @@
+"""How long a whole run of learning takes: communication, encoding, decoding and training, side by side."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rinr_flower.bandwidth.link import LinkModel
+from rinr_flower.bandwidth.run import RunRecord
+from rinr_flower.bandwidth.schemes import Scheme, captures_of, receivers_of
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of all rounds of a run; NaN where nothing was measured.
+
+    Attributes
+    ----------
+    link : on the link, by the link model.
+    encode : at the fog one clip after the other; where devices encode for themselves, the slowest of them.
+    decode : on the device that has most to decode, from files or payloads to what is trained on.
+    train : on the slowest device.
+    """
+
+    link: float
+    encode: float
+    decode: float
+    train: float
+
+    @property
+    def total(self) -> float:
+        """Sum of what is known; NaN if communication or encoding is not."""
+        if math.isnan(self.link) or math.isnan(self.encode):
+            return math.nan
+        return math.fsum(v for v in (self.link, self.encode, self.decode, self.train) if not math.isnan(v))
+
+
+def time_of(scheme: Scheme, record: RunRecord, link: LinkModel, *, own: bool) -> Timing:
+    """Time of one scheme, from the record's measured seconds.
+
+    Training is the run's own for all schemes, because all give the same number of frames to train on. Decoding is the
+    run's measured rendering for its own codec, and measured decoding where a control has it.
+    """
+    by_round: dict[int, list[float]] = defaultdict(list)
+    rendered: dict[int, list[float]] = defaultdict(list)
+    for a in record.accuracy:
+        if not a.scheme and a.round > 0:
+            by_round[a.round].append(a.train_seconds)
+            rendered[a.round].append(a.render_seconds)
+    train = _total(_largest(values) for values in by_round.values())
+    if scheme.route in ("training", "federated"):
+        return Timing(link.seconds(scheme.ledger), 0.0, math.nan, train)
+    payloads = captures_of(record)
+    if own:
+        encode = {(p.round, p.device, p.clip): p.encode_seconds for p in payloads}
+        decode = {(p.round, p.device, p.clip): p.decode_seconds for p in payloads}
+    else:
+        controls = [c for c in record.controls if c.name == scheme.codec]
+        encode = {(c.round, c.device, c.clip): c.encode_seconds for c in controls}
+        decode = {(c.round, c.device, c.clip): c.decode_seconds for c in controls}
+    whole = all((p.round, p.device, p.clip) in encode for p in payloads)
+    if scheme.codec == "jpeg":
+        encoding = 0.0
+    elif not whole:
+        encoding = math.nan
+    elif scheme.route == "fog":
+        encoding = _total(encode.values())
+    else:
+        each: dict[str, list[float]] = defaultdict(list)
+        for (_, device, _), seconds in encode.items():
+            each[device].append(seconds)
+        encoding = _largest(_total(values) for values in each.values())
+    decoding = math.nan
+    if own:
+        decoding = _total(_largest(values) for values in rendered.values())
+    if math.isnan(decoding) and whole:
+        received: dict[str, list[float]] = defaultdict(list)
+        for p in payloads:
+            for name in receivers_of(record, p):
+                received[name].append(decode.get((p.round, p.device, p.clip), math.nan))
+        decoding = _largest(_total(values) for values in received.values())
+    return Timing(link.seconds(scheme.ledger), encoding, decoding, train)
+
+
+def _total(values: Iterable[float]) -> float:
+    """Sum; NaN if there is nothing to add or anything is unknown."""
+    known = list(values)
+    return math.fsum(known) if known else math.nan
+
+
+def _largest(values: Iterable[float]) -> float:
+    """The largest known value; NaN if there is none."""
+    return max((v for v in values if not math.isnan(v)), default=math.nan)

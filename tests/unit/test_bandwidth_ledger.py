@@ -1,0 +1,126 @@
+"""The ledger: totals, the file, and what a killed run leaves of it."""
+
+import csv
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rinr_flower.bandwidth import Entry, Ledger
+from rinr_flower.errors import DataError
+
+ENTRIES = [
+    Entry(1, "a", "fog", "upload", 100, 120, "a/clip"),
+    Entry(1, "b", "fog", "upload", 50, 60, "b/clip"),
+    Entry(1, "fog", "b", "payload", 10, 12, "a/clip"),
+    Entry(2, "fog", "a", "payload", 5, 7, "b/clip"),
+    Entry(2, "b", "a", "share", 50, 60, "b/clip", "serverless jpeg"),
+]
+
+
+def test_totals():
+    ledger = Ledger(entries=ENTRIES)
+    assert ledger.by_kind() == {"upload": (150, 180), "payload": (15, 19), "share": (50, 60)}
+    assert ledger.by_link()["fog", "b"] == (10, 12)
+    assert (ledger.payload_bytes, ledger.message_bytes) == (215, 259)
+    assert ledger.sent().payload_bytes == 165
+    assert ledger.of_scheme("serverless jpeg").entries == ENTRIES[4:]
+    assert ledger.schemes() == ["serverless jpeg"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=12), st.integers(0, 10**5))
+def test_a_message_is_dealt_to_its_items_to_the_byte(sizes, overhead):
+    ledger = Ledger()
+    total = sum(sizes) + overhead
+    ledger.append_message(1, "fog", "a", "payload", [(str(i), s) for i, s in enumerate(sizes)], total)
+    assert ledger.message_bytes == total
+    assert [e.payload_bytes for e in ledger] == sizes
+    assert all(e.message_bytes >= e.payload_bytes for e in ledger)
+
+
+def test_round_trip_with_one_flush_a_round(tmp_path):
+    path = tmp_path / "new" / "ledger.csv"
+    ledger = Ledger(path)
+    for number in (1, 2):
+        for entry in ENTRIES:
+            if entry.round == number:
+                ledger.append(entry)
+        assert not path.exists() or Ledger.read(path).entries == ENTRIES[:3]
+        ledger.flush()
+        ledger.flush()
+    again = Ledger.read(path)
+    assert again.entries == ENTRIES
+    assert again.problems == []
+
+
+@pytest.mark.parametrize(
+    "name", ["=1+1", "+cmd", "-2", "@SUM(A1)", "\tx", "'quoted", "a,b", 'say "hi"', "two\nlines", "é"]
+)
+def test_no_value_starts_a_formula_and_all_come_back(tmp_path, name):
+    path = tmp_path / "ledger.csv"
+    ledger = Ledger(path)
+    ledger.append(Entry(1, name, "fog", name, 3, 4, name, name))
+    ledger.flush()
+    with path.open(encoding="utf-8", newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert not [cell for cell in cells if cell[:1] in ("=", "+", "-", "@", "\t", "\r")]
+    assert Ledger.read(path).entries == ledger.entries
+
+
+def test_a_file_cut_anywhere_keeps_its_whole_lines(tmp_path):
+    path = tmp_path / "ledger.csv"
+    whole = Ledger(path)
+    for entry in ENTRIES:
+        whole.append(entry)
+    whole.flush()
+    data = path.read_bytes()
+    header = data.index(b"\n") + 1
+    for cut in range(header, len(data)):
+        path.write_bytes(data[:cut])
+        ledger = Ledger.read(path)
+        assert ledger.entries == ENTRIES[: data[header:cut].count(b"\n")]
+        assert bool(ledger.problems) == (data[cut - 1 : cut] != b"\n")
+
+
+def test_a_resumed_run_appends_after_a_cut_line(tmp_path):
+    path = tmp_path / "ledger.csv"
+    first = Ledger(path)
+    first.append(ENTRIES[0])
+    first.flush()
+    path.write_bytes(path.read_bytes() + b"1,b,fo")
+    resumed = Ledger(path)
+    resumed.append(ENTRIES[2])
+    resumed.flush()
+    again = Ledger.read(path)
+    assert again.entries == [ENTRIES[0], ENTRIES[2]]
+    assert again.problems == ["ledger.csv: line 3 is not an entry and is left out"]
+
+
+@pytest.mark.parametrize("line", ["x,a,b,upload,1,1,,", "1,a,b,upload,-1,1,,", "1,a", "", "1,a,b,upload,1.5,2,,"])
+def test_bad_lines_are_reported(tmp_path, line):
+    path = tmp_path / "ledger.csv"
+    ledger = Ledger(path)
+    ledger.append(ENTRIES[0])
+    ledger.flush()
+    path.write_text(path.read_text() + line + "\n2,fog,a,payload,5,7,,\n")
+    again = Ledger.read(path)
+    assert [e.round for e in again] == [1, 2]
+    assert len(again.problems) == 1
+    assert "line 3" in again.problems[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"time,value\n1,2\n", b"\x00\xff\xfe", b"<html>"])
+def test_what_is_not_a_ledger_is_refused(tmp_path, content):
+    path = tmp_path / "ledger.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"ledger\.csv"):
+        Ledger.read(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        Ledger.read(tmp_path / "none.csv")
+
+
+def test_columns_of_later_versions_are_ignored(tmp_path):
+    path = tmp_path / "ledger.csv"
+    path.write_text("round,new,source,destination,kind,payload_bytes,message_bytes\n1,?,a,fog,upload,5,6\n")
+    assert Ledger.read(path).entries == [Entry(1, "a", "fog", "upload", 5, 6)]

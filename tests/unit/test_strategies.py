@@ -1,0 +1,344 @@
+"""FogNode and its baselines over real Flower messages that pass through their wire format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg
+from flwr.supercore.task_identity import TaskIdentity
+
+from rinr_flower.codecs import codecs, decode
+from rinr_flower.errors import DataError
+from rinr_flower.frames import Clip, Frame, write_jpeg
+from rinr_flower.strategies import FogNode, JpegSharing
+from rinr_flower.strategies.protocol import Capture, captures_content, read_captures, read_payloads, read_query
+from rinr_flower.strategies.replies import shorten, sort_replies
+
+START = ArrayRecord({"w": Array(np.zeros(3, np.float32))})
+
+
+@pytest.fixture(autouse=True)
+def identity() -> None:
+    """What Flower sets when it starts a ServerApp."""
+    TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
+
+
+def clip(name: str, seed: int) -> Clip:
+    images = np.random.default_rng(seed).integers(0, 255, (2, 24, 32, 3), np.uint8)
+    box = np.array([[4, 4, 20, 16]], np.float32)
+    return Clip(name, tuple(Frame(i, box, np.zeros(1, np.int64), write_jpeg(i, 80)) for i in images), ("cup",))
+
+
+class Device:
+    """A device of somebody else's: no detector of ours, only the documented messages."""
+
+    def __init__(self, number: int) -> None:
+        self.name = f"device-{number}"
+        self.number = number
+        self.received: dict[int, list[bytes]] = {}
+        self.models: list[ArrayRecord] = []
+        self.captures: Callable[[int], list[Capture]] = self.own
+        self.metrics = MetricRecord({"num-examples": number + 1, "map50": 0.25 * number})
+        self.reply_model: ArrayRecord | None = None
+        self.app = ClientApp()
+        self.app.query()(self._query)
+        self.app.train()(self._train)
+        self.app.evaluate()(self._evaluate)
+
+    def own(self, server_round: int) -> list[Capture]:
+        taken = clip(f"clip {server_round}", 100 * self.number + server_round)
+        return [Capture(self.name, taken.name, taken.file_bytes(), codecs.create("jpeg").encode(taken))]
+
+    def _query(self, message: Message, context: Context) -> Message:
+        server_round, upload = read_query(message.content)
+        assert upload == "jpeg"
+        return Message(captures_content(self.name, self.captures(server_round)), reply_to=message)
+
+    def _train(self, message: Message, context: Context) -> Message:
+        server_round = int(message.content.config_records["config"]["server-round"])
+        self.received[server_round] = read_payloads(message.content)
+        self.models.append(message.content.array_records["arrays"])
+        content = RecordDict({"metrics": self.metrics})
+        if message.content.config_records["config"].get("return-model", True):
+            own = ArrayRecord({"w": Array(np.full(3, self.number, np.float32))})
+            content["arrays"] = self.reply_model or own
+        return Message(content, reply_to=message)
+
+    def _evaluate(self, message: Message, context: Context) -> Message:
+        return Message(RecordDict({"metrics": self.metrics}), reply_to=message)
+
+
+class Wire(Grid):
+    """Carries messages to devices and back through their serialised form, and weighs them."""
+
+    def __init__(self, devices: list[Device]) -> None:
+        self.devices = {10 + device.number: device for device in devices}
+        self.silent: set[tuple[int, str]] = set()  # (node, message type) that gets no answer
+        self.broken: set[tuple[int, str]] = set()  # that raises
+        self.change: Callable[[Message], Message] = lambda reply: reply
+        self.bytes = 0
+        self.sent: list[Message] = []
+        self._count = 0
+
+    def get_node_ids(self) -> Iterable[int]:
+        return list(self.devices)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        raise NotImplementedError
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        raise NotImplementedError
+
+    def set_run(self, run: object) -> None:
+        raise NotImplementedError
+
+    @property
+    def run(self) -> object:
+        raise NotImplementedError
+
+    def create_message(self, *args: object, **kwargs: object) -> Message:
+        raise NotImplementedError
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        replies = []
+        for message in messages:
+            self.bytes += message_to_proto(message).ByteSize()  # as the sender sees it, before it has an id
+            self._count += 1
+            message.metadata.__dict__["_message_id"] = f"message {self._count}"
+            self.sent.append(message)
+            node, kind = message.metadata.dst_node_id, message.metadata.message_type
+            if (node, kind) in self.silent:
+                continue
+            if (node, kind) in self.broken:
+                reply = Message(Error(code=2, reason="Traceback\n\x1b[31mValueError: lens cap is on\x1b[0m"), reply_to=message)
+            else:
+                context = Context(1, node, {}, RecordDict(), {})
+                arrived = message_from_proto(message_to_proto(message))
+                reply = self.change(self.devices[node].app(arrived, context))
+                self.bytes += message_to_proto(reply).ByteSize()
+            replies.append(message_from_proto(message_to_proto(reply)))
+        return replies[::-1]
+
+
+def fleet(count: int = 3) -> tuple[list[Device], Wire]:
+    devices = [Device(number) for number in range(count)]
+    return devices, Wire(devices)
+
+
+def run(strategy: FogNode, wire: Wire, rounds: int = 1) -> object:
+    return strategy.start(grid=wire, initial_arrays=START, num_rounds=rounds, timeout=0.5)
+
+
+def kinds(strategy: FogNode) -> list[tuple[int, str, str]]:
+    return [(failure.round, failure.device, failure.kind) for failure in strategy.failures]
+
+
+def test_every_device_receives_the_clips_of_the_others_and_never_its_own() -> None:
+    devices, wire = fleet()
+    run(FogNode("jpeg"), wire, rounds=2)
+    for device in devices:
+        for number in (1, 2):
+            others = [other.own(number)[0].data for other in devices if other is not device]
+            assert device.received[number] == others
+
+
+def test_the_fog_encodes_with_its_codec_and_the_result_decodes_alone() -> None:
+    devices, wire = fleet()
+    run(FogNode({"name": "jpeg", "quality": 30}), wire)
+    sent = [decode(payload) for payload in devices[0].received[1]]
+    expected = [decode(codecs.create("jpeg", quality=30).encode(decode(d.own(1)[0].data))) for d in devices[1:]]
+    for one, other in zip(sent, expected, strict=True):
+        assert np.array_equal(one.images(), other.images())
+        assert np.array_equal(one.frames[0].boxes, other.frames[0].boxes)
+
+
+def test_the_ledger_holds_every_byte_of_every_message() -> None:
+    _, wire = fleet()
+    strategy = FogNode("jpeg")
+    run(strategy, wire, rounds=2)
+    # Flower fills in a message's id on the way, after it has been metered
+    assert abs(strategy.ledger.message_bytes - wire.bytes) / wire.bytes < 0.02
+    kinds = strategy.ledger.by_kind()
+    uploads = sum(len(item.capture.data) for item in strategy.shared)
+    assert kinds["upload"][0] == uploads
+    assert kinds["payload"][0] == 2 * uploads  # each clip goes to two other devices
+    assert kinds["start_model"][0] == 3 * len(START["w"].data)  # to each device once, not again in round 2
+    assert {e.destination for e in strategy.ledger if e.kind == "upload"} == {"fog"}
+
+
+def test_a_failing_device_costs_its_own_data_of_the_round_and_catches_up_once() -> None:
+    devices, wire = fleet()
+    wire.broken = {(11, "query")}
+    strategy = FogNode("jpeg")
+    run(strategy, wire)
+    assert kinds(strategy) == [(1, "node 11", "error")]
+    assert strategy.failures[0].reason == "ValueError: lens cap is on"
+    assert devices[1].received == {}
+    assert devices[0].received[1] == [devices[2].own(1)[0].data]
+    wire.broken = set()
+    strategy.start(grid=wire, initial_arrays=START, num_rounds=1, timeout=0.5)  # devices call this round 1 too
+    assert len(devices[1].received[1]) == 4  # both others' clips of both rounds
+    assert len(devices[0].received[1]) == 2
+
+
+def test_what_a_device_did_not_confirm_is_sent_again() -> None:
+    devices, wire = fleet()
+    strategy = FogNode("jpeg")
+    wire.silent = {(12, "train")}
+    run(strategy, wire)
+    assert kinds(strategy) == [(1, "device-2", "timeout")]
+    wire.silent = set()
+    run(strategy, wire)
+    assert [len(device.received[1]) for device in devices] == [2, 2, 4]
+    assert len(devices[2].models[-1]) == 1, "the start model had not been confirmed either"
+    assert len(devices[0].models[-1]) == 0
+
+
+def test_a_device_that_failed_is_not_asked_again_in_the_same_round() -> None:
+    _, wire = fleet()
+    wire.silent = {(10, "query")}
+    run(FogNode("jpeg"), wire)
+    asked = [m.metadata.message_type for m in wire.sent if m.metadata.dst_node_id == 10]
+    assert asked == ["query"]
+
+
+def test_too_few_devices_skip_the_round_but_lose_nothing() -> None:
+    devices, wire = fleet()
+    wire.silent = {(10, "query"), (11, "query")}
+    strategy = FogNode("jpeg", min_devices=2)
+    run(strategy, wire)
+    assert [m.metadata.message_type for m in wire.sent] == ["query"] * 3
+    assert strategy.trained == []
+    wire.silent = set()
+    run(strategy, wire)
+    assert len(devices[0].received[1]) == 3  # two of device 2, one of device 1
+
+
+def test_a_strategy_of_flower_averages_the_models() -> None:
+    devices, wire = fleet()
+    result = run(FogNode("jpeg", inner=FedAvg()), wire, rounds=2)
+    weights = [device.number + 1 for device in devices]
+    expected = np.average([device.number for device in devices], weights=weights)
+    assert np.allclose(result.arrays["w"].numpy(), expected)
+    assert np.allclose(devices[0].models[1]["w"].numpy(), expected), "round 2 starts from the average"
+    assert len(devices[0].received[2]) == 2
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ArrayRecord({"w": Array(np.full(3, np.nan, np.float32))}),
+        ArrayRecord({"w": Array(np.zeros(4, np.float32))}),
+        ArrayRecord({"v": Array(np.zeros(3, np.float32))}),
+    ],
+    ids=["not finite", "another shape", "another name"],
+)
+def test_a_bad_model_is_refused_and_the_others_are_averaged(model: ArrayRecord) -> None:
+    devices, wire = fleet()
+    devices[2].reply_model = model
+    strategy = FogNode("jpeg", inner=FedAvg())
+    result = run(strategy, wire)
+    assert kinds(strategy) == [(1, "device-2", "malformed")]
+    assert np.allclose(result.arrays["w"].numpy(), np.average([0, 1], weights=[1, 2]))
+
+
+@pytest.mark.parametrize("weight", [0, -1, math.nan, [1.0]])
+def test_metrics_without_a_usable_weight_are_refused(weight: float) -> None:
+    devices, wire = fleet()
+    devices[1].metrics = MetricRecord({"num-examples": weight})
+    strategy = FogNode("jpeg")
+    run(strategy, wire)
+    assert kinds(strategy) == [(1, "device-1", "malformed")]
+
+
+def test_one_bad_clip_costs_that_clip_alone() -> None:
+    devices, wire = fleet()
+    good = devices[0].own(1)[0]
+    bad = Capture(good.device, "scratched", 10, good.data[:-7] + b"scratch")
+    devices[0].captures = lambda server_round: [bad, good]
+    strategy = FogNode("jpeg")
+    run(strategy, wire)
+    assert kinds(strategy) == [(1, "device-0", "malformed")]
+    assert "scratched" in strategy.failures[0].reason
+    assert good.data in devices[1].received[1]
+    assert bad.data not in devices[1].received[1]
+
+
+def test_two_nodes_cannot_use_one_name() -> None:
+    devices, wire = fleet()
+    devices[2].name = "device-0"
+    strategy = FogNode("jpeg")
+    run(strategy, wire)
+    assert [kind for _, _, kind in kinds(strategy)] == ["malformed"]
+
+
+def test_serverless_sharing_is_metered_from_device_to_device() -> None:
+    serverless, relayed = JpegSharing(), JpegSharing(relay=True)
+    devices = []
+    for strategy in (serverless, relayed):
+        some, wire = fleet()
+        run(strategy, wire)
+        devices.append(some)
+    assert devices[0][0].received == devices[1][0].received
+    clips = sum(len(item.payload) for item in serverless.shared)
+    assert serverless.ledger.by_kind()["share"][0] == 2 * clips
+    assert not {"upload", "payload"} & set(serverless.ledger.by_kind())
+    assert relayed.ledger.by_kind()["upload"][0] == clips
+    assert relayed.ledger.by_kind()["payload"][0] == 2 * clips
+    pairs = {(e.source, e.destination) for e in serverless.ledger if e.kind == "share"}
+    assert len(pairs) == 6
+
+
+def test_replies_are_matched_to_what_was_asked() -> None:
+    asked = [Message(RecordDict(), dst_node_id=node, message_type="train") for node in (1, 2, 3, 4)]
+    for number, message in enumerate(asked):
+        message.metadata.__dict__["_message_id"] = str(number)
+    earlier = Message(RecordDict(), dst_node_id=1, message_type="train")
+    earlier.metadata.__dict__["_message_id"] = "of another round"
+    spoofed = Message(RecordDict(), reply_to=asked[1])
+    spoofed.metadata.__dict__["_src_node_id"] = 3
+    expired = Message(Error(code=3, reason="Message Unavailable"), reply_to=asked[2])
+    answer = Message(RecordDict(), reply_to=asked[0])
+    answers, lost = sort_replies(asked, [Message(RecordDict(), reply_to=earlier), answer, answer, spoofed, expired])
+    assert answers == {1: answer}
+    assert [(item.node, item.kind) for item in lost] == [(2, "malformed"), (3, "timeout"), (4, "timeout")]
+
+
+def test_reasons_are_one_line() -> None:
+    assert shorten("\x1b[36mray::Actor\x1b[0m\n  File x\nValueError: bad\n'>") == "ValueError: bad"
+    assert len(shorten("x" * 1000)) == 300
+    assert shorten("") == "no reason given"
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"device": ""}, "'device'"),
+        ({"device": "x" * 200}, "'device'"),
+        ({"device": "two\nlines"}, "'device'"),
+        ({"clips": ["a", "b"]}, "2 clips"),
+        ({"payloads": ["text"]}, "list of bytes"),
+        ({"payloads": b"bytes"}, "list of bytes"),
+        ({"camera-bytes": [-1]}, "negative"),
+        ({"camera-bytes": [True]}, "list of int"),
+    ],
+)
+def test_malformed_uploads_are_named(change: dict[str, object], text: str) -> None:
+    content = captures_content("d", [Capture("d", "c", 5, b"12345")])
+    read_captures(content)
+    record = content.config_records["captures"]
+    content["captures"] = ConfigRecord({**record, **change})  # type: ignore[dict-item]
+    with pytest.raises(DataError, match=text):
+        read_captures(content)
+
+
+def test_an_answer_without_captures_is_named() -> None:
+    with pytest.raises(DataError, match="no ConfigRecord"):
+        read_captures(RecordDict({"metrics": MetricRecord({"a": 1})}))
