@@ -55,7 +55,9 @@ def scenario(name: str, seed: int) -> Scenario:
     cut = int(len(order) * TEST_SHARE)
     test, train = order[:cut], order[cut:]
     if name == "more data":
-        return Scenario(name, _pick(images, labels, train[:FEW]), _pick(images, labels, train), _pick(images, labels, test))
+        return Scenario(
+            name, _pick(images, labels, train[:FEW]), _pick(images, labels, train), _pick(images, labels, test)
+        )
     if name == "drift":
         turned = _turned()
         return Scenario(name, _pick(images, labels, train), _pick(turned, labels, train), _pick(turned, labels, test))

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from rinr_flower.clients.folder import DeviceFolder
-from rinr_flower.strategies.protocol import Capture
 
+from rinr_flower.clients.folder import DeviceFolder
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.decoding import FrameStore
 from rinr_flower.detection import Accuracy, Detector, State, TrainingLog
 from rinr_flower.errors import ConfigError
+from rinr_flower.strategies.protocol import Capture
 
 
 @dataclass(frozen=True)

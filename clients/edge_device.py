@@ -7,7 +7,9 @@ from collections.abc import Callable
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+
 from rinr_flower.clients.device import EdgeDevice, Training
+from rinr_flower.detection import State
 from rinr_flower.strategies.protocol import (
     ARRAYS,
     CONFIG,
@@ -20,8 +22,6 @@ from rinr_flower.strategies.protocol import (
     read_payloads,
     read_query,
 )
-
-from rinr_flower.detection import State
 
 MODEL = "model"  # ArrayRecord in Context.state: the device's own model
 RECEIVED = "received"  # ConfigRecord in Context.state: payloads of other devices

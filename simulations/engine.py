@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,6 +13,8 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+OBJECT_STORE_BYTES = 512 * 1024 * 1024  # messages in flight: a model and payloads for each client at work
 
 
 def simulate(server: ServerApp, client: ClientApp, nodes: int, *, parallel: int, device: torch.device) -> None:
@@ -41,16 +45,25 @@ def simulate(server: ServerApp, client: ClientApp, nodes: int, *, parallel: int,
     )
 
 
-OBJECT_STORE_BYTES = 512 * 1024 * 1024  # messages in flight: a model and payloads for each client at work
-
-
-def log_to(path: Path) -> None:
-    """Flower's log into a file; the terminal shows only what our own strategies warn about."""
+@contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """Flower's log goes into a file; the terminal shows only what our own strategies warn about."""
     flower = logging.getLogger("flwr")
-    for handler in list(flower.handlers):
-        handler.setLevel(logging.WARNING)
-        handler.addFilter(lambda record: record.name.startswith("flwr.rinr_flower"))
+    terminal = list(flower.handlers)
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     file.setLevel(logging.INFO)
+    for handler in terminal:
+        handler.addFilter(_ours)
     flower.addHandler(file)
+    try:
+        yield
+    finally:
+        flower.removeHandler(file)
+        file.close()
+        for handler in terminal:
+            handler.removeFilter(_ours)
+
+
+def _ours(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING and record.name.startswith("flwr.rinr_flower")

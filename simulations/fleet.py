@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from flwr.app import Context
+
 from rinr_flower.clients import DeviceFolder, EdgeDevice
+from rinr_flower.datasets import Share, deal, load
+from rinr_flower.devices import pick_device
 from rinr_flower.simulations.scenario import Scenario
 
-from rinr_flower.datasets import deal, load
-from rinr_flower.devices import pick_device
 
-
-def equip(scenario: Scenario, devices: Path, progress: Callable[[float], None] | None = None) -> list[DeviceFolder]:
-    """Deal the scenario's data to its devices and write every device's folder."""
-    clips = load(scenario.data, seed=scenario.seed, progress=progress)
-    shares = deal(
-        clips,
+def shares_of(scenario: Scenario, progress: Callable[[float], None] | None = None) -> list[Share]:
+    """The scenario's data, dealt to its devices. DataError if it is not there, not right, or too little."""
+    return deal(
+        load(scenario.data, seed=scenario.seed, progress=progress),
         scenario.num_clients,
         frames_per_clip=scenario.frames_per_clip,
         holdout=scenario.holdout,
         rounds=scenario.rounds,
         seed=scenario.seed,
     )
+
+
+def equip(shares: Sequence[Share], devices: Path) -> list[DeviceFolder]:
+    """Write every device's folder."""
     folders = []
     for number, share in enumerate(shares):
         captures = [[replace(clip, name=f"{clip.name} {taken}")] for taken, clip in enumerate(share.captures, start=1)]

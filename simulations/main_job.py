@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import flwr.serverapp.strategy as flower_strategies
 from flwr.app import Array, ArrayRecord, ConfigRecord
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import Strategy
+
+from rinr_flower.bandwidth import Ledger, RunRecord
+from rinr_flower.bandwidth.report import write_report
+from rinr_flower.bitstream.container import Payload
 from rinr_flower.clients import DeviceFolder, Training
+from rinr_flower.devices import pick_device
+from rinr_flower.simulations.aggregation import aggregation
 from rinr_flower.simulations.record import run_record
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
 from rinr_flower.simulations.start_model import start_model
 from rinr_flower.strategies import FogNode, JpegSharing
-
-from rinr_flower.bandwidth import Ledger, RunRecord
-from rinr_flower.bandwidth.report import write_report
-from rinr_flower.bitstream.container import Payload
-from rinr_flower.devices import pick_device
-from rinr_flower.errors import ConfigError
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the fraction done, 0 to 1."""
@@ -73,24 +71,6 @@ def build_strategy(scenario: Scenario, run: RunFolder, progress: Progress | None
     if scenario.strategy == "fog":
         return FogNode(scenario.codec, upload=scenario.upload, **options)
     return JpegSharing(relay=scenario.strategy == "jpeg_relay", **options)
-
-
-def aggregation(spec: str | Mapping[str, Any]) -> Strategy | None:
-    """A strategy of Flower's by its class name, alone or as a mapping with ``name`` and options; ``none`` is None."""
-    options = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
-    name = str(options.pop("name", "none"))
-    if name == "none":
-        return None
-    known = [n for n in flower_strategies.__all__ if n not in ("Strategy", "Result")]
-    if name not in known:
-        raise ConfigError(f"unknown aggregation {name!r}; known: none, {', '.join(sorted(known))}")
-    try:
-        made = getattr(flower_strategies, name)(**options)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"aggregation {name}: {error}") from error
-    if not isinstance(made, Strategy):
-        raise ConfigError(f"aggregation {name} is not a strategy that stands alone")
-    return made
 
 
 def await_devices(grid: Grid, count: int, timeout_s: float) -> None:

@@ -10,10 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from PIL import Image
-from rinr_flower.clients import DeviceFolder, EdgeDevice, Training
-from rinr_flower.simulations.run_folder import RunFolder
-from rinr_flower.simulations.scenario import Scenario
-from rinr_flower.strategies import FogNode, Shared
 
 from rinr_flower.bandwidth import (
     AccuracyRecord,
@@ -24,11 +20,15 @@ from rinr_flower.bandwidth import (
     RunRecord,
 )
 from rinr_flower.bitstream.container import Payload
+from rinr_flower.clients import DeviceFolder, EdgeDevice, Training
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.detection import State
 from rinr_flower.devices import pick_device
 from rinr_flower.frames import Clip
 from rinr_flower.quality import measure
+from rinr_flower.simulations.run_folder import RunFolder
+from rinr_flower.simulations.scenario import Scenario
+from rinr_flower.strategies import FogNode, Shared
 
 Progress = Callable[[str, float], None]
 PACKAGES = ("rinr_flower", "flwr", "ray", "torch", "ultralytics-opencv-headless", "numpy", "pillow")
@@ -44,17 +44,18 @@ def run_record(
     training: Training,
     progress: Progress,
 ) -> RunRecord:
-    """Everything that the report shows. Quality is measured against the decoded camera files on the devices' disks."""
+    """Everything that the report shows.
+
+    Quality is measured against the decoded camera files: those that were uploaded, or, where devices upload something
+    else, those on the simulated devices' disks.
+    """
     device = str(pick_device(scenario.device))
-    originals = {
-        (folder.name, clip.name): clip.data for folder in folders for clip in folder.captured_until(scenario.rounds)
-    }
+    originals = [_original(item, folders) for item in strategy.shared]
     payloads: list[PayloadRecord] = []
     examples: list[ExampleRecord] = []
-    for done, item in enumerate(strategy.shared, start=1):
+    for done, (item, original) in enumerate(zip(strategy.shared, originals, strict=True), start=1):
         run.keep("captures", item.capture.data)
         run.keep("payloads", item.payload)
-        original = decode(originals[item.capture.device, item.capture.clip])
         decoded = decode(item.payload, device=device)
         payloads.append(_payload(item, original, decoded))
         if len(examples) < EXAMPLES:
@@ -63,15 +64,24 @@ def run_record(
     return RunRecord(
         scenario=scenario.to_mapping(),
         environment=environment(device),
-        devices=tuple(_device(folder, scenario.rounds) for folder in folders),
+        devices=_devices(strategy),
         payloads=tuple(payloads),
         accuracy=(*_before(folders, model, training, device, progress), *_accuracy(strategy)),
         failures=tuple(strategy.failures),
-        controls=tuple(_controls(scenario, strategy, originals, progress)),
+        controls=tuple(_controls(scenario, strategy.shared, originals, progress)),
         examples=tuple(examples),
         ledger=strategy.ledger,
         folder=run.path,
     )
+
+
+def _original(item: Shared, folders: Sequence[DeviceFolder]) -> Clip:
+    """The clip as the camera took it, as far as the fog's machine can know."""
+    data = item.capture.data
+    if Payload.from_bytes(data).codec != "jpeg":
+        own = [c for f in folders if f.name == item.capture.device for c in f.captures(item.round)]
+        data = next((clip.data for clip in own if clip.name == item.capture.clip), data)
+    return decode(data, name=item.capture.clip)
 
 
 def _payload(item: Shared, original: Clip, decoded: Clip) -> PayloadRecord:
@@ -109,15 +119,21 @@ def _example(run: RunFolder, item: Shared, original: Clip, decoded: Clip) -> Exa
     return ExampleRecord(item.capture.clip, index, f"examples/{names[0]}", f"examples/{names[1]}", box)
 
 
-def _device(folder: DeviceFolder, rounds: int) -> DeviceRecord:
-    clips = folder.captured_until(rounds)
-    return DeviceRecord(
-        folder.name,
-        tuple(clip.name for clip in clips),
-        sum(clip.camera_bytes for clip in clips),
-        sum(len(Payload.from_bytes(clip.data)) for clip in clips),
-        len(Payload.from_bytes(folder.held_back().data)),
-    )
+def _devices(strategy: FogNode) -> tuple[DeviceRecord, ...]:
+    held_back = {item.device: int(item.metrics["num-examples"]) for item in strategy.evaluated}
+    rows = []
+    for name in sorted(strategy.names.values()):
+        own = [item for item in strategy.shared if item.capture.device == name]
+        rows.append(
+            DeviceRecord(
+                name,
+                tuple(item.capture.clip for item in own),
+                sum(item.capture.camera_bytes for item in own),
+                sum(len(Payload.from_bytes(item.capture.data)) for item in own),
+                held_back.get(name, 0),
+            )
+        )
+    return tuple(rows)
 
 
 def _before(
@@ -152,11 +168,10 @@ def _accuracy(strategy: FogNode) -> list[AccuracyRecord]:
 
 
 def _controls(
-    scenario: Scenario, strategy: FogNode, originals: Mapping[tuple[str, str], bytes], progress: Progress
+    scenario: Scenario, shared: Sequence[Shared], originals: Sequence[Clip], progress: Progress
 ) -> list[ControlRecord]:
     """Rival codecs over the first round's clips, at most ``control_clips`` of them."""
-    items = strategy.shared[: scenario.control_clips]
-    clips = [decode(originals[i.capture.device, i.capture.clip], name=i.capture.clip) for i in items]
+    items, clips = shared[: scenario.control_clips], originals[: scenario.control_clips]
     rows = []
     for done, spec in enumerate(scenario.controls, start=1):
         codec = codecs.create(spec)

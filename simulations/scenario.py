@@ -110,12 +110,20 @@ class Scenario:
             raise ConfigError("scenario keys 'learning_rate' and 'timeout_s' must be greater than 0")
         if self.min_devices > self.num_clients:
             raise ConfigError(f"min_devices is {self.min_devices}, but there are only {self.num_clients} devices")
+        if not isinstance(self.controls, list):
+            raise ConfigError(f"scenario key 'controls' is {self.controls!r}; it is a list of codecs")
         for component in (self.codec, self.upload, *self.controls):
             codecs.create(component)
+        if self.aggregation != "none":
+            from rinr_flower.simulations.aggregation import aggregation  # imports Flower, which takes a second
+
+            aggregation(self.aggregation)
         self.link_model()
 
     def link_model(self) -> LinkModel:
         """The link that turns bytes into seconds."""
+        if not isinstance(self.link, dict):
+            raise ConfigError(f"scenario key 'link' is {self.link!r}; it holds keys and values")
         return build_dataclass(LinkModel, self.link, where="scenario key 'link'")
 
     def to_mapping(self) -> dict[str, Any]:

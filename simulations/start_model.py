@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from rinr_flower.simulations.scenario import Scenario
 
 from rinr_flower.detection import State, YoloV8
 from rinr_flower.detection.factory import Factory, factory_state
+from rinr_flower.simulations.scenario import Scenario
 
 
 def cache_folder() -> Path:

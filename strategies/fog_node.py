@@ -13,6 +13,11 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.serverapp import Grid
 from flwr.serverapp.exception import InconsistentMessageReplies
 from flwr.serverapp.strategy import Result, Strategy
+
+from rinr_flower.bandwidth import FailureRecord, Ledger
+from rinr_flower.codecs import Codec, codecs, decode
+from rinr_flower.errors import DataError, RinrError
+from rinr_flower.frames import Clip
 from rinr_flower.strategies.local_training import LocalTraining
 from rinr_flower.strategies.metering import Meter
 from rinr_flower.strategies.protocol import (
@@ -25,11 +30,6 @@ from rinr_flower.strategies.protocol import (
     read_captures,
 )
 from rinr_flower.strategies.replies import Lost, sort_replies
-
-from rinr_flower.bandwidth import FailureRecord, Ledger
-from rinr_flower.codecs import Codec, codecs, decode
-from rinr_flower.errors import DataError, RinrError
-from rinr_flower.frames import Clip
 
 log = getLogger("flwr.rinr_flower")
 

@@ -9,6 +9,7 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
+
 from rinr_flower.strategies.protocol import ARRAYS, CONFIG, NUM_EXAMPLES, RETURN_MODEL, SERVER_ROUND
 
 log = getLogger("flwr.rinr_flower")

@@ -7,10 +7,10 @@ from itertools import groupby
 
 from flwr.app import ArrayRecord, Message
 from flwr.common.serde import array_record_to_proto, config_record_to_proto, message_to_proto
-from rinr_flower.strategies.protocol import payloads_record
 
 from rinr_flower.bandwidth import Entry, Ledger
 from rinr_flower.bandwidth.ledger import CONTROL, MODEL, PAYLOAD, SHARE, UPLOAD
+from rinr_flower.strategies.protocol import payloads_record
 
 FOG = "fog"
 START_MODEL = "start_model"  # the model that devices start from: sent once, on a line of its own

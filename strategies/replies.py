@@ -52,5 +52,6 @@ def sort_replies(asked: Sequence[Message], replies: Iterable[Message]) -> tuple[
 
 def shorten(reason: str) -> str:
     """One line without terminal colours: of a traceback its last line, at most 300 characters."""
-    lines = [line.strip() for line in _ANSI.sub("", reason).splitlines() if line.strip(" \n'\">")]
-    return lines[-1][:_MAX_REASON] if lines else "no reason given"
+    lines = [line.strip(" '\">") for line in _ANSI.sub("", reason).splitlines()]
+    last = next((line for line in reversed(lines) if line), "no reason given")
+    return last.removeprefix("Exception ClientAppException occurred. Message: ")[:_MAX_REASON]

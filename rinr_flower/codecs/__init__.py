@@ -6,6 +6,7 @@ from rinr_flower.codecs.nerv import Nerv
 from rinr_flower.codecs.rapid_inr import RapidInr
 from rinr_flower.codecs.residual import Residual
 from rinr_flower.codecs.roi import RoiAv1, RoiAvif, RoiJpeg, RoiX264
+from rinr_flower.codecs.scene import Scene
 from rinr_flower.codecs.video import X264, Av1
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "RoiAvif",
     "RoiJpeg",
     "RoiX264",
+    "Scene",
     "Webp",
     "codecs",
     "decode",

@@ -7,10 +7,17 @@ from collections.abc import Sequence
 import torch
 
 from rinr_flower.bitstream.container import Payload
-from rinr_flower.decoding.pixels import PixelRenderer, sample
+from rinr_flower.decoding.pixels import PixelRenderer, sample_batch
 from rinr_flower.decoding.renderer import Renderer, View
 
 DECODE_BATCH_PX = 4_000_000
+
+
+def holds_pictures(codec: str, device: torch.device) -> bool:
+    """Whether frames of ``codec`` are decoded when they are taken in, so that there is nothing left to keep."""
+    from rinr_flower.codecs.base import codecs  # codecs import the renderers of this package
+
+    return isinstance(codecs.get(codec).renderer(device), PixelRenderer)
 
 
 class CachedRenderer(Renderer):
@@ -18,8 +25,8 @@ class CachedRenderer(Renderer):
 
     A frame is kept when it is first asked for and there is room, and stays. Training uses every frame equally often, so
     any fixed choice of frames is as good as any other, while replacing the least recently used would drop each frame
-    just before its next use. Frames without room are rendered from their payload as ever. Frames of classical codecs are
-    pictures already and take nothing from the budget.
+    just before its next use. Frames without room are rendered from their payload as ever. Frames of classical codecs
+    are pictures already and take nothing from the budget.
 
     Parameters
     ----------
@@ -36,11 +43,9 @@ class CachedRenderer(Renderer):
         self._pictures: dict[int, torch.Tensor] = {}
 
     def add(self, payload: Payload) -> None:
-        from rinr_flower.codecs.base import codecs  # codecs import the renderers of this package
-
         self._inner.add(payload)
-        is_pictures = isinstance(codecs.get(payload.codec).renderer(self._device), PixelRenderer)
-        self._sizes += [None if is_pictures else (payload.width, payload.height)] * len(payload)
+        kept = holds_pictures(payload.codec, self._device)
+        self._sizes += [None if kept else (payload.width, payload.height)] * len(payload)
 
     def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
         numbers = frames.tolist()
@@ -50,9 +55,10 @@ class CachedRenderer(Renderer):
         if missing:
             rows = torch.tensor(missing)
             out[rows.to(self._device)] = self._inner.render(frames[rows], view.select(rows))
-        for row, frame in enumerate(numbers):
-            if frame in self._pictures:
-                out[row] = sample(self._pictures[frame].float(), view, row) / 255
+        kept = [row for row, frame in enumerate(numbers) if frame in self._pictures]
+        if kept:
+            rows = torch.tensor(kept)
+            out[rows.to(self._device)] = sample_batch(self._pictures, frames[rows].tolist(), view.select(rows))
         return out
 
     def _keep(self, numbers: Sequence[int]) -> None:

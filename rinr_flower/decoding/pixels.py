@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -36,22 +37,45 @@ class PixelRenderer(Renderer):
         self._pictures += [torch.from_numpy(np.array(i.transpose(2, 0, 1))).to(self.device) for i in images]
 
     def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
-        out = torch.empty(len(frames), 3, *view.size, device=self.device)
-        for row, frame in enumerate(frames.tolist()):
-            out[row] = sample(self._pictures[frame].float(), view, row) / 255
-        return out
+        return sample_batch(self._pictures, frames.tolist(), view)
 
     @property
     def resident_bytes(self) -> int:
         return sum(p.numel() for p in self._pictures)
 
 
+def sample_batch(
+    pictures: Sequence[torch.Tensor] | Mapping[int, torch.Tensor], frames: Sequence[int], view: View
+) -> torch.Tensor:
+    """Pictures by frame number, uint8 (3, height, width), each item of ``view`` looking at its frame: 0..1.
+
+    All items that look at one frame, such as the tiles of a mosaic, are sampled at once.
+    """
+    out = torch.empty(len(frames), 3, *view.size, device=view.matrix.device)
+    items: dict[int, list[int]] = {}
+    for row, frame in enumerate(frames):
+        items.setdefault(frame, []).append(row)
+    for frame, rows in items.items():
+        picture = pictures[frame].float()
+        if view.size == tuple(picture.shape[1:]):
+            for row in rows:
+                out[row] = sample(picture, view, row) / 255
+            continue
+        chosen = torch.tensor(rows)
+        seen = _look(picture, view.select(chosen).points().reshape(1, -1, view.size[1], 2))
+        out[chosen.to(out.device)] = seen.reshape(3, len(rows), *view.size).transpose(0, 1) / 255
+    return out
+
+
 def sample(picture: torch.Tensor, view: View, row: int) -> torch.Tensor:
-    """A float picture (3, height, width) seen through item ``row`` of ``view``, bilinear, its border repeated outside."""
+    """A float picture (3, height, width) seen through item ``row`` of ``view``, bilinear, border repeated outside."""
     height, width = picture.shape[1:]
     if view.size == (height, width) and bool((view.matrix[row].cpu() == torch.eye(3)).all()):
         return picture
     points = view.select(torch.tensor([row])).points()
-    scale = torch.tensor([2 / width, 2 / height], device=points.device)
-    grid = (points * scale - 1).reshape(1, *view.size, 2)
-    return F.grid_sample(picture[None], grid, "bilinear", "border", False)[0]
+    return _look(picture, points.reshape(1, *view.size, 2))
+
+
+def _look(picture: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    scale = torch.tensor([2 / picture.shape[2], 2 / picture.shape[1]], device=points.device)
+    return F.grid_sample(picture[None], points * scale - 1, "bilinear", "border", False)[0]

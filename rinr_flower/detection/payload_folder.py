@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.decoding import FrameStore
+from rinr_flower.decoding.cache import holds_pictures
 from rinr_flower.errors import ConfigError, DataError, PayloadError
 
 SUFFIX = ".rinr"
@@ -112,12 +113,13 @@ def _open(folder: Path, device: torch.device, cache: bool) -> tuple[FrameStore, 
             payload = Payload.from_bytes(file.read_bytes())
         except PayloadError as error:
             raise PayloadError(f"{file}: {error}") from error
-        needed += len(payload) * payload.width * payload.height * 3
+        if cache or holds_pictures(payload.codec, device):
+            needed += len(payload) * payload.width * payload.height * 3
     free = _free_bytes(device)
-    if cache and needed > free:
+    if needed > free:
         raise ConfigError(
             f"{folder}: {needed:,} bytes of decoded frames do not fit the {free:,} bytes of free memory on {device}; "
-            "train without cache"
+            + ("train without cache" if cache else "train on fewer payloads")
         )
     store = FrameStore(device=device, cache_bytes=needed if cache else 0)
     runs, names = [], []
@@ -134,7 +136,4 @@ def _open(folder: Path, device: torch.device, cache: bool) -> tuple[FrameStore, 
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    import psutil
-
-    memory: Any = psutil.virtual_memory()
-    return int(memory.available)
+    return int(importlib.import_module("psutil").virtual_memory().available)  # ultralytics brings it

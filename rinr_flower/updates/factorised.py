@@ -14,7 +14,7 @@ from torch import nn
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.updates.base import Matrices, UpdateCompressor, apply_update, updates
-from rinr_flower.updates.factor_coding import read_factors, write_factors
+from rinr_flower.updates.factor_coding import QuantisedFactors, read_factors, write_factors
 from rinr_flower.updates.factors import FactorisedChange, Side
 from rinr_flower.updates.layout import Layout, State, check_pair, delta_matrix, matrix_shape
 from rinr_flower.updates.memory import Memory
@@ -26,7 +26,7 @@ from rinr_flower.updates.singular import balanced_factors
 from rinr_flower.updates.steps import qp_above, qp_for_bits, quantise
 
 _BITS_PER_ELEMENT = 3.0
-_MAX_START_RANK = 32
+_SPREAD = 4  # a weight gets at most this many times the mean rank
 _EXPECTED_CHANGE = 0.1
 
 
@@ -85,7 +85,7 @@ class Factorised(UpdateCompressor):
     def from_change(self, deltas: Matrices, *, seed: int) -> dict[str, FactorisedChange]:
         """Factors of a known change, ranks going where the change is strong."""
         shapes = {n: (d.shape[0], d.shape[1]) for n, d in deltas.items()}
-        limit = max(_MAX_START_RANK, 4 * self.rank)
+        limit = _SPREAD * equal_rank(shapes, self.elements(shapes))
         factors = {n: balanced_factors(d, limit, seed=seed) for n, d in deltas.items()}
         strengths = {n: np.square(left).sum(axis=0) for n, (left, _) in factors.items()}
         ranks = ranks_by_strength(strengths, shapes, self.elements(shapes))

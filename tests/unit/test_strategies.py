@@ -117,7 +117,9 @@ class Wire(Grid):
             if (node, kind) in self.silent:
                 continue
             if (node, kind) in self.broken:
-                reply = Message(Error(code=2, reason="Traceback\n\x1b[31mValueError: lens cap is on\x1b[0m"), reply_to=message)
+                reply = Message(
+                    Error(code=2, reason="Traceback\n\x1b[31mValueError: lens cap is on\x1b[0m"), reply_to=message
+                )
             else:
                 context = Context(1, node, {}, RecordDict(), {})
                 arrived = message_from_proto(message_to_proto(message))

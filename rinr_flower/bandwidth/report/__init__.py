@@ -12,15 +12,17 @@ from rinr_flower.bandwidth.report.chart import Chart, styled
 from rinr_flower.bandwidth.report.examples import example_rows
 from rinr_flower.bandwidth.report.figures import QUALITIES, accuracy, bytes_by_kind, bytes_by_scheme, quality
 from rinr_flower.bandwidth.report.html import Html, element, join
-from rinr_flower.bandwidth.report.outlook_figures import crossover
+from rinr_flower.bandwidth.report.outlook_figures import crossover, fog_training, time_by_scheme
 from rinr_flower.bandwidth.report.page import missing_note, page, section
 from rinr_flower.bandwidth.report.sections import (
     accuracy_section,
     bytes_section,
     crossover_section,
     devices_section,
+    outlook_section,
     quality_section,
     scenario_section,
+    time_section,
 )
 from rinr_flower.bandwidth.report.summary import summarise
 from rinr_flower.bandwidth.run import RunRecord
@@ -62,6 +64,8 @@ def charts_of(summary: Mapping[str, Any]) -> list[Chart]:
             *(quality(summary, key, what) for key, what in QUALITIES),
             accuracy(summary),
             crossover(summary),
+            fog_training(summary),
+            time_by_scheme(summary),
             bytes_by_kind(summary),
         ]
     return [c for c in charts if c is not None]
@@ -76,9 +80,11 @@ def report_page(summary: Mapping[str, Any], charts: Sequence[Chart], examples: S
         missing_note(summary["missing"]),
         section("Where the bytes go", bytes_section(summary, by_name)),
         section("What the bytes buy", quality_section(summary, by_name)),
+        section("How long it takes, with how much energy", time_section(summary, by_name)),
         section("Does the detector still learn", accuracy_section(summary, by_name)),
         section("What it looks like", join(*examples) if examples else None),
         section("From when on the fog pays", crossover_section(summary, by_name)),
+        section("If they shared differently", outlook_section(summary)),
         section("Rounds, devices and failures", devices_section(summary)),
         section("How to repeat it", scenario_section(summary)),
     ]

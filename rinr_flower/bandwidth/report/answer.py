@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,6 +44,13 @@ def answer(summary: Mapping[str, Any]) -> Html:
             f"on the link, instead of {seconds_text(head['baseline_link_seconds'])} for serverless JPEG",
         ),
     ]
+    if math.isfinite(number(head["total_seconds"])) and math.isfinite(number(head["baseline_total_seconds"])):
+        tiles.append(
+            tile(
+                seconds_text(head["total_seconds"]),
+                f"from capture to trained detector, instead of {seconds_text(head['baseline_total_seconds'])}",
+            )
+        )
     if "map50_95" in head:
         versus = [
             f"{share_text(head[key])} {what}"

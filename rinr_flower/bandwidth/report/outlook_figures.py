@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from rinr_flower.bandwidth import model
-from rinr_flower.bandwidth.report.chart import WIDTH_IN, Chart, colours
-from rinr_flower.bandwidth.report.units import number
+from rinr_flower.bandwidth.report.chart import OWN, WIDTH_IN, Chart, colours
+from rinr_flower.bandwidth.report.units import bytes_text, number, scheme_label, seconds_text
 
 
 def crossover(summary: Mapping[str, Any]) -> Chart | None:
@@ -84,7 +84,7 @@ def fog_training(summary: Mapping[str, Any]) -> Chart | None:
     lines = [(row["name"], number(row["alpha"]), bool(row["own"])) for row in summary["codecs"]] + [
         ("jpeg", 1.0, False)
     ]
-    for name, alpha, is_own in sorted(dict((line[0], line) for line in lines).values(), key=lambda line: line[2]):
+    for name, alpha, is_own in sorted({line[0]: line for line in lines}.values(), key=lambda line: line[2]):
         if not alpha > 0:
             continue
         frames = [

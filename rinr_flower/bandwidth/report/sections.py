@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from rinr_flower.bandwidth.profiles import PROFILES
 from rinr_flower.bandwidth.report.chart import Chart
 from rinr_flower.bandwidth.report.html import Html, element, join
 from rinr_flower.bandwidth.report.page import charts
@@ -15,6 +16,7 @@ from rinr_flower.bandwidth.report.units import (
     bytes_text,
     count_text,
     decibel_text,
+    joules_text,
     number,
     ratio_text,
     scheme_label,
@@ -145,13 +147,11 @@ def crossover_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) 
             f"The fog sends fewer bytes than serverless JPEG above {crossing:.3g} receivers, so from "
             f"{math.floor(crossing) + 1} on."
         )
-    if "beta" in values:
-        limit = number(values["beta_where_fog_training_pays"])
-        sentences.append(
-            f"Training at the fog and sending model updates would take fewer bytes than sharing the payloads if an "
-            f"update took less than {bytes_text(limit)}; this run's models took {bytes_text(values['beta'])} each."
-        )
-    return join(element("p", " ".join(sentences)), charts(by_name.get("crossover")))
+    sentences.append(
+        "Training at the fog and sending one model update to every device and round would take fewer bytes than "
+        f"sharing the payloads if the update took less than {bytes_text(values['beta_where_fog_training_pays'])}."
+    )
+    return join(element("p", " ".join(sentences)), charts(by_name.get("crossover"), by_name.get("fog_training")))
 
 
 def devices_section(summary: Mapping[str, Any]) -> Html | None:
@@ -243,8 +243,8 @@ def time_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) -> Ht
     return join(
         element(
             "p",
-            "Link is communication by the scenario's link model; encoding (at the fog one clip after the other), decoding "
-            "and training are what this run measured; a dash was not measured and counts as nothing.",
+            "Link is communication by the scenario's link model; encoding (at the fog one clip after the other), "
+            "decoding and training are what this run measured; a dash was not measured and counts as nothing.",
         ),
         charts(by_name.get("time_by_scheme")),
         table(columns, rows),
@@ -256,7 +256,7 @@ def time_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) -> Ht
     )
 
 
-def outlook_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) -> Html | None:
+def outlook_section(summary: Mapping[str, Any]) -> Html | None:
     """Other sharing graphs, and model updates instead of images."""
     if not summary["graphs"]:
         return None
@@ -279,6 +279,5 @@ def outlook_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) ->
     return join(
         element("p", "The closed form with this run's bytes, if the same devices shared with others than they did."),
         table(columns, graphs),
-        charts(by_name.get("fog_training")),
         table(updates, rows) if rows else None,
     )

@@ -60,6 +60,17 @@ def count_text(value: Any) -> str:
     return f"{count:,.0f}" if math.isfinite(count) else NONE
 
 
+def joules_text(value: Any) -> str:
+    """12 mJ, 3.4 J, 5.6 kJ."""
+    joules = number(value)
+    if not math.isfinite(joules):
+        return NONE
+    for unit, factor in (("kJ", 1e3), ("J", 1.0), ("mJ", 1e-3)):
+        if joules >= factor:
+            return f"{joules / factor:.3g} {unit}"
+    return f"{joules * 1e6:.3g} µJ"
+
+
 ROUTES = {
     "fog": "via fog",
     "serverless": "device to device",

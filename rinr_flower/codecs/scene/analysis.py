@@ -12,13 +12,16 @@ from PIL import Image
 
 from rinr_flower.alignment import camera, poses
 from rinr_flower.alignment.tracks import Track
-from rinr_flower.codecs.scene.build import base_pose, margin_px, quantised_correction, segments, track_boxes
+from rinr_flower.codecs.scene.build import base_pose, quantised_correction, segments, track_boxes
+from rinr_flower.codecs.scene.canvas import fit_bend
+from rinr_flower.codecs.scene.coefficients import encode_bands
 from rinr_flower.codecs.scene.stream import CORNER_UNIT_PX, LayerCode, ShotCode
 from rinr_flower.codecs.scene.wavelet import Floats
 from rinr_flower.frames import Clip
 
 _MAX_CANVAS = 2.5  # times the area of a frame; a shot that needs more is split
 _MAX_LAYER_SIDE = 192
+_EDGE = 1  # pixels of a volume beyond the furthest corner of a box
 _STANDS_STILL_PX = 0.35  # a camera whose corners move less is taken to stand
 
 
@@ -33,6 +36,7 @@ class Analysis:
     planes : luma less 128 (frames, h, w) and, unless grey, blue and red differences (frames, h/2, w/2), float32.
     boxes : of each frame, in working pixels.
     shots, layers : codes with motion and poses in place, coefficients still missing.
+    bends : for each shot by how much its bend lowers the squared error, and what it costs in bits.
     tracks : the appearances of each layer.
     """
 
@@ -41,6 +45,7 @@ class Analysis:
     planes: list[Floats]
     boxes: list[NDArray[np.float32]]
     shots: list[ShotCode]
+    bends: list[tuple[float, float]]
     layers: list[LayerCode]
     tracks: list[Track]
 
@@ -67,9 +72,15 @@ def analyse_clip(clip: Clip, boxes: Sequence[NDArray[np.float32]], max_width: in
     shots = []
     for found in ranges:
         shots += _shots(found, grey, scaled, steps, size)
+    bends, start = [], 0
+    for shot in shots:
+        pick = slice(start, start + shot.frames)
+        start += shot.frames
+        gain = fit_bend(shot, planes[0][pick], scaled[pick], size) if shot.frames > 1 else 0.0
+        bends.append((gain, 8.0 * len(encode_bands(shot.bend_bands or []))))
     tracks = segments(boxes, [f.classes for f in clip.frames], [s.frames for s in shots])
     layers = [_layer(track, planes[0], track_boxes(track, scaled), align_rounds) for track in tracks]
-    return Analysis(size, images, planes, scaled, shots, layers, tracks)
+    return Analysis(size, images, planes, scaled, shots, bends, layers, tracks)
 
 
 def to_ycc(image: NDArray[np.uint8]) -> Floats:
@@ -135,15 +146,32 @@ def _restarted(steps: list[NDArray[np.float64]], start: int) -> list[NDArray[np.
 
 def _layer(track: Track, luma: Floats, boxes: NDArray[np.float32], align_rounds: int) -> LayerCode:
     """Size and poses of one object: from its boxes, or from their centres alone if that lies stiller, then aligned."""
-    sides = boxes[:, 2:] - boxes[:, :2]
-    wanted = np.median(sides, axis=0)
-    size = tuple(int(min(np.ceil(s + 2 * margin_px(int(s))), _MAX_LAYER_SIDE)) for s in (wanted[1], wanted[0]))
-    size = (max(size[0], 8), max(size[1], 8))
+    wanted = np.median(boxes[:, 2:] - boxes[:, :2], axis=0)
+    height, width = (int(np.clip(np.ceil(s), 4, _MAX_LAYER_SIDE)) for s in wanted[::-1])
+    size, none = (height, width), (0, 0, 0, 0)
     frames = [luma[f] for f in track.frames]
-    base = [base_pose(b, size) for b in boxes]
+    base = [base_pose(b, size, none) for b in boxes]
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    fixed = [base_pose(np.concatenate([c - wanted / 2, c + wanted / 2]), size) for c in centre]
+    fixed = [base_pose(np.concatenate([c - wanted / 2, c + wanted / 2]), size, none) for c in centre]
     candidates = [poses.align(frames, start, size, align_rounds) for start in (base, fixed)]
     best = min(candidates, key=lambda found: poses.spread(frames, found, size))
-    code = np.stack([quantised_correction(m @ np.linalg.inv(b), size) for m, b in zip(best, base, strict=True)])
-    return LayerCode(size, code, np.zeros((2, 2), np.int64))
+    # the volume must reach as far as the boxes do once their pixels are aligned
+    corners = np.concatenate([_corners(b) @ m.T for b, m in zip(boxes, best, strict=True)])[:, :2]
+    over = np.concatenate([-corners.min(axis=0), corners.max(axis=0) - (width, height)])
+    left, top, right, bottom = (
+        int(np.clip(np.ceil(v), 0, side // 3)) + _EDGE for v, side in zip(over, (width, height) * 2, strict=True)
+    )
+    size = (height + top + bottom, width + left + right)
+    shift = np.eye(3)
+    shift[:2, 2] = left, top
+    margins = (left, top, right, bottom)
+    code = [
+        quantised_correction(shift @ m @ np.linalg.inv(base_pose(b, size, margins)), size)
+        for m, b in zip(best, boxes, strict=True)
+    ]
+    return LayerCode(size, margins, np.stack(code), np.zeros((2, 2), np.int64))
+
+
+def _corners(box: NDArray[np.float32]) -> NDArray[np.float64]:
+    x1, y1, x2, y2 = box.tolist()
+    return np.array([[x1, y1, 1], [x2, y1, 1], [x1, y2, 1], [x2, y2, 1]], np.float64)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rinr_flower.alignment.camera import from_corners
 from rinr_flower.alignment.poses import box_pose
 from rinr_flower.alignment.tracks import Track, link
-from rinr_flower.codecs.scene.model import Layer, Scene, Shot
+from rinr_flower.codecs.scene.model import BEND_UNIT_PX, Layer, Scene, Shot
 from rinr_flower.codecs.scene.stream import (
     BEND_STEP,
     CORNER_UNIT_PX,
@@ -20,14 +20,12 @@ from rinr_flower.codecs.scene.stream import (
     LayerCode,
     SceneCode,
     ShotCode,
-    bend_shape,
     residual_shape,
 )
 from rinr_flower.codecs.scene.volume import VolumeShape, inverse, resident
 from rinr_flower.errors import PayloadError
 
 SEGMENT = 32  # an object's volume spans at most this many appearances
-MARGIN = 0.08  # of an object's size, around its box
 
 
 def segments(
@@ -46,18 +44,15 @@ def segments(
     return out
 
 
-def margin_px(side: int) -> float:
-    """Pixels of a volume's side that lie outside the box, at each end."""
-    return min(max(2.0, MARGIN * side), side / 4)
-
-
-def base_pose(box: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float64]:
-    """Where a box (working pixels) puts a volume of ``size``, before the pose's correction."""
-    height, width = size
-    mx, my = margin_px(width), margin_px(height)
-    pose = box_pose(box, (height, width), 0.0)
-    inner = np.array([[(width - 2 * mx) / width, 0, mx], [0, (height - 2 * my) / height, my], [0, 0, 1]])
-    return np.asarray(inner @ pose)
+def base_pose(
+    box: NDArray[np.float32], size: tuple[int, int], margins: tuple[int, int, int, int]
+) -> NDArray[np.float64]:
+    """Where a box (working pixels) puts a volume of ``size`` (height, width), before the pose's correction: the box
+    covers the volume but for ``margins`` (left, top, right, bottom) in the volume's pixels."""
+    left, top, right, bottom = margins
+    shift = np.eye(3)
+    shift[:2, 2] = left, top
+    return np.asarray(shift @ box_pose(box, (size[0] - top - bottom, size[1] - left - right), 0.0))
 
 
 def correction(pose: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.float64]:
@@ -91,6 +86,14 @@ def canvas_maps(shot: ShotCode, size: tuple[int, int]) -> NDArray[np.float64]:
     return np.stack([shift @ m for m in moves])
 
 
+def bend_of(shot: ShotCode, size: tuple[int, int]) -> NDArray[np.float32] | None:
+    """Displacements (frames, 2, rows, columns) in canvas pixels, in whole BEND_UNIT_PX; None if there are none."""
+    if shot.bend_bands is None:
+        return None
+    units = np.rint(np.stack(inverse(shot.bend_bands, [BEND_STEP] * 2), axis=1)).clip(-127, 127)
+    return np.asarray(units * np.float32(BEND_UNIT_PX), np.float32)
+
+
 def canvas_step(step: float, frames: int) -> float:
     """The step of a canvas that ``frames`` frames share: its error counts in all of them."""
     return step / math.sqrt(frames)
@@ -109,10 +112,9 @@ def build_shot(code: SceneCode, shot: ShotCode, device: torch.device) -> Shot:
     if not np.isfinite(maps).all():
         raise PayloadError("scene motion is not finite")
     built = Shot(resident(planes, torch.int8, device), torch.from_numpy(maps.astype(np.float32)).to(device))
-    if shot.bend_bands is not None:
-        h, w = bend_shape(code.size)
-        bend = inverse(shot.bend_bands, [BEND_STEP])[0].reshape(shot.frames, 2, h, w)
-        built.bend = torch.from_numpy(np.rint(bend).clip(-127, 127).astype(np.int8)).to(device)
+    bend = bend_of(shot, code.size)
+    if bend is not None:
+        built.bend = torch.from_numpy(np.rint(bend / BEND_UNIT_PX).astype(np.int8)).to(device)
     if shot.residual_bands is not None:
         volume = residual_shape(shot.frames, code.size, code.grey)
         planes = inverse(shot.residual_bands, volume.steps(residual_step(code.step)))
@@ -123,7 +125,8 @@ def build_shot(code: SceneCode, shot: ShotCode, device: torch.device) -> Shot:
 def build_layer(code: SceneCode, layer: LayerCode, boxes: NDArray[np.float32], device: torch.device) -> Layer:
     """One object ready to render; ``boxes`` (appearances, 4) in working pixels."""
     maps = [
-        correction(pose, layer.size) @ base_pose(box, layer.size) for pose, box in zip(layer.poses, boxes, strict=True)
+        correction(pose, layer.size) @ base_pose(box, layer.size, layer.margins)
+        for pose, box in zip(layer.poses, boxes, strict=True)
     ]
     volume = VolumeShape(len(boxes), *layer.size, code.grey, full_chroma=True)
     planes = inverse(layer.bands, volume.steps(code.object_step))

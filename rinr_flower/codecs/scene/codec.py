@@ -20,7 +20,7 @@ from rinr_flower.frames import Clip
 
 @codecs.register("scene")
 @dataclass(frozen=True)
-class SceneCodec(Codec):
+class Scene(Codec):
     """One representation per clip."""
 
     preset: Literal["fast", "balanced", "best"] = "balanced"

@@ -19,15 +19,15 @@ from rinr_flower.codecs.scene.build import (
     base_pose,
     build_layer,
     build_shot,
-    canvas_maps,
     canvas_step,
     correction,
     empty_scene,
     residual_step,
     track_boxes,
 )
+from rinr_flower.codecs.scene.canvas import Placement, mean_canvas
 from rinr_flower.codecs.scene.model import Layer, Planes, Scene, layer_over
-from rinr_flower.codecs.scene.quantise import quantise
+from rinr_flower.codecs.scene.quantise import LAMBDA, quantise
 from rinr_flower.codecs.scene.sampling import sample, transform
 from rinr_flower.codecs.scene.stream import MASK_LEVELS, LayerCode, SceneCode, ShotCode, mask_shape, residual_shape
 from rinr_flower.codecs.scene.volume import VolumeShape, forward
@@ -35,81 +35,35 @@ from rinr_flower.codecs.scene.wavelet import Floats
 from rinr_flower.frames import box_mask
 
 _CPU = torch.device("cpu")
-_OBJECT_WEIGHT_IN_CANVAS = 0.03
 _SHARPEN_ROUNDS = 3
 
 
 def encode(found: Analysis, step_code: int, object_step_code: int, rounds: int) -> SceneCode:
     """Code ``found``; ``rounds`` of rate-distortion quantisation."""
     code = SceneCode(found.size, found.grey, step_code, object_step_code)
-    code.shots = [replace(s) for s in found.shots]
+    code.shots = [
+        replace(s, bend_bands=s.bend_bands if gain > LAMBDA * code.step**2 * bits else None)
+        for s, (gain, bits) in zip(found.shots, found.bends, strict=True)
+    ]
     scene = empty_scene(code)
     start = 0
     starts = []
     pyramids, steps = [], []
     for shot in code.shots:
         starts.append(start)
-        pyramids += forward(_canvas(found, shot, start))
+        pick = slice(start, start + shot.frames)
+        planes = [p[pick] for p in found.planes]
+        pyramids += forward(mean_canvas(Placement(shot, found.size), planes, found.boxes[pick], shot.canvas))
         steps += VolumeShape(1, *shot.canvas, code.grey).steps(canvas_step(code.step, shot.frames))
         start += shot.frames
     chosen = quantise(pyramids, steps, rounds)
-    planes = len(found.planes)
+    count = len(found.planes)
     for i, shot in enumerate(code.shots):
-        shot.canvas_bands = chosen[i * planes : (i + 1) * planes]
+        shot.canvas_bands = chosen[i * count : (i + 1) * count]
         scene.shots.append(build_shot(code, shot, _CPU))
     _code_residuals(found, code, scene, starts, rounds)
     _code_objects(found, code, scene, rounds)
     return code
-
-
-def _canvas(found: Analysis, shot: ShotCode, start: int) -> list[Floats]:
-    """The aligned mean of a shot's frames, boxes nearly left out, unseen parts filled in smoothly."""
-    maps = canvas_maps(shot, found.size)
-    planes = []
-    for number, plane in enumerate(found.planes):
-        scale = 1 if number == 0 else 2
-        shape = (-(-shot.canvas[0] // scale), -(-shot.canvas[1] // scale))
-        total, weight = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        for k in range(shot.frames):
-            frame = plane[start + k]
-            trust = np.ones(frame.shape, np.float32)
-            trust[box_mask(found.boxes[start + k] / np.float32(scale), frame.shape[1], frame.shape[0])] = (
-                _OBJECT_WEIGHT_IN_CANVAS
-            )
-            picture, seen = _on_canvas(frame, trust, maps[k], scale, shape)
-            total += picture * seen
-            weight += seen
-        planes.append(_filled(total, weight)[None])
-    return planes
-
-
-def _on_canvas(
-    frame: Floats, trust: Floats, matrix: NDArray[np.float64], scale: int, shape: tuple[int, int]
-) -> tuple[Floats, Floats]:
-    if np.array_equal(matrix, np.eye(3)) and frame.shape == shape:
-        return frame, trust
-    to_full, to_part = np.diag([scale, scale, 1.0]), np.diag([1 / scale, 1 / scale, 1.0])
-    centre, corner = np.eye(3), np.eye(3)
-    centre[:2, 2], corner[:2, 2] = 0.5, -0.5
-    warp = corner @ to_part @ matrix @ to_full @ centre
-    size = shape[::-1]
-    picture = cv2.warpPerspective(frame, warp, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return picture, cv2.warpPerspective(trust, warp, size, flags=cv2.INTER_LINEAR)
-
-
-def _filled(total: Floats, weight: Floats) -> Floats:
-    """``total`` / ``weight``, and where nothing was seen what coarser and coarser means around it say."""
-    if weight.min() >= _OBJECT_WEIGHT_IN_CANVAS:
-        return total / weight
-    known = np.minimum(weight, 1.0)
-    value = total / np.maximum(weight, 1e-6)
-    if max(weight.shape) <= 2:
-        return np.where(weight > 0, value, value.mean())
-    half = ((weight.shape[1] + 1) // 2, (weight.shape[0] + 1) // 2)
-    part = cv2.resize(known, half, interpolation=cv2.INTER_AREA)
-    coarse = _filled(cv2.resize(value * known, half, interpolation=cv2.INTER_AREA), part)
-    behind = cv2.resize(coarse, weight.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.asarray(known * value + (1 - known) * behind, np.float32)
 
 
 def _centres(height: int, width: int) -> torch.Tensor:
@@ -151,10 +105,10 @@ def _code_residuals(found: Analysis, code: SceneCode, scene: Scene, starts: list
 
 def _code_objects(found: Analysis, code: SceneCode, scene: Scene, rounds: int) -> None:
     for given, track in zip(found.layers, found.tracks, strict=True):
-        layer = LayerCode(given.size, given.poses, given.mask)
+        layer = replace(given)
         boxes = track_boxes(track, found.boxes)
         sights = [
-            Sight(found, scene, correction(pose, layer.size) @ base_pose(box, layer.size), layer.size, frame)
+            Sight(found, scene, correction(pose, layer.size) @ base_pose(box, layer.size, layer.margins), layer.size, frame)
             for pose, box, frame in zip(layer.poses, boxes, track.frames, strict=True)
         ]
         seen = torch.stack([s.seen for s in sights])

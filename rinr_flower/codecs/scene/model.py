@@ -14,7 +14,7 @@ import torch
 from rinr_flower.codecs.scene.sampling import sample, transform
 
 BEND_UNIT_PX = 1 / 8
-EDGE_PX = 2.0  # an object fades out over the last pixels of its volume
+EDGE_PX = 1.0  # an object fades out over the last pixel of its volume
 
 
 @dataclass(eq=False)

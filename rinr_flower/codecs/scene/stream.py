@@ -17,7 +17,7 @@ from rinr_flower.errors import PayloadError
 CORNER_UNIT_PX = 1 / 8  # of camera motion and object poses
 MASK_LEVELS = 15
 STEPS_PER_OCTAVE = 16
-BEND_STEP = 4.0  # in units of a bend, 1/8 pixel
+BEND_STEP = 4.0  # in model.BEND_UNIT_PX
 MAX_WORKING_SIDE = 4096
 MAX_LAYER_SIDE = 1024
 
@@ -40,10 +40,12 @@ class ShotCode:
 
 @dataclass(eq=False)
 class LayerCode:
-    """One object: volume ``size`` (height, width); ``poses`` int64 (appearances, 6), displacements of three corners in
+    """One object: volume ``size`` (height, width) and its ``margins`` (left, top, right, bottom) outside the box, in
+    the volume's pixels; ``poses`` int64 (appearances, 6), displacements of three corners in
     CORNER_UNIT_PX from where the box puts them; ``mask`` int64 (h, w) in 0..MASK_LEVELS; coefficient pyramids."""
 
     size: tuple[int, int]
+    margins: tuple[int, int, int, int]
     poses: NDArray[np.int64]
     mask: NDArray[np.int64]
     bands: Pyramids = field(default_factory=list)
@@ -98,6 +100,8 @@ class SceneCode:
         for layer in self.layers:
             layers.varint(layer.size[0])
             layers.varint(layer.size[1])
+            for margin in layer.margins:
+                layers.varint(margin)
         if self.layers:
             layers.blob(encode_ints(np.concatenate([layer.mask.reshape(-1) for layer in self.layers])))
         layers.raw(encode_bands([p for layer in self.layers for p in layer.bands]))
@@ -168,19 +172,22 @@ def read_parts(
     for shot in moving:
         shot.motion, moves = _undelta(moves, shot.frames, 8)
     bent = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 2]
-    bends = [_bend_volume(s.frames, size) for s in bent]
-    for shot, bands in zip(bent, _split(decode_bands(motion.blob(), _shapes(bends)), bends), strict=True):
-        shot.bend_bands = bands
+    bends = [VolumeShape(s.frames, *bend_shape(size), grey=True) for s in bent for _ in "xy"]
+    pyramids = decode_bands(motion.blob(), _shapes(bends))
+    for number, shot in enumerate(bent):
+        shot.bend_bands = pyramids[2 * number : 2 * number + 2]
     poses = decode_ints(motion.raw(motion.left), sum(counts) * 6, "object poses")
     if not counts:
         return code
     layers = ByteReader(parts.get("object", b""), "scene objects")
     for seen in counts:
         layer_size = (layers.varint(MAX_LAYER_SIDE), layers.varint(MAX_LAYER_SIDE))
-        if min(layer_size) < 1 or layer_size[0] * layer_size[1] > limit_px:
+        margins = tuple(layers.varint(MAX_LAYER_SIDE) for _ in range(4))
+        left, top, right, bottom = margins
+        if left + right >= layer_size[1] or top + bottom >= layer_size[0] or layer_size[0] * layer_size[1] > limit_px:
             raise PayloadError(f"scene declares an object of {layer_size[1]}x{layer_size[0]} pixels")
         pose, poses = _undelta(poses, seen, 6)
-        code.layers.append(LayerCode(layer_size, pose, np.zeros(mask_shape(layer_size), np.int64)))
+        code.layers.append(LayerCode(layer_size, (left, top, right, bottom), pose, np.zeros(mask_shape(layer_size), np.int64)))
     masks = decode_ints(layers.blob(), sum(layer.mask.size for layer in code.layers), "object masks")
     if masks.min() < 0 or masks.max() > MASK_LEVELS:
         raise PayloadError(f"an object mask holds {int(masks.max())}; it goes from 0 to {MASK_LEVELS}")
@@ -199,11 +206,6 @@ def encode_nothing() -> bytes:
     writer.blob(b"")
     writer.blob(b"")
     return writer.getvalue()
-
-
-def _bend_volume(frames: int, size: tuple[int, int]) -> VolumeShape:
-    h, w = bend_shape(size)
-    return VolumeShape(frames, 2 * h, w, grey=True)  # x and y displacements one above the other
 
 
 def _shapes(volumes: list[VolumeShape]) -> list[list[tuple[int, int, int]]]:

@@ -1,0 +1,39 @@
+"""The clips that a benchmark runs over, each under a name that stays the same between runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from rinr_flower.datasets import load
+from rinr_flower.errors import ConfigError
+from rinr_flower.frames import Clip
+
+
+def default_specs() -> list[str]:
+    """All data sets in the folder that RINR_DATA names (otb100, uav123, dac_sdc, permissive), else the sample."""
+    root = os.environ.get("RINR_DATA", "")
+    if not root:
+        return ["sample"]
+    specs = [f"{kind}:{root}/{kind}" for kind in ("otb100", "uav123", "dac_sdc") if (Path(root) / kind).is_dir()]
+    folders = sorted(p for p in (Path(root) / "permissive").glob("*") if p.is_dir())
+    return specs + [f"otb100:{folder}" for folder in folders]
+
+
+def benchmark_clips(specs: Sequence[str], frames: slice | None, patterns: Sequence[str]) -> Iterator[tuple[str, Clip]]:
+    """Clips as (kind/name, clip), those whose name matches one of ``patterns`` (all without patterns).
+
+    A data set is read when its turn comes, so memory holds one at a time.
+    """
+    seen: set[str] = set()
+    for spec in specs:
+        kind = spec.partition(":")[0]
+        for clip in load(spec, frames=frames):
+            name = f"{kind}/{clip.name}"
+            if name in seen:
+                raise ConfigError(f"two clips are called {name}; run their data sets one by one with their own --out")
+            seen.add(name)
+            if not patterns or any(fnmatch(name, p) or fnmatch(clip.name, p) for p in patterns):
+                yield name, clip

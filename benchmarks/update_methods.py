@@ -1,0 +1,124 @@
+"""How each compressor is put to use on one scenario: bytes sent and the model that the receiver then has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from rinr_flower.updates import Factorised, Memory, apply_update, factorise, updates
+
+VECTOR_BITS = 8
+State = dict[str, torch.Tensor]
+Train = Callable[[nn.Module, float, float, int], None]
+"""(model, share of the full training's epochs, factor on its learning rate, seed): train what requires gradients."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One operating point.
+
+    Attributes
+    ----------
+    series : what a curve in the report is called.
+    options : of the compressor, and how it is trained.
+    how : "once" compresses the finished change, "rounds" sends several updates with error feedback, "restricted"
+        trains in the compressor's own space, "factors" trains through factors.
+    """
+
+    series: str
+    compressor: str
+    options: dict[str, float | int | str]
+    how: str = "once"
+    rounds: int = 1
+    warm: bool = False
+
+
+def methods() -> Iterator[Method]:
+    """Every operating point of the digits benchmark; vectors go in 8 bits for all but ``full`` and ``float16``."""
+    yield Method("full", "full", {})
+    yield Method("float16", "float16", {})
+    for levels in (1, 2, 4, 8, 16):
+        yield Method("qsgd", "qsgd", {"levels": levels})
+    for bits, fraction in ((1, 0.5), (2, 0.12), (2, 0.25), (2, 0.5), (2, 1.0), (4, 0.25), (4, 0.5)):
+        yield Method("sketched", "sketched", {"bits": bits, "fraction": fraction})
+    for qp in (-34, -30, -26, -24, -22, -20, -18):
+        for weight in (0.05, 0.15):
+            yield Method("quantised", "quantised", {"qp": qp, "rate_weight": weight})
+    for rank in (1, 2, 3, 4, 6, 8):
+        for bits in (5, 7):
+            yield Method("svd", "svd", {"rank": rank, "bits": bits})
+        yield Method("powersgd", "powersgd", {"rank": rank, "bits": 7})
+    for name in ("top_k", "stc"):
+        for fraction in (0.01, 0.02, 0.05, 0.1, 0.2):
+            for scope in ("tensor", "model"):
+                yield Method(name, name, {"fraction": fraction, "scope": scope})
+        for fraction in (0.005, 0.02):
+            yield Method(f"{name}, 5 rounds", name, {"fraction": fraction, "scope": "model"}, "rounds", rounds=5)
+    for bits, suffix in ((32, ""), (6, ", 6 bit")):
+        for rank in (1, 2, 4, 8):
+            yield Method(
+                f"structured_low_rank{suffix}", "structured_low_rank", {"rank": rank, "bits": bits}, "restricted"
+            )
+        for fraction in (0.02, 0.05, 0.1, 0.2):
+            yield Method(f"random_mask{suffix}", "random_mask", {"fraction": fraction, "bits": bits}, "restricted")
+    for rank, step in ((1, 1.0), (1, 0.5), (2, 1.0), (2, 0.5), (3, 1.0), (3, 0.5)):
+        yield Method("factorised", "factorised", {"rank": rank, "step": step}, "factors", warm=True)
+    for rank in (2, 4):
+        yield Method("factorised, cold start", "factorised", {"rank": rank}, "factors")
+
+
+class Bench:
+    """One base and one full training, against which methods are measured.
+
+    Methods that train do so for twice the epochs of the full training, except those that start from its result, which
+    add one time its epochs: the same work for all.
+    """
+
+    def __init__(self, model: nn.Module, base: State, full: State, train: Train, score: Callable[[nn.Module], float]):
+        self.model = model
+        self.base = base
+        self.full = full
+        self.train = train
+        self.score = score
+        self._restricted: dict[str, State] = {}
+
+    def measure(self, method: Method, seed: int) -> tuple[int, float]:
+        """Bytes sent in all, and the score of the model that was received."""
+        bits = {} if method.compressor in ("full", "float16") else {"vector_bits": VECTOR_BITS}
+        compressor = updates.create(method.compressor, **method.options, **bits)
+        if method.how == "rounds":
+            sent, state = self._rounds(compressor, method.rounds, seed)
+        elif method.how == "factors":
+            assert isinstance(compressor, Factorised)
+            self.model.load_state_dict(self.base)
+            with factorise(self.model, compressor, start=self.full if method.warm else None, seed=seed) as factors:
+                self.train(self.model, 1 if method.warm else 2, 3, seed + 1)
+            sent, state = len(factors.payload), apply_update(self.base, factors.payload)
+        else:
+            new = self._trained_restricted(method, compressor, seed) if method.how == "restricted" else self.full
+            data = compressor.compress(self.base, new, seed=seed)
+            sent, state = len(data), apply_update(self.base, data)
+        self.model.load_state_dict(state)
+        return sent, self.score(self.model)
+
+    def _trained_restricted(self, method: Method, compressor: object, seed: int) -> State:
+        key = f"{method.compressor} {method.options.get('rank')} {method.options.get('fraction')}"
+        if key not in self._restricted:
+            self.model.load_state_dict(self.base)
+            with compressor.restrict(self.model, seed=seed):  # type: ignore[attr-defined]
+                self.train(self.model, 2, 1, seed + 1)
+            self._restricted[key] = {k: v.clone() for k, v in self.model.state_dict().items()}
+        return self._restricted[key]
+
+    def _rounds(self, compressor: object, rounds: int, seed: int) -> tuple[int, State]:
+        state, memory, sent = self.base, Memory(), 0
+        for number in range(rounds):
+            self.model.load_state_dict(state)
+            self.train(self.model, 2 / rounds, 1, seed + number)
+            new = {k: v.clone() for k, v in self.model.state_dict().items()}
+            data = compressor.compress(state, new, memory=memory, seed=seed + number)  # type: ignore[attr-defined]
+            state, sent = apply_update(state, data), sent + len(data)
+        return sent, state

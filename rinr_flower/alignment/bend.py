@@ -1,0 +1,41 @@
+"""What a homography leaves over: a coarse grid of displacements per frame, from dense optical flow.
+
+Parallax and lens distortion move parts of a picture differently. Flow (DIS, Kroeger et al. 2016) between a frame and
+what its canvas predicts is averaged over cells, weighted by how well the picture shows motion there.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+_LEVEL_PER_PX = 25.0  # squared gradient, grey levels a pixel, at which a cell counts half
+
+
+def cell_flow(frame: NDArray[np.uint8], predicted: NDArray[np.uint8], trust: Floats, cells: tuple[int, int]) -> Floats:
+    """Mean displacement (2, rows, columns) in pixels, x then y, such that predicted(p + d) = frame(p).
+
+    Parameters
+    ----------
+    frame, predicted : grey uint8 (h, w).
+    trust : float32 (h, w), 0 where the frame must not be looked at.
+    cells : rows and columns of the result.
+    """
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(frame, predicted, None)
+    smooth = cv2.GaussianBlur(predicted.astype(np.float32), (0, 0), 1.0)
+    dx, dy = np.gradient(smooth, axis=1), np.gradient(smooth, axis=0)
+    size = cells[::-1]
+
+    def mean(values: NDArray[np.floating]) -> Floats:
+        return np.asarray(cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_AREA))
+
+    # normal equations of a flow that is constant over a cell, drawn to zero where the picture is flat
+    xx, yy, xy = dx * dx * trust, dy * dy * trust, dx * dy * trust
+    u, v = flow[..., 0], flow[..., 1]
+    a, b, c = mean(xx) + _LEVEL_PER_PX, mean(yy) + _LEVEL_PER_PX, mean(xy)
+    e, f = mean(xx * u + xy * v), mean(xy * u + yy * v)
+    determinant = a * b - c * c
+    return np.stack([(b * e - c * f) / determinant, (a * f - c * e) / determinant])

@@ -1,0 +1,176 @@
+"""The canvas of a shot: the mean of its frames, each laid where the camera's motion and its bend say."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rinr_flower.alignment.bend import cell_flow
+from rinr_flower.codecs.scene.build import bend_of, canvas_maps
+from rinr_flower.codecs.scene.model import BEND_UNIT_PX
+from rinr_flower.codecs.scene.quantise import quantise
+from rinr_flower.codecs.scene.stream import BEND_STEP, ShotCode, bend_shape
+from rinr_flower.codecs.scene.volume import forward
+from rinr_flower.codecs.scene.wavelet import Floats
+from rinr_flower.frames import box_mask
+
+OBJECT_WEIGHT = 0.03  # of pixels inside boxes: they show what is behind an object only where nothing else does
+_ROUNDS = 2
+
+
+class Placement:
+    """Where the pixels of a shot's frames lie on its canvas."""
+
+    def __init__(self, shot: ShotCode, size: tuple[int, int]) -> None:
+        self._maps = canvas_maps(shot, size)
+        self._inverse = np.linalg.inv(self._maps)
+        self._bend = bend_of(shot, size)
+        self._size, self._canvas = size, shot.canvas
+
+    def onto_canvas(self, k: int, plane: Floats, scale: int) -> Floats:
+        """Frame ``k`` (h, w), reduced by ``scale``, resampled to the canvas reduced likewise."""
+        shape = (-(-self._canvas[0] // scale), -(-self._canvas[1] // scale))
+        bend = None if self._bend is None else self._bend[k]
+        if bend is None and np.array_equal(self._maps[k], np.eye(3)) and plane.shape == shape:
+            return plane
+        if bend is None:
+            return _warp(plane, self._maps[k], scale, shape, cv2.INTER_CUBIC)
+        x, y = _pixels(shape, scale)
+        px, py = _apply(self._inverse[k], x, y)
+        dx, dy = _bend_at(bend, px, py, self._size)
+        px, py = _apply(self._inverse[k], x - dx, y - dy)
+        ratio = np.float32(1 / scale)
+        return np.asarray(
+            cv2.remap(plane, px * ratio - 0.5, py * ratio - 0.5, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        )
+
+    def seen(self, k: int, trust: Floats, scale: int) -> Floats:
+        """``trust`` (h, w) of frame ``k`` on the canvas, 0 where the frame does not reach."""
+        shape = (-(-self._canvas[0] // scale), -(-self._canvas[1] // scale))
+        if np.array_equal(self._maps[k], np.eye(3)) and trust.shape == shape:
+            return trust
+        return _warp(trust, self._maps[k], scale, shape, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
+
+    def from_canvas(self, k: int, canvas: Floats) -> Floats:
+        """What the canvas predicts for frame ``k``, at the frame's own pixels."""
+        x, y = _pixels(self._size, 1)
+        qx, qy = _apply(self._maps[k], x, y)
+        if self._bend is not None:
+            dx, dy = _bend_at(self._bend[k], x, y, self._size)
+            qx, qy = qx + dx, qy + dy
+        return np.asarray(cv2.remap(canvas, qx - 0.5, qy - 0.5, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
+
+    def bend_plus(self, k: int, flow: Floats) -> Floats:
+        """The bend of frame ``k`` once ``flow`` (2, rows, columns), in the frame's pixels, is added to it."""
+        rows, columns = flow.shape[1:]
+        x, y = _pixels((rows, columns), 1)
+        x, y = x * np.float32(self._size[1] / columns), y * np.float32(self._size[0] / rows)
+        before = np.zeros_like(flow) if self._bend is None else self._bend[k]
+        here, there = _apply(self._maps[k], x, y), _apply(self._maps[k], x + flow[0], y + flow[1])
+        return np.asarray(before + np.stack([there[0] - here[0], there[1] - here[1]]), np.float32)
+
+
+def mean_canvas(
+    placement: Placement, planes: list[Floats], boxes: list[NDArray[np.float32]], canvas: tuple[int, int]
+) -> list[Floats]:
+    """The aligned mean (1, h, w) of every plane; ``planes`` (frames, h, w) and ``boxes`` are those of one shot.
+
+    Boxes are nearly left out; what no frame shows is filled in smoothly.
+    """
+    out = []
+    for number, plane in enumerate(planes):
+        scale = 2 if number else 1
+        shape = (-(-canvas[0] // scale), -(-canvas[1] // scale))
+        total, weight = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        for k, frame in enumerate(plane):
+            seen = placement.seen(k, trust_of(frame.shape, boxes[k], scale), scale)
+            total += placement.onto_canvas(k, frame, scale) * seen
+            weight += seen
+        out.append(_filled(total, weight)[None])
+    return out
+
+
+def trust_of(shape: tuple[int, ...], boxes: NDArray[np.float32], scale: int) -> Floats:
+    """1 outside the boxes, OBJECT_WEIGHT inside; ``shape`` is that of the frame reduced by ``scale``."""
+    inside = box_mask(boxes / np.float32(scale), shape[1], shape[0])
+    return np.where(inside, np.float32(OBJECT_WEIGHT), np.float32(1))
+
+
+def fit_bend(shot: ShotCode, luma: Floats, boxes: list[NDArray[np.float32]], size: tuple[int, int]) -> float:
+    """Give ``shot`` a bend and return by how much it lowers the squared error of the canvas over all frames.
+
+    ``luma`` (frames, h, w) and ``boxes`` are those of the shot.
+    """
+    cells = bend_shape(size)
+    error = 0.0
+    for number in range(_ROUNDS + 1):
+        placement = Placement(shot, size)
+        canvas = mean_canvas(placement, [luma], boxes, shot.canvas)[0][0]
+        bends, now = [], 0.0
+        for k, frame in enumerate(luma):
+            predicted = placement.from_canvas(k, canvas)
+            trust = trust_of(size, boxes[k], 1)
+            now += float((((frame - predicted) ** 2) * trust).sum())
+            if number < _ROUNDS:
+                bends.append(placement.bend_plus(k, cell_flow(_grey(frame), _grey(predicted), trust, cells)))
+        if number == 0:
+            error = now
+        if bends:
+            volume = np.stack(bends, axis=1) / np.float32(BEND_UNIT_PX)
+            shot.bend_bands = quantise(forward(list(volume)), [BEND_STEP] * 2, 1)
+    return error - now
+
+
+def _grey(picture: Floats) -> NDArray[np.uint8]:
+    return np.clip(picture + 128.5, 0, 255).astype(np.uint8)
+
+
+def _pixels(shape: tuple[int, ...], scale: int) -> tuple[Floats, Floats]:
+    """Coordinates x, y (h, w) of the pixel centres of a picture reduced by ``scale``, in full pixels."""
+    x = (np.arange(shape[1], dtype=np.float32) + 0.5) * scale
+    y = (np.arange(shape[0], dtype=np.float32) + 0.5) * scale
+    return np.broadcast_to(x, shape).copy(), np.broadcast_to(y[:, None], shape).copy()
+
+
+def _apply(matrix: NDArray[np.float64], x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    m = matrix.astype(np.float32)
+    z = x * m[2, 0] + (y * m[2, 1] + m[2, 2])
+    return (x * m[0, 0] + (y * m[0, 1] + m[0, 2])) / z, (x * m[1, 0] + (y * m[1, 1] + m[1, 2])) / z
+
+
+def _bend_at(bend: Floats, x: Floats, y: Floats, size: tuple[int, int]) -> tuple[Floats, Floats]:
+    at_x = x * np.float32(bend.shape[2] / size[1]) - np.float32(0.5)
+    at_y = y * np.float32(bend.shape[1] / size[0]) - np.float32(0.5)
+    dx, dy = (cv2.remap(b, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for b in bend)
+    return dx, dy
+
+
+def _warp(
+    plane: Floats,
+    matrix: NDArray[np.float64],
+    scale: int,
+    shape: tuple[int, int],
+    interpolation: int,
+    border: int = cv2.BORDER_REPLICATE,
+) -> Floats:
+    to_full, to_part = np.diag([scale, scale, 1.0]), np.diag([1 / scale, 1 / scale, 1.0])
+    centre, corner = np.eye(3), np.eye(3)
+    centre[:2, 2], corner[:2, 2] = 0.5, -0.5
+    warp = corner @ to_part @ matrix @ to_full @ centre
+    return np.asarray(cv2.warpPerspective(plane, warp, shape[::-1], flags=interpolation, borderMode=border))
+
+
+def _filled(total: Floats, weight: Floats) -> Floats:
+    """``total`` / ``weight``, and where nothing was seen what coarser and coarser means around it say."""
+    if weight.min() >= OBJECT_WEIGHT:
+        return total / weight
+    known = np.minimum(weight, np.float32(1))
+    value = total / np.maximum(weight, np.float32(1e-6))
+    if max(weight.shape) <= 2:
+        return np.where(weight > 0, value, np.float32(value.mean()))
+    half = ((weight.shape[1] + 1) // 2, (weight.shape[0] + 1) // 2)
+    part = cv2.resize(known, half, interpolation=cv2.INTER_AREA)
+    coarse = _filled(cv2.resize(value * known, half, interpolation=cv2.INTER_AREA), part)
+    behind = cv2.resize(coarse, weight.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(known * value + (1 - known) * behind, np.float32)

@@ -1,0 +1,30 @@
+"""Flower's own strategies by name: how a scenario says which one averages the models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import flwr.serverapp.strategy as flower_strategies
+from flwr.serverapp.strategy import Strategy
+
+from rinr_flower.errors import ConfigError
+
+_NOT_ALONE = ("DifferentialPrivacy", "FedXgb", "Result", "Strategy")  # wrappers, other models, no strategies
+
+
+def aggregation(spec: str | Mapping[str, Any]) -> Strategy | None:
+    """A strategy of Flower's by its class name, alone or as a mapping with ``name`` and options; ``none`` is None."""
+    options = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
+    name = str(options.pop("name", "none"))
+    if name == "none":
+        return None
+    known = [n for n in flower_strategies.__all__ if not n.startswith(_NOT_ALONE)]
+    if name not in known:
+        raise ConfigError(f"unknown aggregation {name!r}; known: none, {', '.join(sorted(known))}")
+    try:
+        made = getattr(flower_strategies, name)(**options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"aggregation {name}: {error}") from error
+    assert isinstance(made, Strategy)
+    return made

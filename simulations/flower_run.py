@@ -1,0 +1,76 @@
+"""What the Flower app does under ``flwr run``: the same main job, told by the run's configuration.
+
+Fog and simulated devices find each other's files through the run's folder, which both know from the configuration or
+from the run's id.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+from flwr.app import Context
+from flwr.serverapp import Grid
+
+from rinr_flower.bandwidth import RunRecord
+from rinr_flower.cli import parse_settings
+from rinr_flower.clients import EdgeDevice
+from rinr_flower.simulations.fleet import equip, shares_of, simulated_device
+from rinr_flower.simulations.main_job import main_job
+from rinr_flower.simulations.run_folder import RunFolder
+from rinr_flower.simulations.scenario import Scenario, load_scenario
+
+log = logging.getLogger("flwr.rinr_flower")
+
+
+def run_fog(grid: Grid, context: Context) -> RunRecord:
+    """The fog's side of a run over all nodes that are connected."""
+    scenario = scenario_of(context, {"num_clients": _settled(grid)})
+    shares = shares_of(scenario)
+    run = RunFolder.create(scenario.out)
+    scenario.save(run.path / "scenario.yaml")
+    folders = equip(shares, run.devices)
+    record = main_job(grid, scenario, run, folders, _logged())
+    log.info("report: %s", run.path / "report.html")
+    return record
+
+
+def open_device(context: Context) -> EdgeDevice:
+    """The device that a simulated node plays."""
+    scenario = scenario_of(context)
+    return simulated_device(context, Path(scenario.out) / "devices", scenario.device)
+
+
+def scenario_of(context: Context, overrides: dict[str, int] | None = None) -> Scenario:
+    """The scenario of a run, from its configuration: ``scenario``, ``set`` and ``out``."""
+    config = context.run_config
+    settings = parse_settings(str(config["set"]).split())
+    values = {key: yaml.safe_load(value) for key, value in settings.items()}
+    out = str(config["out"]) or str(Path.home() / "rinr-runs" / str(context.run_id))
+    return load_scenario(str(config["scenario"]), {**values, "out": out, **(overrides or {})})
+
+
+def _settled(grid: Grid, seconds: float = 2.0) -> int:
+    """The number of connected nodes once it has not changed for a while: nodes register one after the other."""
+    count, since = 0, time.monotonic()
+    while count == 0 or time.monotonic() - since < seconds:
+        now = len(list(grid.get_node_ids()))
+        if now != count:
+            count, since = now, time.monotonic()
+        time.sleep(0.1)
+    return count
+
+
+def _logged() -> Callable[[str, float], None]:
+    """Progress as log lines: where a run has no terminal, one at the start and one at the end of each piece of work."""
+    running: set[str] = set()
+
+    def report(what: str, done: float) -> None:
+        if what not in running or done >= 1:
+            running.add(what)
+            log.info("%s: %d %%", what, 100 * done)
+
+    return report

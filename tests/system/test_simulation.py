@@ -1,0 +1,204 @@
+"""Whole runs on real Ray, in-process and under ``flwr run``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from rinr_flower.bandwidth import Ledger, RunRecord
+from rinr_flower.codecs import decode
+from rinr_flower.simulations.fleet import equip, shares_of
+from rinr_flower.simulations.run_folder import RunFolder
+from rinr_flower.simulations.runner import run_equipped
+from rinr_flower.simulations.scenario import Scenario, load_scenario
+
+pytestmark = pytest.mark.system
+
+TINY = {
+    "num_clients": 3,
+    "rounds": 2,
+    "codec": {"name": "jpeg", "quality": 40},
+    "data": "sample:sequences=3,frames=8,width=128,height=96",
+    "frames_per_clip": 2,
+    "holdout": 2,
+    "weights": "scratch",
+    "image_size": 64,
+    "steps": 1,
+    "batch": 4,
+    "controls": [],
+}
+
+
+def tiny(out: Path, **changes: object) -> Scenario:
+    return load_scenario("default", {**TINY, **changes, "out": str(out)})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
+    """A run of two rounds in which one device cannot read its second capture."""
+    scenario = tiny(tmp_path_factory.mktemp("run") / "out")
+    folder = RunFolder.create(scenario.out)
+    devices = equip(shares_of(scenario), folder.devices)
+    (devices[1].path / "round-002-0.rinr").unlink()
+    return run_equipped(scenario, folder, devices, lambda what, done: None)
+
+
+def test_a_failing_device_costs_its_own_data_of_that_round(run: RunRecord) -> None:
+    (failure,) = run.failures
+    assert (failure.round, failure.device, failure.kind) == (2, run.devices[1].name, "error")
+    assert "cannot be read" in failure.reason
+    shared = [(p.round, p.device) for p in run.payloads]
+    names = [device.name for device in run.devices]
+    assert shared == [(1, names[0]), (1, names[1]), (1, names[2]), (2, names[0]), (2, names[2])]
+    assert {(a.round, a.device) for a in run.accuracy} == {
+        *((number, name) for number in (0, 1, 2) for name in names)
+    } - {(2, names[1])}
+
+
+def test_devices_keep_what_they_received_between_rounds(run: RunRecord) -> None:
+    trained = {(a.round, a.device): a.trained_frames for a in run.accuracy}
+    first, _, third = (device.name for device in run.devices)
+    assert trained[1, first] == 2 + 2 * 2  # own frames and those of two others
+    assert trained[2, first] == trained[2, third] == 2 * 2 + 2 * 2 + 2  # the failing device shares no second clip
+
+
+def test_devices_keep_their_model_between_rounds(run: RunRecord) -> None:
+    sent = [e for e in run.ledger if e.kind == "start_model"]
+    assert [(e.round, e.source) for e in sent] == [(1, "fog")] * 3
+    assert not [e for e in run.ledger if e.kind == "model"]
+
+
+def test_the_ledger_agrees_with_the_files_of_the_run(run: RunRecord) -> None:
+    assert run.folder is not None
+    ledger = Ledger.read(run.folder / "ledger.csv")
+    assert ledger.entries == run.ledger.entries
+    sizes = {p.stem: p.stat().st_size for p in (run.folder / "payloads").glob("*.rinr")}
+    for path in (run.folder / "payloads").glob("*.rinr"):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem
+        assert len(decode(path.read_bytes())) == 2
+    assert sorted(sizes.values()) == sorted(p.payload_bytes for p in run.payloads)
+    received = [e for e in ledger if e.kind == "payload"]
+    assert sum(e.payload_bytes for e in received if e.round == 1) == 2 * sum(
+        p.payload_bytes for p in run.payloads if p.round == 1
+    )
+    assert len([e for e in received if e.round == 2]) == 2, "each of the two others receives the other's clip"
+    assert all(e.message_bytes >= e.payload_bytes for e in ledger)
+
+
+def test_quality_is_measured_and_the_report_is_there(run: RunRecord) -> None:
+    assert run.folder is not None
+    assert all(20 < p.frame_db < 60 and math.isfinite(p.object_db) for p in run.payloads)
+    assert all(sum(p.bytes_by_part.values()) == p.payload_bytes for p in run.payloads)
+    report = json.loads((run.folder / "report.json").read_text(encoding="utf-8"))
+    assert {"fog jpeg", "serverless jpeg"} <= {row["name"] for row in report["schemes"]}
+    assert (run.folder / "report.html").stat().st_size > 10_000
+    assert len(list((run.folder / "examples").glob("*.png"))) == 2 * len(run.examples)
+    again = RunRecord.load(run.folder)
+    assert (again.payloads, again.failures) == (run.payloads, run.failures)
+
+
+def test_the_command_is_quiet_and_ends_with_a_table(tmp_path: Path) -> None:
+    settings = [f"--set={key}={json.dumps(value)}" for key, value in TINY.items() if key not in ("codec", "rounds")]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("flower-simulation"), "--rounds=1", "--codec=jpeg", "--out=run", *settings],
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "100", "TERM": "dumb"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "serverless jpeg" in done.stdout
+    assert "mAP50-95" in done.stdout
+    assert "arning" not in done.stderr
+    assert done.stderr.count("\n") < 10, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run"], "nothing is written outside the run's folder"
+
+
+@pytest.fixture
+def superlink(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A SuperLink with the simulation engine; yields the environment in which ``flwr run`` finds it as ``here``."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "config.toml").write_text(
+        f'[superlink]\ndefault = "here"\n[superlink.here]\naddress = "{address}"\ninsecure = true\n'
+    )
+    env = {
+        **os.environ,
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    host, port = address.split(":")
+    command = ["flower-superlink", "--insecure", "--simulation", f"--host={host}", f"--port={port}"]
+    command.append("--disable-runtime-dependency-installation")
+    with (tmp_path / "superlink.log").open("wb") as output:
+        process = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            _until_healthy(f"http://{address}/health", process)
+            yield env
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def _until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(240):
+        assert process.poll() is None, "the SuperLink has ended"
+        try:
+            with urllib.request.urlopen(url, timeout=1):
+                return
+        except OSError:
+            time.sleep(0.25)
+    pytest.fail("the SuperLink does not answer")
+
+
+def test_flwr_run_gives_the_same_payloads_as_the_command(
+    superlink: dict[str, str], run: RunRecord, tmp_path: Path
+) -> None:
+    file = tmp_path / "tiny.yaml"
+    tiny(tmp_path / "unused").save(file)
+    app = Path(load_scenario.__code__.co_filename).parent / "app"
+    config = f'scenario="{file}" out="{tmp_path / "out"}" set="rounds=1"'
+    federation = "num-supernodes=3 client-resources-num-cpus=1"
+    done = subprocess.run(
+        ["flwr", "run", str(app), "here", "--stream", f"--run-config={config}", f"--federation-config={federation}"],
+        env=superlink,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    other = RunRecord.load(tmp_path / "out")
+    assert not other.failures
+    assert run.folder is not None
+    first_round = partial(_payload_rows, round=1)
+    assert first_round(other) == first_round(run)
+    names = {path.name for path in (run.folder / "payloads").iterdir()}
+    assert {path.name for path in (tmp_path / "out" / "payloads").iterdir()} <= names
+    assert len(other.payloads) == 3
+
+
+def _payload_rows(record: RunRecord, round: int) -> list[tuple[str, str, str, int]]:
+    rows = [e for e in record.ledger if e.kind in ("upload", "payload") and e.round == round]
+    return sorted((e.source, e.destination, e.content, e.payload_bytes) for e in rows)

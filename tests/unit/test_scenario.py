@@ -1,0 +1,132 @@
+"""Scenarios: files, overrides, and what they refuse."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rinr_flower.errors import ConfigError
+from rinr_flower.simulations import cli
+from rinr_flower.simulations.scenario import Scenario, load_scenario, shipped_scenarios
+
+
+def test_the_default_is_the_main_job() -> None:
+    scenario = load_scenario()
+    assert (scenario.num_clients, scenario.strategy, scenario.data, scenario.aggregation) == (
+        10,
+        "fog",
+        "sample",
+        "none",
+    )
+
+
+@pytest.mark.parametrize("name", shipped_scenarios())
+def test_every_shipped_scenario_is_valid_and_survives_saving(name: str, tmp_path: Path) -> None:
+    scenario = load_scenario(name)
+    scenario.save(tmp_path / "again.yaml")
+    assert load_scenario(tmp_path / "again.yaml") == scenario
+
+
+def test_every_key_of_the_dataclass_can_stand_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "full.yaml"
+    file.write_text(yaml.safe_dump(dataclasses.asdict(Scenario())), encoding="utf-8")
+    assert load_scenario(file) == Scenario()
+
+
+def test_overrides_win_and_reach_into_mappings(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("rounds: 5\ncodec: jpeg\nlink: {latency_s: 0.5}\n", encoding="utf-8")
+    scenario = load_scenario(file, {"rounds": "3", "codec.quality": 20, "link.rate_bytes_per_s": "1e5"})
+    assert scenario.rounds == 3
+    assert scenario.codec == {"name": "jpeg", "quality": 20}
+    assert scenario.link_model().rate_bytes_per_s == 1e5
+    assert scenario.link_model().latency_s == 0.5
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"round": 3}, r"no option 'round'; known: .*rounds"),
+        ({"num_clients": 1}, "num_clients.*at least 2"),
+        ({"num_clients": "many"}, "'many' is not a number"),
+        ({"rounds": 1.5}, "1.5 is not a whole number"),
+        ({"codec": "gif"}, "unknown codec 'gif'; known: .*jpeg"),
+        ({"codec": {"name": "jpeg", "speed": 3}}, "no option 'speed'; known: quality"),
+        ({"codec": {"name": "jpeg", "quality": 200}}, "quality 200"),
+        ({"upload": {"quality": 3}}, "needs a 'name'"),
+        ({"controls": ["gif"]}, "unknown codec 'gif'"),
+        ({"controls": "jpeg"}, "'controls'.*list"),
+        ({"strategy": "cloud"}, "'cloud' is not one of fog, jpeg_serverless, jpeg_relay"),
+        ({"aggregation": "FedBest"}, "unknown aggregation 'FedBest'; known: none, .*FedAvg"),
+        ({"aggregation": {"name": "FedAvg", "speed": 1}}, "aggregation FedAvg: .*speed"),
+        ({"image_size": 100}, "multiple of 32"),
+        ({"holdout": 0}, "'holdout' is 0"),
+        ({"learning_rate": 0}, "greater than 0"),
+        ({"timeout_s": float("inf")}, "not a finite number"),
+        ({"min_devices": 11}, "only 10 devices"),
+        ({"link": {"rate": 1}}, "no option 'rate'; known: .*rate_bytes_per_s"),
+        ({"link": "fast"}, "'link'.*keys and values"),
+        ({"link.rate_bytes_per_s": 0}, "rate_bytes_per_s"),
+    ],
+)
+def test_bad_values_are_refused_with_the_way_out(values: dict[str, object], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        load_scenario("default", values)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [("- 1\n- 2\n", "holds a list"), ("a: [1", "cannot be read"), ("!!python/object:os.system {}", "cannot be read")],
+)
+def test_bad_files_are_refused(content: str, text: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match=text):
+        load_scenario(file)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["--codec", "gif"], "unknown codec 'gif'"),
+        (["--set", "speed=3"], "no option 'speed'"),
+        (["--set", "speed"], "not key=value"),
+        (["--data", "otb100:/nowhere"], "/nowhere"),
+        (["--data", "gifs:x"], "unknown data set 'gifs'"),
+        (["--device", "abacus"], "abacus"),
+        (["--num-clients", "0"], "at least 2"),
+        (["--num-clients", "many"], "many"),
+    ],
+)
+def test_misuse_is_one_line_and_exit_code_2(
+    arguments: list[str],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["flower-simulation", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    errors = capsys.readouterr().err
+    assert text in errors
+    assert "Traceback" not in errors
+
+
+def test_a_folder_that_holds_something_is_never_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results.txt").write_text("precious")
+    monkeypatch.setattr(sys, "argv", ["flower-simulation", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert "not empty" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["results.txt"]
