@@ -1,7 +1,7 @@
 """What the accuracy benchmark sends: codecs as written on the command line, and their payloads, encoded once.
 
-``NAME`` or ``NAME:option=value,option=value`` is a codec of the registry, applied to the camera's frames. ``X@Y`` is codec
-``X`` applied to what the fog decodes when devices upload with codec ``Y`` instead of sending the camera's own files.
+``NAME`` or ``NAME:option=value,option=value`` is a codec of the registry, applied to the camera's frames. ``X@Y`` is
+codec ``X`` applied to what the fog decodes when devices upload with codec ``Y`` instead of the camera's own files.
 """
 
 from __future__ import annotations

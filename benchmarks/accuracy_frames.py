@@ -26,9 +26,7 @@ class RenderedOnce(FrameStore):
     device : where frames are rendered and kept.
     """
 
-    def __init__(
-        self, payloads: Iterable[bytes], longer_side_px: int, *, device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, payloads: Iterable[bytes], longer_side_px: int, *, device: torch.device | str = "cpu") -> None:
         super().__init__(payloads, device=device)
         sizes = [self.frame_size(i) for i in range(len(self))]
         self.shape = input_size(sizes, longer_side_px)

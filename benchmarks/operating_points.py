@@ -27,18 +27,18 @@ OBJECT_SIZES = {
 
 SERIES: dict[str, list[Options]] = {
     "camera": [{"name": "jpeg"}],
-    "jpeg": grid("jpeg", quality=[5, 10, 20, 35, 50, 75]),
+    "jpeg": grid("jpeg", quality=[5, 10, 20, 35, 50, 65]),
     "webp": grid("webp", quality=[2, 10, 30, 55, 80]),
     "avif": grid("avif", quality=[5, 15, 30, 45, 60]),
     "roi_jpeg": grid("roi_jpeg", quality=[5, 10, 20], box_quality=[10, 30, 60, 85]),
     "roi_avif": grid("roi_avif", quality=[5, 15, 30], box_quality=[15, 30, 45, 60]),
-    "x264": grid("x264", crf=[18, 23, 28, 33, 38, 43]),
-    "av1": grid("av1", crf=[20, 30, 40, 50, 58, 63]),
-    "roi_x264": grid("roi_x264", crf=[30, 36, 42], box_crf=[20, 26, 32, 38]),
-    "roi_av1": grid("roi_av1", crf=[45, 55, 63], box_crf=[25, 35, 45, 55, 63]),
+    "x264": grid("x264", {"max_width": 640}, crf=[18, 23, 28, 33, 38, 43]),
+    "av1": grid("av1", {"max_width": 640}, crf=[20, 30, 40, 50, 58, 63]),
+    "roi_x264": grid("roi_x264", {"max_width": 640}, crf=[30, 36, 42], box_crf=[20, 26, 32, 38]),
+    "roi_av1": grid("roi_av1", {"max_width": 640}, crf=[45, 55, 63], box_crf=[25, 35, 45, 55, 63]),
     "rapid_inr": grid("rapid_inr", {"layers": 5}, hidden=[8, 14, 22, 34]),
     "nerv": [
-        {"name": "nerv", "stem": 16, "channels": c, "width": w}
+        {"name": "nerv", "stem": 16, "channels": c, "width": w, "bits": 6}
         for c, w in ((2, 6), (4, 10), (8, 16), (12, 28))
     ],
     "residual over rapid_inr": grid(
@@ -47,7 +47,7 @@ SERIES: dict[str, list[Options]] = {
     ),
     "residual over nerv": [
         {"name": "residual", "background": "nerv", "background.stem": 16, "background.channels": c,
-         "background.width": w, "bits": 8, "sizes": OBJECT_SIZES[s]}
+         "background.width": w, "background.bits": 6, "bits": 8, "sizes": OBJECT_SIZES[s]}
         for (c, w), s in product(((2, 6), (4, 10), (8, 16)), ("small", "medium", "large"))
     ],
     **{f"{b} {v}": [{"paper": v, "background": b}] for b in ("rapid_inr", "nerv") for v in VARIANTS},

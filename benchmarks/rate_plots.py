@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 REGIONS = ("frame", "background", "object")
 _MARKS = "osD^vP*Xh<>"
+_TOP_DB = 46  # above it two pictures look the same, and the camera's own quantiser gives any figure
 
 
 def plot_clip(records: Sequence[Mapping[str, Any]], path: Path, at: str = "at_640") -> None:
@@ -36,6 +37,11 @@ def _panel(axes: Axes, records: Sequence[Mapping[str, Any]], region: str, at: st
     colours = mpl.colormaps["tab20"].colors  # type: ignore[attr-defined]
     for number, series in enumerate(dict.fromkeys(r["series"] for r in records)):
         rows = [r for r in records if r["series"] == series and r[at][f"{region}_db"] is not None]
+        if series == "camera":
+            axes.axvline(
+                rows[0]["bytes_per_frame"], color="black", ls="--", lw=1, label="camera's JPEG"
+            ) if rows else None
+            continue
         front = pareto([(r["bytes_per_frame"], r[at][f"{region}_db"]) for r in rows])
         style = {"color": colours[number % len(colours)], "marker": next(marks), "markersize": 5}
         axes.plot(*zip(*front, strict=True), label=series, lw=1.2, **style) if front else None
@@ -43,6 +49,7 @@ def _panel(axes: Axes, records: Sequence[Mapping[str, Any]], region: str, at: st
         rest = [p for p in rest if p not in front]
         axes.plot(*zip(*rest, strict=True), ls="", alpha=0.3, **style) if rest else None
     axes.set_xscale("log")
+    axes.set_ylim(top=min(axes.get_ylim()[1], _TOP_DB))
     axes.set_xlabel("bytes a frame")
     axes.grid(alpha=0.3, which="both")
 

@@ -1,12 +1,12 @@
 """Time of a training epoch: frames rendered from payloads against ultralytics' own JPEG loader.
 
-    python benchmarks/train.py [--data sample:sequences=4,frames=16,width=640,height=360] [--codec jpeg --codec residual]
-        [--model yolov8n.yaml] [--size 320] [--batch 8] [--workers 0 2] [--repeats 3] [--device cpu]
+    python benchmarks/train.py [--data SPEC] [--codec jpeg --codec residual] [--model yolov8n.yaml] [--size 320]
+        [--batch 8] [--workers 0 2] [--repeats 3] [--device cpu]
 
 Every row is a real training by ultralytics' trainer with its own augmentation, on the same frames: its loader reads
-JPEG files (``workers`` processes, ``cache`` off or ram), ours renders payloads (``cache`` off or on). The rows take turns,
-``--repeats`` times, each for two epochs, of which the second is timed; medians are written. "Waiting" is the share of
-the epoch that passes between the end of one step and the arrival of the next batch.
+JPEG files (``workers`` processes, ``cache`` off or ram), ours renders payloads (``cache`` off or on). The rows take
+turns, ``--repeats`` times, each for two epochs, of which the second is timed; medians are written. "Waiting" is the
+share of the epoch that passes between the end of one step and the arrival of the next batch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from rinr_flower.codecs import codecs, decode
+from rinr_flower.codecs import codecs
 from rinr_flower.datasets import load
 from rinr_flower.detection import RinrTrainer
 from rinr_flower.detection.engine import torchvision_or_stand_in, ultralytics
@@ -123,7 +123,6 @@ def write_payloads(clips: Sequence[Clip], spec: Mapping[str, Any] | str, root: P
     for part in ("train", "val"):
         (root / part).mkdir(parents=True)
         for c, payload in enumerate(payloads):
-            decode(payload)
             (root / part / f"{c:03d}.rinr").write_bytes(payload)
     return sum(map(len, payloads))
 

@@ -12,9 +12,10 @@ OURS = "factorised"
 
 
 def claims(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Per scenario: each series' fewest mean bytes at which the mean score is within a point of the full update's, and
+    """What the records of each scenario say about the claim.
 
-    what follows: ``half_of_best_rival`` (the paper's claim) and ``within_1_2_of_best`` (against every series).
+    ``bytes_needed`` holds each series' fewest mean bytes at which its mean score is within a point of the full
+    update's, or null; ``half_of_best_rival`` is the paper's claim, ``within_1_2_of_best`` is against every series.
     """
     result: dict[str, Any] = {}
     for scenario in dict.fromkeys(r["scenario"] for r in records):

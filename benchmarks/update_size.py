@@ -1,7 +1,8 @@
 """Accuracy against update bytes, for every compressor, in the scenarios of arXiv 2203.04516.
 
-Run from the project's root: ``python benchmarks/update_size.py digits`` (about twenty minutes on one core). It writes
-``benchmarks/results/update_size_digits.json``; ``python benchmarks/update_plots.py digits`` draws it.
+Run from the project's root: ``python benchmarks/update_size.py digits`` (about twenty minutes on one core), then
+``... yolo`` (longer). Each writes ``benchmarks/results/update_size_NAME.json``, after every scenario, and
+``python benchmarks/update_plots.py NAME`` draws it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 import json
 import logging
 import sys
-import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
@@ -21,11 +22,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 import machine
 import update_scenarios as digits
+import update_sequences as sequences
 from update_claims import claims
-from update_methods import VECTOR_BITS, Bench, methods
+from update_methods import VECTOR_BITS, Bench, Method, digits_methods, yolo_methods
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = (0, 1, 2)
+MakeBench = Callable[[str, int], tuple[Bench, dict[str, float]]]
 logger = logging.getLogger("update_size")
 
 
@@ -49,42 +52,24 @@ def digits_bench(name: str, seed: int) -> tuple[Bench, dict[str, float]]:
     return bench, {"base": before, "full": after}
 
 
-def run(scenarios: tuple[str, ...], make: Any) -> list[dict[str, Any]]:
-    """One record a scenario and method: bytes and score of every seed, their means and spreads."""
-    records = []
-    for name in scenarios:
-        cells: dict[str, dict[str, Any]] = {}
-        references: list[dict[str, float]] = []
-        for seed in SEEDS:
-            bench, reference = make(name, seed)
-            references.append(reference)
-            for method in methods():
-                started = time.process_time()
-                sent, score = bench.measure(method, seed)
-                cell = cells.setdefault(json.dumps(asdict(method), sort_keys=True), {"bytes": [], "score": []})
-                cell["bytes"].append(sent)
-                cell["score"].append(score)
-                logger.info(
-                    "%s, seed %d, %s %s: %d bytes, %.4f (%.1f s)",
-                    name,
-                    seed,
-                    method.series,
-                    method.options,
-                    sent,
-                    score,
-                    time.process_time() - started,
-                )
-        for key, cell in cells.items():
-            records.append({"scenario": name, **json.loads(key), **_spread(cell)})
-        records.append(
-            {
-                "scenario": name,
-                "series": "reference",
-                "base_score": mean(r["base"] for r in references),
-                "full_score": mean(r["full"] for r in references),
-            }
-        )
-    return records
+def run(name: str, make: MakeBench, methods: Sequence[Method]) -> list[dict[str, Any]]:
+    """One record a method: bytes and score of every seed on the scenario, their means and spreads."""
+    cells: dict[str, dict[str, Any]] = {}
+    references: list[dict[str, float]] = []
+    for seed in SEEDS:
+        bench, reference = make(name, seed)
+        references.append(reference)
+        for method in methods:
+            sent, score = bench.measure(method, seed)
+            cell = cells.setdefault(json.dumps(asdict(method), sort_keys=True), {"bytes": [], "score": []})
+            cell["bytes"].append(sent)
+            cell["score"].append(score)
+            logger.info("%s, seed %d, %s %s: %d bytes, %.4f", name, seed, method.series, method.options, sent, score)
+    reference = {key: mean(r[key] for r in references) for key in ("base", "full")}
+    return [
+        {"scenario": name, "series": "reference", "base_score": reference["base"], "full_score": reference["full"]},
+        *({"scenario": name, **json.loads(key), **_spread(cell)} for key, cell in cells.items()),
+    ]
 
 
 def _spread(cell: dict[str, list[float]]) -> dict[str, Any]:
@@ -99,21 +84,27 @@ def _spread(cell: dict[str, list[float]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["digits"])
+    parser.add_argument("what", choices=["digits", "yolo"])
     what = parser.parse_args().what
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
-    records = run(digits.SCENARIOS, digits_bench)
-    result = {
-        "machine": machine.describe(),
-        "seeds": SEEDS,
-        "vector_bits": VECTOR_BITS,
-        "epochs": digits.EPOCHS,
-        "records": records,
-        "claims": claims(records),
-    }
+    records: list[dict[str, Any]] = []
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"update_size_{what}.json").write_text(json.dumps(result, indent=1) + "\n")
+    names, make, chosen = (
+        (digits.SCENARIOS, digits_bench, list(digits_methods()))
+        if what == "digits"
+        else (sequences.SCENARIOS, sequences.bench, list(yolo_methods()))
+    )
+    for name in names:
+        records += run(name, make, chosen)
+        result = {
+            "machine": machine.describe(),
+            "seeds": SEEDS,
+            "vector_bits": VECTOR_BITS,
+            "claims": claims(records),
+            "records": records,
+        }
+        (RESULTS / f"update_size_{what}.json").write_text(json.dumps(result, indent=1) + "\n")
     logger.info("%s", json.dumps(result["claims"], indent=1))
 
 

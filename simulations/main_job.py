@@ -20,6 +20,7 @@ from rinr_flower.simulations.record import run_record
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
 from rinr_flower.simulations.start_model import start_model
+from rinr_flower.simulations.watched_grid import WatchedGrid
 from rinr_flower.strategies import FogNode, JpegSharing
 
 Progress = Callable[[str, float], None]
@@ -45,7 +46,7 @@ def main_job(
     strategy = build_strategy(scenario, run, progress)
     await_devices(grid, scenario.num_clients, scenario.timeout_s)
     strategy.start(
-        grid=grid,
+        grid=WatchedGrid(grid, progress),
         initial_arrays=ArrayRecord({name: Array(array) for name, array in model.items()}),
         num_rounds=scenario.rounds,
         timeout=scenario.timeout_s,

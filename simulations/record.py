@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -24,6 +25,7 @@ from rinr_flower.clients import DeviceFolder, EdgeDevice, Training
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.detection import State
 from rinr_flower.devices import pick_device
+from rinr_flower.errors import DataError
 from rinr_flower.frames import Clip
 from rinr_flower.quality import measure
 from rinr_flower.simulations.run_folder import RunFolder
@@ -46,8 +48,7 @@ def run_record(
 ) -> RunRecord:
     """Everything that the report shows.
 
-    Quality is measured against the decoded camera files: those that were uploaded, or, where devices upload something
-    else, those on the simulated devices' disks.
+    Quality is measured against the decoded camera files.
     """
     device = str(pick_device(scenario.device))
     originals = [_original(item, folders) for item in strategy.shared]
@@ -76,11 +77,12 @@ def run_record(
 
 
 def _original(item: Shared, folders: Sequence[DeviceFolder]) -> Clip:
-    """The clip as the camera took it, as far as the fog's machine can know."""
+    """The clip as the camera took it: from the device's disk where it can be read, else what was uploaded."""
     data = item.capture.data
-    if Payload.from_bytes(data).codec != "jpeg":
-        own = [c for f in folders if f.name == item.capture.device for c in f.captures(item.round)]
-        data = next((clip.data for clip in own if clip.name == item.capture.clip), data)
+    for folder in folders:
+        if folder.name == item.capture.device:
+            with suppress(DataError):
+                data = next((c.data for c in folder.captures(item.round) if c.name == item.capture.clip), data)
     return decode(data, name=item.capture.clip)
 
 

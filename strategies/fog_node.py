@@ -278,7 +278,7 @@ class FogNode(Strategy):
             self.meter.answered(server_round, self._name(node), reply, ())
             try:
                 check_metrics(reply.content)
-                for arrays in reply.content.array_records.values():
+                for arrays in reply.content.array_records.values() if self._model else ():
                     check_model(arrays, self._model)
                 usable.append(reply)
             except DataError as error:

@@ -1,39 +1,58 @@
-"""``bandwidth-report``: render runs' reports again and compare runs."""
+"""``bandwidth-report``: render runs' reports again, compare runs, repeat the source's experiments."""
 
 from __future__ import annotations
 
+import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from rinr_flower.bandwidth.run import RunRecord
-from rinr_flower.errors import RinrError
+from rinr_flower.bandwidth.run import RunRecord, to_json
+from rinr_flower.errors import ConfigError, RinrError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
 def bandwidth_report(
-    runs: Annotated[list[Path], typer.Argument(help="Folders that runs have left behind.", show_default=False)],
+    runs: Annotated[list[Path] | None, typer.Argument(help="folders that runs have left behind")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", help="Where to write; default: into the run's folder, or ./comparison for several."
-        ),
+        typer.Option("--out", "-o", help="where to write [the run's folder; comparison; reproduction]"),
+    ] = None,
+    reproduce: Annotated[
+        bool, typer.Option("--reproduce", help="repeat the experiments of Residual-INR instead; goes on where it was")
+    ] = False,
+    data: Annotated[str | None, typer.Option(help="data set of --reproduce [sample]")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of --reproduce (clips, frames, steps, ...); repeatable")
     ] = None,
 ) -> None:
     """Write the report of a run again; given several runs, write each report and a page that compares them."""
+    if reproduce:
+        if runs:
+            raise ConfigError(f"--reproduce takes no run folders; leave {runs[0]} out")
+        _reproduce(data, settings or [], out or Path("reproduction"))
+        return
+    if data is not None or settings:
+        raise ConfigError("--data and --set belong to --reproduce")
+    if not runs:
+        raise ConfigError("give the folder of a run, or --reproduce; --help explains both")
+    _render(runs, out)
+
+
+def _render(runs: list[Path], out: Path | None) -> None:
     from rinr_flower.bandwidth.report import write_report
     from rinr_flower.bandwidth.report.comparison import write_comparison
 
     console = Console()
     records = [RunRecord.load(folder) for folder in runs]
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with _bar() as bar:
         for folder, record in zip(runs, records, strict=True):
             task = bar.add_task(f"report of {folder.name}", total=1.0)
             target = out if out is not None and len(runs) == 1 else folder
@@ -44,6 +63,34 @@ def bandwidth_report(
     if len(runs) > 1:
         page = write_comparison(records, out or Path("comparison"))
         console.print(str(page), highlight=False, soft_wrap=True)
+
+
+def _reproduce(data: str | None, settings: list[str], out: Path) -> None:
+    from rinr_flower.bandwidth.report.reproduction_page import quality_table, reproduction_page, transmission_table
+    from rinr_flower.bandwidth.reproduction import Experiment, reproduce
+    from rinr_flower.cli import parse_settings
+    from rinr_flower.registry import build_dataclass
+
+    options: dict[str, Any] = {**parse_settings(settings), **({} if data is None else {"data": data})}
+    if isinstance(options.get("updates"), str):
+        options["updates"] = tuple(options["updates"].split(","))
+    experiment = build_dataclass(Experiment, options, where="--reproduce")
+    with _bar() as bar:
+        task = bar.add_task("reproduction", total=1.0)
+
+        def tell(what: str, done: float) -> None:
+            bar.update(task, description=what, completed=done)
+
+        results = reproduce(experiment, out, tell)
+    tables = {"quality": quality_table(results), "transmission": transmission_table(results)}
+    values = {"schema": "rinr_flower.reproduction", "version": 1, **results, **tables}
+    (out / "reproduction.json").write_text(json.dumps(to_json(values), indent=1, allow_nan=False), encoding="utf-8")
+    (out / "reproduction.html").write_text(reproduction_page(results), encoding="utf-8")
+    Console().print(str(out / "reproduction.html"), highlight=False, soft_wrap=True)
+
+
+def _bar() -> Progress:
+    return Progress(console=Console(stderr=True), transient=True)
 
 
 def _advance(bar: Progress, task: TaskID, done: float) -> None:

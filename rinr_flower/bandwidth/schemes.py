@@ -193,7 +193,7 @@ def _control(
     if not camera:
         return []
     alpha = sum(measured[p.round, p.device, p.clip] for p in known) / camera
-    sizes = [measured.get((p.round, p.device, p.clip), alpha * p.camera_bytes) for p in payloads]
+    sizes = [measured.get((p.round, p.device, p.clip), round(alpha * p.camera_bytes)) for p in payloads]
     coverage = camera / sum(p.camera_bytes for p in payloads)
     return [
         Scheme(
@@ -210,11 +210,11 @@ def _control(
 
 
 def _count(
-    route: Route, payloads: Sequence[PayloadRecord], receivers: Sequence[tuple[str, ...]], sizes: Sequence[float]
+    route: Route, payloads: Sequence[PayloadRecord], receivers: Sequence[tuple[str, ...]], sizes: Sequence[int]
 ) -> Ledger:
     """The payloads alone, one entry a clip and receiver."""
     ledger = Ledger()
-    for p, to, size in zip(payloads, receivers, map(round, sizes), strict=True):
+    for p, to, size in zip(payloads, receivers, sizes, strict=True):
         content = f"{p.device}/{p.clip}"
         if route == "fog" and to:
             ledger.append(Entry(p.round, p.device, FOG, UPLOAD, p.upload_bytes, p.upload_bytes, content))
@@ -258,7 +258,7 @@ def _updates(
 
 
 def _predict(
-    route: Route, payloads: Sequence[PayloadRecord], receivers: Sequence[tuple[str, ...]], sizes: Sequence[float]
+    route: Route, payloads: Sequence[PayloadRecord], receivers: Sequence[tuple[str, ...]], sizes: Sequence[int]
 ) -> Bytes:
     """The closed form with every clip's own D, u, alpha and r."""
     camera = np.array([max(p.camera_bytes, 1) for p in payloads], np.float64)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rinr_flower.bandwidth.link import LinkModel
-from rinr_flower.bandwidth.run import RunRecord
+from rinr_flower.bandwidth.run import PayloadRecord, RunRecord
 from rinr_flower.bandwidth.schemes import Scheme, captures_of, receivers_of
 
 
@@ -37,7 +37,7 @@ class Timing:
         return math.fsum(v for v in (self.link, self.encode, self.decode, self.train) if not math.isnan(v))
 
 
-def time_of(scheme: Scheme, record: RunRecord, link: LinkModel, *, own: bool) -> Timing:
+def time_of(scheme: Scheme, record: RunRecord, link: LinkModel) -> Timing:
     """Time of one scheme, from the record's measured seconds.
 
     Training is the run's own for all schemes, because all give the same number of frames to train on. Decoding is the
@@ -53,6 +53,7 @@ def time_of(scheme: Scheme, record: RunRecord, link: LinkModel, *, own: bool) ->
     if scheme.route in ("training", "federated"):
         return Timing(link.seconds(scheme.ledger), 0.0, math.nan, train)
     payloads = captures_of(record)
+    own = bool(payloads) and scheme.codec == payloads[0].codec
     if own:
         encode = {(p.round, p.device, p.clip): p.encode_seconds for p in payloads}
         decode = {(p.round, p.device, p.clip): p.decode_seconds for p in payloads}
@@ -60,28 +61,35 @@ def time_of(scheme: Scheme, record: RunRecord, link: LinkModel, *, own: bool) ->
         controls = [c for c in record.controls if c.name == scheme.codec]
         encode = {(c.round, c.device, c.clip): c.encode_seconds for c in controls}
         decode = {(c.round, c.device, c.clip): c.decode_seconds for c in controls}
-    whole = all((p.round, p.device, p.clip) in encode for p in payloads)
-    if scheme.codec == "jpeg":
-        encoding = 0.0
-    elif not whole:
-        encoding = math.nan
-    elif scheme.route == "fog":
-        encoding = _total(encode.values())
-    else:
-        each: dict[str, list[float]] = defaultdict(list)
-        for (_, device, _), seconds in encode.items():
-            each[device].append(seconds)
-        encoding = _largest(_total(values) for values in each.values())
-    decoding = math.nan
-    if own:
-        decoding = _total(_largest(values) for values in rendered.values())
-    if math.isnan(decoding) and whole:
+    encoding = 0.0 if scheme.codec == "jpeg" else _encoding(scheme, payloads, _scaled(encode, payloads))
+    decoding = _total(_largest(values) for values in rendered.values()) if own else math.nan
+    if math.isnan(decoding):
         received: dict[str, list[float]] = defaultdict(list)
-        for p in payloads:
+        for p, seconds in zip(payloads, _scaled(decode, payloads), strict=True):
             for name in receivers_of(record, p):
-                received[name].append(decode.get((p.round, p.device, p.clip), math.nan))
+                received[name].append(seconds)
         decoding = _largest(_total(values) for values in received.values())
     return Timing(link.seconds(scheme.ledger), encoding, decoding, train)
+
+
+def _encoding(scheme: Scheme, payloads: Sequence[PayloadRecord], seconds: Sequence[float]) -> float:
+    if scheme.route == "fog":
+        return _total(seconds)
+    each: dict[str, list[float]] = defaultdict(list)
+    for p, value in zip(payloads, seconds, strict=True):
+        each[p.device].append(value)
+    return _largest(_total(values) for values in each.values())
+
+
+def _scaled(known: Mapping[tuple[int, str, str], float], payloads: Sequence[PayloadRecord]) -> list[float]:
+    """Seconds of every clip: as measured, else the measured clips' seconds a frame."""
+    measured = [
+        (p.frames, s) for p in payloads if not math.isnan(s := known.get((p.round, p.device, p.clip), math.nan))
+    ]
+    frames = sum(f for f, _ in measured)
+    per_frame = math.fsum(s for _, s in measured) / frames if frames else math.nan
+    values = [(known.get((p.round, p.device, p.clip), math.nan), p.frames) for p in payloads]
+    return [per_frame * frames if math.isnan(s) else s for s, frames in values]
 
 
 def _total(values: Iterable[float]) -> float:

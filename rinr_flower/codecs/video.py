@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rinr_flower.bitstream.container import Payload
-from rinr_flower.bitstream.stream import pack_blobs, unpack_blobs
+from rinr_flower.bitstream.stream import ByteReader, ByteWriter, pack_blobs, unpack_blobs
 from rinr_flower.codecs.base import Codec, Progress, codecs
 from rinr_flower.codecs.classical import check_range
 from rinr_flower.decoding.pixels import PixelRenderer
 from rinr_flower.errors import ConfigError, PayloadError
-from rinr_flower.frames import Clip
+from rinr_flower.frames import MAX_SIDE_PX, Clip
 
 Images = Sequence[NDArray[np.uint8]]
 X264Preset = Literal[
@@ -99,7 +99,9 @@ class VideoStream:
 
 
 class VideoCodec(Codec):
-    """A whole clip as one video stream, in the background part."""
+    """A whole clip as one video stream, in the background part. Options ``max_width``: see :func:`working_size`."""
+
+    max_width: int | None
 
     @abstractmethod
     def stream(self) -> VideoStream:
@@ -110,7 +112,9 @@ class VideoCodec(Codec):
     ) -> list[Mapping[str, bytes]]:
         parts = []
         for done, clip in enumerate(clips, start=1):
-            parts.append({"background": self.stream().write([f.image for f in clip.frames])})
+            size = working_size(clip.width, clip.height, self.max_width)
+            video = self.stream().write([resize(f.image, size) for f in clip.frames])
+            parts.append({"background": with_width(size, video)})
             if progress is not None:
                 progress(done / len(clips))
         return list(parts)
@@ -129,7 +133,47 @@ class VideoRenderer(PixelRenderer):
 
     def decode(self, payload: Payload) -> list[NDArray[np.uint8]]:
         what = f"the video of a {payload.codec} payload"
-        return self._stream.read(payload.part("background"), len(payload), payload.width, payload.height, what)
+        size, video = split_width(payload, what)
+        images = self._stream.read(video, len(payload), *size, what)
+        return [resize(image, (payload.width, payload.height)) for image in images]
+
+
+def working_size(width: int, height: int, max_width: int | None) -> tuple[int, int]:
+    """The size that frames are coded at: the camera's, or ``max_width`` wide where the camera's is wider."""
+    if max_width is None or max_width >= width:
+        return width, height
+    return max_width, max(1, (2 * height * max_width + width) // (2 * width))
+
+
+def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """``image`` (height, width, 3) at ``size`` = (width, height): area means downward, Lanczos upward."""
+    if image.shape[1::-1] == size:
+        return image
+    kind = Image.Resampling.BOX if size[0] < image.shape[1] else Image.Resampling.LANCZOS
+    return np.array(Image.fromarray(image).resize(size, kind))
+
+
+def with_width(size: tuple[int, int], video: bytes) -> bytes:
+    """The background part: the coded width, then the packets."""
+    writer = ByteWriter()
+    writer.varint(size[0])
+    writer.raw(video)
+    return writer.getvalue()
+
+
+def split_width(payload: Payload, what: str) -> tuple[tuple[int, int], bytes]:
+    """The size that the payload's frames are coded at, and the packets."""
+    reader = ByteReader(payload.part("background"), what)
+    width = reader.varint(MAX_SIDE_PX)
+    if not 1 <= width <= payload.width:
+        raise PayloadError(f"{what} is declared {width} pixels wide; the frames are {payload.width}")
+    return working_size(payload.width, payload.height, width), reader.raw(reader.left)
+
+
+def check_max_width(what: str, max_width: int | None) -> None:
+    """ConfigError unless ``max_width`` is None or a width that frames may have."""
+    if max_width is not None:
+        check_range(f"{what} max_width", max_width, 16, MAX_SIDE_PX)
 
 
 def av1_stream(crf: int, preset: int) -> VideoStream:
@@ -156,13 +200,16 @@ def x264_stream(crf: int, preset: str) -> VideoStream:
 @codecs.register("av1")
 @dataclass(frozen=True)
 class Av1(VideoCodec):
-    """AV1 over the clip by SVT-AV1. ``crf`` 1 (fine) to 63 (coarse); ``preset`` 0 (small) to 13 (fast)."""
+    """AV1 over the clip by SVT-AV1. ``crf`` 1 (fine) to 63 (coarse); ``preset`` 0 (small) to 13 (fast); ``max_width``
+    in pixels, beyond which frames are coded smaller."""
 
     crf: int = 40
     preset: int = 4
+    max_width: int | None = None
 
     def __post_init__(self) -> None:
         av1_stream(self.crf, self.preset)
+        check_max_width("av1", self.max_width)
 
     def stream(self) -> VideoStream:
         return av1_stream(self.crf, self.preset)
@@ -171,13 +218,16 @@ class Av1(VideoCodec):
 @codecs.register("x264")
 @dataclass(frozen=True)
 class X264(VideoCodec):
-    """H.264 over the clip by x264. ``crf`` 0 (fine) to 51 (coarse); ``preset`` ultrafast to placebo."""
+    """H.264 over the clip by x264. ``crf`` 0 (fine) to 51 (coarse); ``preset`` ultrafast to placebo; ``max_width`` in
+    pixels, beyond which frames are coded smaller."""
 
     crf: int = 28
     preset: X264Preset = "medium"
+    max_width: int | None = None
 
     def __post_init__(self) -> None:
         x264_stream(self.crf, self.preset)
+        check_max_width("x264", self.max_width)
 
     def stream(self) -> VideoStream:
         return x264_stream(self.crf, self.preset)

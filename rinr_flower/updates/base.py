@@ -16,6 +16,7 @@ from rinr_flower.errors import ConfigError, DataError, PayloadError
 from rinr_flower.registry import Registry
 from rinr_flower.updates.envelope import MAX_SEED, Envelope
 from rinr_flower.updates.exact import (
+    MAX_VECTOR_BITS,
     RAW_BITS,
     read_flags,
     read_integers,
@@ -26,12 +27,9 @@ from rinr_flower.updates.exact import (
 )
 from rinr_flower.updates.layout import Layout, State, add_delta, check_pair, delta_matrix, fingerprint, matrix_shape
 from rinr_flower.updates.memory import Memory
-from rinr_flower.updates.steps import MAX_LEVEL
 
 Matrices = Mapping[str, NDArray[np.float32]]
 """Weight names, in sorted order, to float32 matrices (see :func:`rinr_flower.updates.layout.matrix_shape`)."""
-
-MAX_VECTOR_BITS = int(MAX_LEVEL).bit_length() + 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,10 @@ from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import PayloadError
 from rinr_flower.updates.layout import State, add_delta, delta_matrix, from_raw_bytes, raw_bytes
 from rinr_flower.updates.levels import read_levels, write_levels
-from rinr_flower.updates.steps import MAX_QP, MIN_QP, dequantise, qp_for_bits, quantise
+from rinr_flower.updates.steps import MAX_LEVEL, MAX_QP, MIN_QP, dequantise, qp_for_bits, quantise
 
 RAW_BITS = 32
+MAX_VECTOR_BITS = int(MAX_LEVEL).bit_length() + 1
 
 
 def write_flags(writer: ByteWriter, flags: Sequence[bool]) -> None:
@@ -71,30 +72,17 @@ def read_integers(reader: ByteReader, base: State, names: Sequence[str]) -> dict
 def write_vectors(writer: ByteWriter, base: State, new: State, names: Sequence[str], bits: int) -> None:
     """Floating vectors: raw at 32 bits, else the difference in levels of at most ``bits`` bits.
 
-    A vector whose quantised form would lose the positive sign of a value (a small running variance) goes raw.
+    A vector of positive values (variances, gains) of which one would arrive off by more than a factor of two takes 14
+    bits, and if that is not enough goes raw: a variance that is small by orders of magnitude divides.
     """
-    levels: list[NDArray[np.int32]] = []
-    qps: list[int] = []
-    raw: list[bytes] = []
-    flags: list[bool] = []
-    for name in names:
-        delta = _row(base[name], new[name]) if bits < RAW_BITS and base[name].numel() else None
-        if delta is not None:
-            qp = qp_for_bits(float(np.abs(delta).max()), bits)
-            level = quantise(delta, qp)
-            positive = new[name].cpu() > 0
-            if bool((add_delta(base[name], dequantise(level, qp)) > 0)[positive].all()) and qp < MAX_QP:
-                levels.append(level)
-                qps.append(qp)
-                flags.append(False)
-                continue
-        flags.append(True)
-        raw.append(raw_bytes(new[name]))
-    write_flags(writer, flags)
-    for data in raw:
-        writer.raw(data)
-    writer.blob(encode_ints(np.diff(np.array(qps, np.int64), prepend=0)))
-    write_levels(writer, levels)
+    coded = {n: _quantised(base[n], new[n], bits) if bits < RAW_BITS else None for n in names}
+    write_flags(writer, [c is None for c in coded.values()])
+    for name, vector in coded.items():
+        if vector is None:
+            writer.raw(raw_bytes(new[name]))
+    pairs = [c for c in coded.values() if c is not None]
+    writer.blob(encode_ints(np.diff(np.array([qp for qp, _ in pairs], np.int64), prepend=0)))
+    write_levels(writer, [levels for _, levels in pairs])
 
 
 def read_vectors(reader: ByteReader, base: State, names: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -118,6 +106,26 @@ def read_qps(reader: ByteReader, count: int) -> list[int]:
     if count and (qps.min() < MIN_QP or qps.max() > MAX_QP):
         raise PayloadError(f"update holds a quantisation parameter out of {MIN_QP}..{MAX_QP}")
     return [int(q) for q in qps]
+
+
+def _quantised(base: torch.Tensor, new: torch.Tensor, bits: int) -> tuple[int, NDArray[np.int32]] | None:
+    """Step and levels of a vector's change, or None if it has to go raw."""
+    if base.numel() == 0:
+        return None
+    delta = _row(base, new)
+    for trial in (bits, MAX_VECTOR_BITS):
+        qp = qp_for_bits(float(np.abs(delta).max()), trial)
+        levels = quantise(delta, qp)
+        if qp < MAX_QP and _is_faithful(base, new, add_delta(base, dequantise(levels, qp))):
+            return qp, levels
+    return None
+
+
+def _is_faithful(base: torch.Tensor, new: torch.Tensor, decoded: torch.Tensor) -> bool:
+    wanted = new.detach().cpu()
+    if not bool((wanted > 0).all()) or not bool((base > 0).all()):
+        return True
+    return bool(((decoded >= wanted / 2) & (decoded <= wanted * 2)).all())
 
 
 def _row(base: torch.Tensor, new: torch.Tensor) -> NDArray[np.float32]:

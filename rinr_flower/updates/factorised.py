@@ -25,7 +25,7 @@ from rinr_flower.updates.reals import MAX_BITS
 from rinr_flower.updates.singular import balanced_factors
 from rinr_flower.updates.steps import qp_above, qp_for_bits, quantise
 
-_BITS_PER_ELEMENT = 3.0
+_BITS_PER_ELEMENT = 4.0
 _SPREAD = 4  # a weight gets at most this many times the mean rank
 _EXPECTED_CHANGE = 0.1
 
@@ -43,7 +43,7 @@ class Factorised(UpdateCompressor):
     ----------
     rank : components of every weight; with ``budget_bytes``, or a change to start from, their mean number, given to the
         weights where they matter most.
-    budget_bytes : about how many bytes the factors may take, at 3 bits an element; overrules ``rank``.
+    budget_bytes : about how many bytes the factors may take, at 4 bits an element; overrules ``rank``.
     step : quantisation step in units of the root mean square of a weight's factors.
     loss_per_kilobyte : training loss that a kilobyte of update is worth; 0 trains for the task alone.
     """

@@ -49,6 +49,7 @@ def restricted(model: nn.Module, restrict: Restrict) -> Iterator[dict[str, nn.Mo
     weights again, with the change added. If the body raises, the model is left exactly as it was.
     """
     weights = trainable_weights(model)
+    orders = {id(module): (module, list(module._parameters)) for module, _ in weights.values()}
     before = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     changes: dict[str, nn.Module] = {}
     for name, (module, attribute) in weights.items():
@@ -69,5 +70,8 @@ def restricted(model: nn.Module, restrict: Restrict) -> Iterator[dict[str, nn.Mo
             if name in changes:
                 parametrize.remove_parametrizations(module, attribute, leave_parametrized=keep)
             getattr(module, attribute).requires_grad_(True)
+        for module, order in orders.values():  # removing a parametrisation puts its weight last
+            for attribute in order:
+                module._parameters[attribute] = module._parameters.pop(attribute)
         if not keep:
             model.load_state_dict(before)

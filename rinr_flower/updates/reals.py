@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from rinr_flower.bitstream.entropy import encode_ints
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import ConfigError, PayloadError
-from rinr_flower.updates.exact import RAW_BITS, read_qps
+from rinr_flower.updates.exact import MAX_VECTOR_BITS, RAW_BITS, read_qps
 from rinr_flower.updates.full import read_floats
 from rinr_flower.updates.levels import read_levels, write_levels
-from rinr_flower.updates.steps import MAX_LEVEL, dequantise, qp_for_bits, quantise
+from rinr_flower.updates.steps import dequantise, qp_for_bits, quantise
 
-MAX_BITS = int(MAX_LEVEL).bit_length() + 1
+MAX_BITS = MAX_VECTOR_BITS
 
 
 def check_bits(name: str, bits: int) -> None:

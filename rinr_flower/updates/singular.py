@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +29,7 @@ def balanced_factors(delta: NDArray[np.float32], rank: int, *, seed: int = 0) ->
     if delta.shape[0] > delta.shape[1]:
         right, left = balanced_factors(np.ascontiguousarray(delta.T), rank, seed=seed)
         return np.ascontiguousarray(left.T), np.ascontiguousarray(right.T)
-    basis = np.eye(len(delta), dtype=np.float32)
+    basis: NDArray[Any] = np.eye(len(delta), dtype=np.float32)
     if len(delta) > max(_EXACT, rank + _OVERSAMPLING):
         columns = rank + _OVERSAMPLING
         probe = random_signs(seed, "range finder", delta.shape[1] * columns).reshape(-1, columns)
@@ -35,9 +37,8 @@ def balanced_factors(delta: NDArray[np.float32], rank: int, *, seed: int = 0) ->
         for _ in range(_POWER_ITERATIONS):
             basis = np.linalg.qr(delta @ (delta.T @ basis))[0]
     wide = (basis.T @ delta).astype(np.float64)
-    left = np.linalg.eigh(wide @ wide.T)[1][:, ::-1][:, :rank]
-    right = left.T @ wide
-    values = np.sqrt(np.square(right).sum(axis=1))
-    root = np.sqrt(values)
-    scaled = right / np.where(root > 0, root, 1)[:, None]
-    return (basis @ left * root).astype(np.float32), scaled.astype(np.float32)
+    vectors = np.linalg.eigh(wide @ wide.T)[1][:, ::-1][:, :rank]
+    scaled = vectors.T @ wide  # rows are right singular vectors times singular values
+    root = np.sqrt(np.sqrt(np.square(scaled).sum(axis=1)))
+    left = (basis @ vectors * root).astype(np.float32)
+    return left, (scaled / np.where(root > 0, root, 1)[:, None]).astype(np.float32)

@@ -8,6 +8,8 @@ from skimage import data
 from rinr_flower.codecs import codecs
 from rinr_flower.codecs.classical import Jpeg
 from rinr_flower.decoding import FrameStore
+from rinr_flower.decoding.augment import Augmentation, arrange
+from rinr_flower.decoding.mosaic import compose
 from rinr_flower.frames import Clip, Frame
 
 FRAME_BYTES = 64 * 40 * 3
@@ -46,6 +48,17 @@ def test_the_budget_is_kept(payloads: list[bytes]) -> None:
     # frame 3 was asked for first, then frame 0 had room, and 1 and 2 had none
     torch.testing.assert_close(cached.render([1, 2], (20, 32)), plain.render([1, 2], (20, 32)), rtol=0, atol=0)
     assert not torch.equal(cached.render([0], (40, 64)), plain.render([0], (40, 64)))
+
+
+def test_augmenting_is_rendering_then_warping(payloads: list[bytes]) -> None:
+    """Looking networks up at moved coordinates shows what moving their decoded pictures shows."""
+    plain, kept = FrameStore(payloads[:1]), FrameStore(payloads[:1], cache_bytes=10**9)
+    augmentation = Augmentation(degrees=10, shear=5)
+    generator = np.random.default_rng(0)
+    drawn = [augmentation.draw(i, range(4), (64, 64), generator) for i in range(4)]
+    pictures = [arrange(d, [plain.frame_size(i) for i in d.frames], (64, 64)) for d in drawn]
+    error = compose(plain, pictures, (64, 64)) - compose(kept, pictures, (64, 64))
+    assert 10 * torch.log10(1 / error.square().mean()) > 35
 
 
 def test_a_picture_does_not_depend_on_its_batch(payloads: list[bytes]) -> None:

@@ -38,7 +38,7 @@ def answer(summary: Mapping[str, Any]) -> Html:
         f" than the {bytes_text(head['baseline_bytes'])} of devices that send each other their JPEG files.",
     )
     tiles = [
-        tile(ratio_text(gain), "fewer bytes than serverless JPEG", own=True),
+        tile(ratio_text(factor), f"{more} bytes than serverless JPEG", own=True),
         tile(
             seconds_text(head["link_seconds"]),
             f"on the link, instead of {seconds_text(head['baseline_link_seconds'])} for serverless JPEG",
@@ -89,8 +89,10 @@ def rival_text(head: Mapping[str, Any]) -> Html:
         texts += [f"No other way of sharing in this report reaches its object quality ({own_db}) within 1 dB. "]
     if smaller:
         names = [
-            f"{scheme_words(r['name'])} ({bytes_text(r['bytes'])}, {decibel_text(r['object_db'])})" for r in smaller
+            f"{scheme_words(r['name'])} ({bytes_text(r['bytes'])}, {decibel_text(r['object_db'])})" for r in smaller[:3]
         ]
+        if len(smaller) > 3:
+            names.append(f"and {len(smaller) - 3} more below")
         texts += ["Fewer bytes, but a worse object: ", "; ".join(names), "."]
     return join(*texts)
 

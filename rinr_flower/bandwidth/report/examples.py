@@ -62,7 +62,9 @@ def _zoomed(picture: Image.Image, box: Sequence[float]) -> Image.Image:
     x1, y1, x2, y2 = box
     side = max(x2 - x1, y2 - y1, 8.0) * CONTEXT
     cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
-    window = (round(cx - side / 2), round(cy - side / 2), round(cx + side / 2), round(cy + side / 2))
+    left = round(min(max(cx - side / 2, 0), max(picture.width - side, 0)))
+    top = round(min(max(cy - side / 2, 0), max(picture.height - side, 0)))
+    window = (left, top, left + round(side), top + round(side))
     return picture.crop(window).resize((ZOOM_PX, ZOOM_PX), Image.Resampling.NEAREST)
 
 

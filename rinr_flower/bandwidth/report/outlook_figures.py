@@ -133,8 +133,8 @@ def time_by_scheme(summary: Mapping[str, Any]) -> Chart | None:
     chart = Chart(
         "time_by_scheme",
         "Time from capture to trained detector",
-        "All rounds: the scenario's link model, and what encoding, decoding and training took when measured. A scheme "
-        "whose encoding was not measured on every clip has no bar.",
+        "All rounds: the scenario's link model, and what encoding, decoding and training took where they were measured "
+        "(the table below says where).",
         figure,
     )
     left = np.zeros(len(rows))

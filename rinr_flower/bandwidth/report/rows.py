@@ -21,7 +21,7 @@ def scheme_row(scheme: Scheme, schemes: Sequence[Scheme], link: LinkModel, recor
     """Bytes, prediction, gain, time and energy of one scheme."""
     base = next((s for s in schemes if s.name == BASELINE), None)
     sums = scheme.ledger.totals(lambda e: "up" if e.destination == FOG else "down" if e.source == FOG else "across")
-    timing = time_of(scheme, record, link, own=scheme is schemes[0])
+    timing = time_of(scheme, record, link)
     return {
         "name": scheme.name,
         "route": scheme.route,

@@ -79,7 +79,7 @@ def evidence_text(row: Mapping[str, Any]) -> str:
     """Where a scheme's measured bytes come from."""
     text = {"sent": "sent", "metered": "metered", "counted": "encoded"}[row["evidence"]]
     coverage = number(row["coverage"])
-    return text if coverage >= 0.9995 else f"{text}, {coverage:.0%} of the captures"
+    return text if coverage >= 0.9995 else f"{text}, {coverage:.0%}"
 
 
 def quality_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) -> Html | None:
@@ -244,7 +244,8 @@ def time_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) -> Ht
         element(
             "p",
             "Link is communication by the scenario's link model; encoding (at the fog one clip after the other), "
-            "decoding and training are what this run measured; a dash was not measured and counts as nothing.",
+            "decoding and training are what this run measured; what was measured on some clips only is scaled to all "
+            "frames. A dash was not measured and counts as nothing.",
         ),
         charts(by_name.get("time_by_scheme")),
         table(columns, rows),

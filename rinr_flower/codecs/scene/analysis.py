@@ -77,7 +77,7 @@ def analyse_clip(clip: Clip, boxes: Sequence[NDArray[np.float32]], max_width: in
         pick = slice(start, start + shot.frames)
         start += shot.frames
         gain = fit_bend(shot, planes[0][pick], scaled[pick], size) if shot.frames > 1 else 0.0
-        bends.append((gain, 8.0 * len(encode_bands(shot.bend_bands or []))))
+        bends.append((gain, 8.0 * len(encode_bands(shot.bend_bands or [], 1))))
     tracks = segments(boxes, [f.classes for f in clip.frames], [s.frames for s in shots])
     layers = [_layer(track, planes[0], track_boxes(track, scaled), align_rounds) for track in tracks]
     return Analysis(size, images, planes, scaled, shots, bends, layers, tracks)

@@ -118,7 +118,7 @@ def fit_bend(shot: ShotCode, luma: Floats, boxes: list[NDArray[np.float32]], siz
             error = now
         if bends:
             volume = np.stack(bends, axis=1) / np.float32(BEND_UNIT_PX)
-            shot.bend_bands = quantise(forward(list(volume)), [BEND_STEP] * 2, 1)
+            shot.bend_bands = quantise(forward(list(volume)), [BEND_STEP] * 2, 1, 1)
     return error - now
 
 

@@ -26,8 +26,45 @@ MAX_MAGNITUDE = 1 << 20
 _PASSES = ((0, 0), (1, 1), (0, 1), (1, 0))
 _EDGES = np.array([1, 3, 5, 8, 12, 18, 27, 40, 64, 100])
 _CONTEXTS = len(_EDGES) + 1
-_PRIOR_WEIGHT = 24
-_FORGET_AT = 4096
+_PER_SET = 3 * _CONTEXTS
+_SETS = 4  # luma and chroma, at time frequency 0 and above
+_PRIOR_WEIGHT = 64
+_FORGET_AT = 2048
+# where the tables start, in 1/1024: counted once over canvases, residuals and objects of ten clips. Rows: time
+# frequency 0 and above, each the first, the second and the later passes; columns: contexts.
+_ZERO = np.repeat(
+    np.array(
+        [
+            [931, 766, 766, 833, 671, 655, 514, 405, 304, 186, 94],
+            [1003, 893, 903, 790, 668, 531, 417, 309, 207, 125, 65],
+            [1013, 970, 951, 842, 707, 571, 436, 296, 200, 122, 55],
+            [973, 815, 815, 840, 686, 605, 499, 383, 295, 200, 125],
+            [1005, 914, 867, 774, 636, 511, 411, 293, 216, 129, 118],
+            [1013, 948, 910, 779, 656, 523, 395, 293, 198, 136, 73],
+        ]
+    ).reshape(2, 1, -1),
+    2,
+    axis=1,
+).reshape(-1)
+_RATIO = np.repeat(
+    np.array(
+        [
+            [739, 469, 469, 340, 450, 431, 476, 588, 672, 754, 867],
+            [258, 217, 244, 237, 298, 406, 529, 632, 746, 817, 900],
+            [126, 90, 99, 128, 164, 246, 378, 531, 680, 788, 901],
+            [211, 183, 183, 133, 230, 250, 314, 422, 575, 705, 812],
+            [76, 78, 106, 117, 168, 273, 422, 544, 679, 784, 864],
+            [64, 64, 52, 66, 95, 173, 324, 487, 637, 758, 866],
+        ]
+    ).reshape(2, 1, -1),
+    2,
+    axis=1,
+).reshape(-1)
+_FLAG_ZERO = np.array(
+    [1014, 747, 449, 236, 512, 512, 512, 512]
+    + [1020, 966, 846, 546, 983, 604, 584, 268]
+    + [1020, 990, 870, 696, 922, 533, 491, 225]
+)
 
 
 class _Coder(Protocol):
@@ -64,17 +101,20 @@ def _model(table: NDArray[np.int64]) -> Any:
 
 
 class _Tables:
-    """Adaptive counts of one kind of symbol, one table for each context, all integers."""
+    """Adaptive counts of one kind of symbol, one table for each context, all integers.
 
-    def __init__(self, contexts: int, symbols: int, ratios: NDArray[np.int64]) -> None:
-        # prior of context i: geometric with ratio ratios[i] / 1024
-        self._counts = np.zeros((contexts, symbols), np.int64)
-        for i in range(contexts):
-            weight = 1 << 20
-            for s in range(symbols):
-                self._counts[i, s] = weight
-                weight = max(weight * int(ratios[i]) >> 10, 1 << 8)
-            self._counts[i] = np.maximum(self._counts[i] * _PRIOR_WEIGHT * 16 // self._counts[i].sum(), 1)
+    A context starts with the probability ``zero`` / 1024 of symbol 0, and a geometric tail of ratio ``ratio`` / 1024
+    above it.
+    """
+
+    def __init__(self, zero: NDArray[np.int64], ratio: NDArray[np.int64], symbols: int, weight: int) -> None:
+        self._counts = np.zeros((len(zero), symbols), np.int64)
+        for row, (first, factor) in enumerate(zip(zero.tolist(), ratio.tolist(), strict=True)):
+            tail = [1 << 20]
+            for _ in range(symbols - 2):
+                tail.append(max(tail[-1] * factor >> 10, 1))
+            share, whole = 1024 - first, sum(tail)
+            self._counts[row] = [first * weight >> 6, *(max((share * t * weight // whole) >> 6, 1) for t in tail)]
 
     def table(self, context: int) -> NDArray[np.int64]:
         return normalise(self._counts[context])
@@ -88,10 +128,6 @@ class _Tables:
     def bits(self) -> NDArray[np.float64]:
         """Cost in bits of every symbol in every context, as the counts stand."""
         return np.log2(self._counts.sum(axis=1, keepdims=True)) - np.log2(self._counts)
-
-
-def _ratios(count: int, low: int, high: int) -> NDArray[np.int64]:
-    return low + (high - low) * np.arange(count) // max(count - 1, 1)
 
 
 class _Observer:
@@ -109,14 +145,13 @@ class Walk:
 
     def __init__(self, coder: _Coder, *, observe: bool = False) -> None:
         self._coder = coder
-        self.kinds: list[NDArray[np.int8]] = []
+        self.kinds: list[NDArray[np.int16]] = []
         self._observe = observe
-        ratios = _ratios(_CONTEXTS, 60, 900)
-        self.magnitudes = _Tables(3 * _CONTEXTS, ESCAPE + 1, np.tile(ratios, 3))
-        self.flags = _Tables(3 * 8, 2, np.tile(_ratios(8, 40, 3000), 3))
+        self.magnitudes = _Tables(_ZERO, _RATIO, ESCAPE + 1, _PRIOR_WEIGHT)
+        self.flags = _Tables(_FLAG_ZERO, np.zeros_like(_FLAG_ZERO), 2, _PRIOR_WEIGHT)
         self._bits = normalise(np.array([1, 1]))
 
-    def bands(self, bands: list[Ints]) -> None:
+    def bands(self, bands: list[Ints], *, chroma: bool = False) -> None:
         """Code one pyramid in place: arrays (time frequency, h, w), coarsest first, then triples, as the wavelet has
         them. When reading, the arrays are zero and are filled."""
         flags: list[Ints] = []
@@ -125,11 +160,12 @@ class Walk:
             sibling = bands[index - 1] if index > 0 and (index - 1) % 3 else None
             flags.append(_blocks(band))
             if self._observe:
-                self.kinds.append(np.zeros(band.shape, np.int8))
+                self.kinds.append(np.zeros(band.shape, np.int16))
             parent_flags = flags[index - 3] if index > 3 else None
             for start, stop in _octaves(band.shape[0]):
                 self._flags(flags[index], parent_flags, start, stop)
-                self._band(band, flags[index], parent, sibling, start, stop)
+                kind = _PER_SET * (2 * (start > 0) + chroma)
+                self._band(band, flags[index], parent, sibling, start, stop, kind)
 
     def _flags(self, flags: Ints, parent: Ints | None, start: int, stop: int) -> None:
         context = _time_parent(flags, start, stop) * 2
@@ -146,7 +182,7 @@ class Walk:
             padded[:, 1 + py : 1 + flags.shape[1] : 2, 1 + px : 1 + flags.shape[2] : 2] = here
 
     def _band(
-        self, band: Ints, flags: Ints, parent: Ints | None, sibling: Ints | None, start: int, stop: int
+        self, band: Ints, flags: Ints, parent: Ints | None, sibling: Ints | None, start: int, stop: int, first: int
     ) -> None:
         if not flags[start:stop].any():
             return
@@ -164,7 +200,7 @@ class Walk:
                 continue
             near = base[:, py::2, px::2]
             mean = 2 * near if number == 0 else near + (3 if number > 1 else 2) * _around(padded, py, px, here.shape)
-            kinds = np.searchsorted(_EDGES, mean, side="right") + _CONTEXTS * min(number, 2)
+            kinds = np.searchsorted(_EDGES, mean, side="right") + _CONTEXTS * min(number, 2) + first
             if self._observe:
                 self.kinds[-1][start:stop, py::2, px::2] = kinds
             mask = active[:, py::2, px::2]
@@ -215,32 +251,35 @@ class Walk:
         return out
 
 
-def encode_bands(pyramids: list[list[Ints]]) -> bytes:
-    """Code quantised pyramids (luma, chroma, ...), each a list of arrays (time frequency, h, w) in wavelet order."""
+def encode_bands(pyramids: list[list[Ints]], planes: int) -> bytes:
+    """Code quantised pyramids, each a list of arrays (time frequency, h, w) in wavelet order.
+
+    Every ``planes`` pyramids belong to one picture: luma first, then chroma.
+    """
     if not any(band.any() for bands in pyramids for band in bands):
         return b""
     coder = _Writer()
     walk = Walk(coder)
-    for bands in pyramids:
-        walk.bands([b.copy() for b in bands])
+    for number, bands in enumerate(pyramids):
+        walk.bands([b.copy() for b in bands], chroma=number % planes > 0)
     writer = ByteWriter()
     writer.raw(coder.getvalue())
     return writer.getvalue()
 
 
-def observe(pyramids: list[list[Ints]]) -> tuple[list[list[NDArray[np.int8]]], NDArray[np.float64]]:
+def observe(pyramids: list[list[Ints]], planes: int) -> tuple[list[list[NDArray[np.int16]]], NDArray[np.float64]]:
     """What coding ``pyramids`` would cost: the context of every coefficient, and bits (contexts, magnitudes), signs
     left out, at the end of the traversal."""
     walk = Walk(_Observer(), observe=True)
     kinds = []
-    for bands in pyramids:
-        walk.bands([b.copy() for b in bands])
+    for number, bands in enumerate(pyramids):
+        walk.bands([b.copy() for b in bands], chroma=number % planes > 0)
         kinds.append(walk.kinds)
         walk.kinds = []
     return kinds, walk.magnitudes.bits()
 
 
-def decode_bands(data: bytes, shapes: list[list[tuple[int, int, int]]]) -> list[list[Ints]]:
+def decode_bands(data: bytes, shapes: list[list[tuple[int, int, int]]], planes: int) -> list[list[Ints]]:
     """The pyramids of the given band shapes that :func:`encode_bands` coded."""
     pyramids = [[np.zeros(shape, np.int32) for shape in bands] for bands in shapes]
     if not data:
@@ -248,8 +287,8 @@ def decode_bands(data: bytes, shapes: list[list[tuple[int, int, int]]]) -> list[
     if len(data) % 4:
         raise PayloadError(f"coefficients are truncated: {len(data)} bytes are no whole number of 32-bit words")
     walk = Walk(_Reader(ByteReader(data, "coefficients").raw(len(data))))
-    for bands in pyramids:
-        walk.bands(bands)
+    for number, bands in enumerate(pyramids):
+        walk.bands(bands, chroma=number % planes > 0)
     return pyramids
 
 

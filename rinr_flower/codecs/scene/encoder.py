@@ -56,7 +56,7 @@ def encode(found: Analysis, step_code: int, object_step_code: int, rounds: int) 
         pyramids += forward(mean_canvas(Placement(shot, found.size), planes, found.boxes[pick], shot.canvas))
         steps += VolumeShape(1, *shot.canvas, code.grey).steps(canvas_step(code.step, shot.frames))
         start += shot.frames
-    chosen = quantise(pyramids, steps, rounds)
+    chosen = quantise(pyramids, steps, len(found.planes), rounds)
     count = len(found.planes)
     for i, shot in enumerate(code.shots):
         shot.canvas_bands = chosen[i * count : (i + 1) * count]
@@ -94,7 +94,7 @@ def _code_residuals(found: Analysis, code: SceneCode, scene: Scene, starts: list
                 target[k] = cv2.resize(difference, target.shape[:0:-1], interpolation=cv2.INTER_AREA)
         pyramids += forward(volume)
         steps += shape.steps(residual_step(code.step))
-    chosen = quantise(pyramids, steps, rounds)
+    chosen = quantise(pyramids, steps, len(found.planes), rounds)
     planes = len(found.planes)
     for i, shot in enumerate(code.shots):
         bands = chosen[i * planes : (i + 1) * planes]
@@ -117,7 +117,7 @@ def _code_objects(found: Analysis, code: SceneCode, scene: Scene, rounds: int) -
         mask = torch.from_numpy((layer.mask / MASK_LEVELS).astype(np.float32))[None]
         volume = np.stack([s.volume(mask, _SHARPEN_ROUNDS) for s in sights], axis=1)
         shape = VolumeShape(len(boxes), *layer.size, code.grey, full_chroma=True)
-        layer.bands = quantise(forward(list(volume)), shape.steps(code.object_step), rounds)
+        layer.bands = quantise(forward(list(volume)), shape.steps(code.object_step), len(volume), rounds)
         code.layers.append(layer)
         add_layer(scene, build_layer(code, layer, boxes, _CPU), track)
 

@@ -17,12 +17,15 @@ _ROUND_UP = 0.42
 _SHRINK = (0.0, 0.04)  # how far the value of magnitude 1 is pulled to zero: the centre of mass of its interval
 
 
-def quantise(pyramids: list[list[Floats]], steps: list[float], rounds: int) -> list[list[Ints]]:
-    """Integers for wavelet pyramids, one step a pyramid, after ``rounds`` of rate-distortion decisions."""
+def quantise(pyramids: list[list[Floats]], steps: list[float], planes: int, rounds: int) -> list[list[Ints]]:
+    """Integers for wavelet pyramids, one step a pyramid, after ``rounds`` of rate-distortion decisions.
+
+    ``planes`` as for :func:`rinr_flower.codecs.scene.coefficients.encode_bands`.
+    """
     scaled = [[np.abs(b) / np.float32(step) for b in bands] for bands, step in zip(pyramids, steps, strict=True)]
     chosen = [[np.where(s < _DEADZONE, 0, np.floor(s + _ROUND_UP)).astype(np.int32) for s in bands] for bands in scaled]
     for _ in range(rounds):
-        kinds, bits = observe(chosen)
+        kinds, bits = observe(chosen, planes)
         chosen = [
             [_decide(s, c, k, bits) for s, c, k in zip(sb, cb, kb, strict=True)]
             for sb, cb, kb in zip(scaled, chosen, kinds, strict=True)
@@ -41,7 +44,7 @@ def dequantise(values: Ints, step: float) -> Floats:
     )
 
 
-def _decide(scaled: Floats, chosen: Ints, kinds: NDArray[np.int8], bits: NDArray[np.float64]) -> Ints:
+def _decide(scaled: Floats, chosen: Ints, kinds: NDArray[np.int16], bits: NDArray[np.float64]) -> Ints:
     out = np.zeros_like(chosen)
     live = np.nonzero((chosen > 0) | (scaled > _DEADZONE))
     if len(live[0]) == 0:

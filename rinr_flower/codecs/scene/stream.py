@@ -74,6 +74,7 @@ class SceneCode:
     def to_parts(self) -> dict[str, bytes]:
         """The payload parts: ``background``, ``motion`` and ``object``."""
         head, motion, layers = ByteWriter(), ByteWriter(), ByteWriter()
+        planes = 1 if self.grey else 3
         head.varint(self.size[0])
         head.varint(self.size[1])
         head.u8(int(self.grey))
@@ -90,11 +91,11 @@ class SceneCode:
                     head.signed(value)
             else:
                 head.u8(0)
-        head.blob(encode_bands([p for s in self.shots for p in s.canvas_bands]))
-        head.raw(encode_bands([p for s in self.shots for p in s.residual_bands or []]))
+        head.blob(encode_bands([p for s in self.shots for p in s.canvas_bands], planes))
+        head.raw(encode_bands([p for s in self.shots for p in s.residual_bands or []], planes))
         moves = [s.motion for s in self.shots if s.motion is not None]
         motion.blob(encode_ints(np.concatenate([np.diff(m, axis=0, prepend=0).T.reshape(-1) for m in moves]) if moves else np.zeros(0)))
-        motion.blob(encode_bands([p for s in self.shots for p in s.bend_bands or []]))
+        motion.blob(encode_bands([p for s in self.shots for p in s.bend_bands or []], 1))
         poses = [layer.poses for layer in self.layers]
         motion.raw(encode_ints(np.concatenate([np.diff(p, axis=0, prepend=0).T.reshape(-1) for p in poses]) if poses else np.zeros(0)))
         for layer in self.layers:
@@ -104,7 +105,7 @@ class SceneCode:
                 layers.varint(margin)
         if self.layers:
             layers.blob(encode_ints(np.concatenate([layer.mask.reshape(-1) for layer in self.layers])))
-        layers.raw(encode_bands([p for layer in self.layers for p in layer.bands]))
+        layers.raw(encode_bands([p for layer in self.layers for p in layer.bands], planes))
         parts = {"background": head.getvalue()}
         if moves or self.layers or any(s.bend_bands for s in self.shots):
             parts["motion"] = motion.getvalue()
@@ -145,6 +146,7 @@ def read_parts(
     if min(size) < 1:
         raise PayloadError(f"scene has a working size of {size[1]}x{size[0]} pixels")
     code = SceneCode(size, bool(head.u8()), head.u8(), head.u8())
+    planes = 1 if code.grey else 3
     flags = []
     for _ in range(head.varint(frames)):
         count, flag = head.varint(frames), head.u8()
@@ -160,11 +162,11 @@ def read_parts(
         raise PayloadError(f"scene has shots of {sum(s.frames for s in code.shots)} frames; the payload has {frames}")
     counts = appearances([s.frames for s in code.shots])
     canvases = [VolumeShape(1, *s.canvas, code.grey) for s in code.shots]
-    for shot, bands in zip(code.shots, _split(decode_bands(head.blob(), _shapes(canvases)), canvases), strict=True):
+    for shot, bands in zip(code.shots, _split(decode_bands(head.blob(), _shapes(canvases), planes), canvases), strict=True):
         shot.canvas_bands = bands
     changing = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 4]
     volumes = [residual_shape(s.frames, size, code.grey) for s in changing]
-    for shot, bands in zip(changing, _split(decode_bands(head.raw(head.left), _shapes(volumes)), volumes), strict=True):
+    for shot, bands in zip(changing, _split(decode_bands(head.raw(head.left), _shapes(volumes), planes), volumes), strict=True):
         shot.residual_bands = bands
     motion = ByteReader(parts.get("motion", encode_nothing()), "scene motion")
     moving = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 1]
@@ -173,7 +175,7 @@ def read_parts(
         shot.motion, moves = _undelta(moves, shot.frames, 8)
     bent = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 2]
     bends = [VolumeShape(s.frames, *bend_shape(size), grey=True) for s in bent for _ in "xy"]
-    pyramids = decode_bands(motion.blob(), _shapes(bends))
+    pyramids = decode_bands(motion.blob(), _shapes(bends), 1)
     for number, shot in enumerate(bent):
         shot.bend_bands = pyramids[2 * number : 2 * number + 2]
     poses = decode_ints(motion.raw(motion.left), sum(counts) * 6, "object poses")
@@ -194,7 +196,7 @@ def read_parts(
     for layer in code.layers:
         layer.mask, masks = masks[: layer.mask.size].reshape(layer.mask.shape), masks[layer.mask.size :]
     objects = [VolumeShape(n, *layer.size, code.grey, full_chroma=True) for n, layer in zip(counts, code.layers, strict=True)]
-    pyramids = decode_bands(layers.raw(layers.left), _shapes(objects))
+    pyramids = decode_bands(layers.raw(layers.left), _shapes(objects), planes)
     for layer, bands in zip(code.layers, _split(pyramids, objects), strict=True):
         layer.bands = bands
     return code

@@ -1,0 +1,39 @@
+"""Factorised updates of YOLOv8, driven through its own loss."""
+
+from __future__ import annotations
+
+import torch
+
+from rinr_flower.detection.engine import ultralytics
+from rinr_flower.updates import Factorised, Full, apply_update, factorise
+
+
+def test_yolov8_trains_through_factors() -> None:
+    torch.manual_seed(0)
+    network = ultralytics("nn.tasks").DetectionModel("yolov8n.yaml", nc=1, verbose=False)
+    network.args = ultralytics("cfg").get_cfg()
+    batch = {
+        "img": torch.rand(2, 3, 64, 64),
+        "batch_idx": torch.tensor([0.0, 1.0]),
+        "cls": torch.zeros(2, 1),
+        "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.4, 0.6, 0.3, 0.5]]),
+    }
+    base = {k: v.clone() for k, v in network.state_dict().items()}
+    losses = []
+    with factorise(network, Factorised(rank=1, vector_bits=8)) as factors:
+        optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], 2e-3)
+        network.train()
+        for _ in range(8):
+            optimiser.zero_grad()
+            loss = network.loss(batch)[0].sum()
+            loss.backward()
+            optimiser.step()
+            losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+    received = apply_update(base, factors.payload)
+    assert all(torch.equal(received[k], v) for k, v in network.state_dict().items())
+    assert list(received) == list(base)
+    full = len(Full().compress(base, received))
+    assert len(factors.payload) < full / 100
+    changed = [n for n in factors.changes if not torch.equal(base[n], received[n])]
+    assert len(changed) > 40
