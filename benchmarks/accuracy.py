@@ -27,7 +27,7 @@ from accuracy_results import Record, Results, summarise, table
 from clips import benchmark_clips
 from machine import describe
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rinr_flower.cli import parse_frames
 from rinr_flower.codecs import Jpeg
@@ -124,6 +124,11 @@ def per_frame(counts: Sequence[int], frames: int) -> Record:
     return {field: count / frames for field, count in zip(fields, counts, strict=True)}
 
 
+def _report(bars: Progress, task: TaskID, done: int = 0) -> Callable[[float], None]:
+    """What takes the share done of the step after ``done`` whole steps of ``task``."""
+    return lambda share: bars.update(task, completed=done + share)
+
+
 class Benchmark:
     """All that the codecs have in common: clips, settings, caches and the results file."""
 
@@ -175,9 +180,7 @@ class Benchmark:
         encoding = bars.add_task(f"{route.spec}: encoding", total=len(self.training))
         sent = {}
         for done, (name, clip) in enumerate(self.training.items()):
-            sent[name] = self.payloads.send(
-                route, clip, lambda part, done=done: bars.update(encoding, completed=done + part)
-            )
+            sent[name] = self.payloads.send(route, clip, _report(bars, encoding, done))
             bars.update(encoding, completed=done + 1)
         bars.update(encoding, description=f"{route.spec}: decoding")
         store = RenderedOnce([s.payload for s in sent.values()], self.options.size, device=self.device)
@@ -187,7 +190,7 @@ class Benchmark:
             if self.results.holds(route.spec, seed, pictures):
                 continue
             training = bars.add_task(f"{route.spec}: seed {seed}", total=1.0)
-            result, clips = self.train(store, seed, lambda part, task=training: bars.update(task, completed=part))
+            result, clips = self.train(store, seed, _report(bars, training))
             bars.remove_task(training)
             for name, clip in self.training.items():
                 clips[name].update(per_frame(counts[name], len(clip)))

@@ -251,7 +251,9 @@ def main() -> int:
         totals.update(row)
     console.print(f"{report['count']:,} inputs, seed {report['seed']}, {report['cpu_seconds']} s: {dict(totals)}")
     for finding in report["findings"][:50]:
-        console.print(f"{finding['number']:>9,} {finding['seed']} ({finding['layer']}): {finding['what']}", markup=False)
+        console.print(
+            f"{finding['number']:>9,} {finding['seed']} ({finding['layer']}): {finding['what']}", markup=False
+        )
     return 1 if report["findings"] else 0
 
 

@@ -29,9 +29,7 @@ FIXED_BYTES = 13  # magic, version, length, CRC-32: the same layout in payloads 
 
 # only what keeps fits short and pictures small
 _CODEC_OPTIONS: dict[str, list[dict[str, object]]] = {
-    "rapid_inr": [
-        {"hidden": 8, "layers": 2, "steps": 20, "batch_points": 64, "bits": bits} for bits in (8, 11, 32)
-    ],
+    "rapid_inr": [{"hidden": 8, "layers": 2, "steps": 20, "batch_points": 64, "bits": bits} for bits in (8, 11, 32)],
     "residual": [
         {"background": "jpeg", "background.quality": 20, "steps": 20, "candidates": 1, "batch_points": 64},
         {"background": "webp", "mode": "direct", "bits": 16, "steps": 20, "candidates": 1, "batch_points": 64},

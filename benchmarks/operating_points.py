@@ -38,17 +38,17 @@ SERIES: dict[str, list[Options]] = {
     "roi_av1": grid("roi_av1", {"max_width": 640}, crf=[45, 55, 63], box_crf=[25, 35, 45, 55, 63]),
     "rapid_inr": grid("rapid_inr", {"layers": 5}, hidden=[8, 14, 22, 34]),
     "nerv": [
-        {"name": "nerv", "stem": 16, "channels": c, "width": w, "bits": 6}
-        for c, w in ((2, 6), (4, 10), (8, 16), (12, 28))
+        {"name": "nerv", "stem": 16, "channels": c, "width": w, "bits": 6, "steps": 1_500}
+        for c, w in ((2, 6), (3, 8), (4, 10), (8, 16))
     ],
     "residual over rapid_inr": grid(
         "residual", {"background": "rapid_inr", "background.layers": 5, "bits": 8},
-        background__hidden=[8, 14, 22], sizes=[OBJECT_SIZES[s] for s in ("small", "medium", "large")],
+        background__hidden=[8, 14, 22], sizes=[OBJECT_SIZES[s] for s in ("small", "large")],
     ),
     "residual over nerv": [
         {"name": "residual", "background": "nerv", "background.stem": 16, "background.channels": c,
-         "background.width": w, "background.bits": 6, "bits": 8, "sizes": OBJECT_SIZES[s]}
-        for (c, w), s in product(((2, 6), (4, 10), (8, 16)), ("small", "medium", "large"))
+         "background.width": w, "background.bits": 6, "background.steps": 1_500, "bits": 8, "sizes": OBJECT_SIZES[s]}
+        for (c, w), s in product(((2, 6), (4, 10)), ("small", "large"))
     ],
     **{f"{b} {v}": [{"paper": v, "background": b}] for b in ("rapid_inr", "nerv") for v in VARIANTS},
     "scene": grid("scene", quality=[20.0, 35.0, 50.0, 65.0, 80.0], object_weight=[2.0, 6.0]),

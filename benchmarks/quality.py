@@ -40,11 +40,11 @@ from rinr_flower.frames import Clip
 from rinr_flower.quality import measure
 
 BACKGROUNDS: Mapping[str, Mapping[str, Any]] = {
-    "rapid_inr": {"name": "rapid_inr", "hidden": 14, "layers": 5},
-    "nerv": {"name": "nerv", "stem": 16, "channels": 4, "width": 10},
+    "rapid_inr": {"name": "rapid_inr", "hidden": 25},
+    "nerv": {"name": "nerv"},
     "jpeg": {"name": "jpeg", "quality": 10},
 }
-"""Backgrounds as coarse as Residual-INR wants them: the object is what the bytes are for."""
+"""The small backgrounds of the Residual-INR paper; JPEG beside them, as a background that is not a network."""
 MODES = ("residual", "direct")
 console = Console(width=None if sys.stdout.isatty() else 140)
 

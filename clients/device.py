@@ -33,7 +33,7 @@ class Training:
     class_names: tuple[str, ...] = ("object",)
     scale: Literal["n", "s", "m", "l", "x"] = "n"
     image_size: int = 160
-    steps: int = 20
+    steps: int = 40
     batch: int = 8
     learning_rate: float = 1e-3
     seed: int = 0

@@ -14,6 +14,9 @@ from rinr_flower.errors import DataError
 
 MAX_SIDE_PX = 16384
 MAX_FRAME_PX = 64_000_000
+MAX_JPEG_SCANS = 100  # each scan of a progressive JPEG passes over all pixels; cameras write about ten
+IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "AVIF", "TIFF", "PPM")  # Pillow knows others that start programs
+_JPEG_SCAN = b"\xff\xda"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,22 +83,29 @@ class Clip:
         return sum(len(f.file) for f in self.frames)
 
 
-def read_image(data: bytes, *, name: str) -> NDArray[np.uint8]:
+def read_image(data: bytes, *, name: str, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Decode an image file held in memory to RGB uint8 (height, width, 3), EXIF rotation applied.
 
-    Grey, palette and CMYK files become RGB. Raises DataError, naming ``name``, when the bytes are not an image, are cut
-    off, or hold more than MAX_FRAME_PX pixels (checked before the pixels are decoded).
+    Grey, palette and CMYK files become RGB. Raises DataError, naming ``name``, when the bytes are not an image in one
+    of IMAGE_FORMATS (whatever the name says) or are cut off; and, before pixels are decoded, when they hold more than
+    MAX_FRAME_PX pixels or MAX_JPEG_SCANS scans, or are not of ``size`` = (width, height) where that is given.
     """
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as picture:
             width, height = picture.size
             if width * height > MAX_FRAME_PX or max(width, height) > MAX_SIDE_PX:
                 raise DataError(
                     f"{name}: {width}x{height} pixels is over the limit of {MAX_FRAME_PX:,}; scale the image down"
                 )
+            if size is not None and size not in ((width, height), (height, width)):
+                raise DataError(f"{name}: {width}x{height} pixels where {size[0]}x{size[1]} are declared")
+            if picture.format in ("JPEG", "MPO") and data.count(_JPEG_SCAN) > MAX_JPEG_SCANS:
+                raise DataError(f"{name}: a JPEG of more than {MAX_JPEG_SCANS} scans; save it again as baseline")
             return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
     except DataError:
         raise
+    except MemoryError as error:
+        raise DataError(f"{name}: its pixels do not fit in memory") from error
     except (
         Exception
     ) as error:  # Pillow's plug-ins raise OSError, SyntaxError, ValueError, struct.error, ... on bad files
@@ -114,10 +124,13 @@ def clean_boxes(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
     """Clip boxes to the frame and drop those that are not finite, empty, or outside it.
 
-    Returns the boxes (n, 4) float32, their classes (n,) int64, and how many were dropped.
+    Returns the boxes (n, 4) float32, their classes (n,) int64, and how many were dropped. Raises DataError unless there
+    are four numbers for every class.
     """
-    array = np.asarray(boxes, np.float64).reshape(-1, 4)
-    labels = np.asarray(classes, np.int64).reshape(-1)
+    array, labels = np.asarray(boxes, np.float64), np.asarray(classes, np.int64).reshape(-1)
+    if array.size != 4 * len(labels):
+        raise DataError(f"boxes of shape {array.shape} with {len(labels)} classes; a box is x1, y1, x2, y2 and a class")
+    array = array.reshape(-1, 4)
     finite = np.asarray(np.isfinite(array).all(axis=1))
     clipped = np.where(finite[:, None], array, 0.0)
     clipped[:, 0::2] = clipped[:, 0::2].clip(0, width)

@@ -65,7 +65,7 @@ class Scenario:
     num_clients: int = 10
     rounds: int = 2
     strategy: Literal["fog", "jpeg_serverless", "jpeg_relay"] = "fog"
-    codec: str | dict[str, Any] = "rapid_inr"
+    codec: str | dict[str, Any] = "scene"
     upload: str | dict[str, Any] = "jpeg"
     aggregation: str | dict[str, Any] = "none"
     min_devices: int = 1
@@ -75,10 +75,10 @@ class Scenario:
     weights: str = "factory"
     scale: Literal["n", "s", "m", "l", "x"] = "n"
     image_size: int = 160
-    steps: int = 20
+    steps: int = 40
     batch: int = 8
     learning_rate: float = 1e-3
-    factory_steps: int = 150
+    factory_steps: int = 200
     device: str = "auto"
     parallel: int = 0
     seed: int = 0

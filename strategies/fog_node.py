@@ -94,7 +94,7 @@ class FogNode(Strategy):
 
     def __init__(
         self,
-        codec: str | Mapping[str, Any] | Codec = "rapid_inr",
+        codec: str | Mapping[str, Any] | Codec = "scene",
         *,
         inner: Strategy | None = None,
         upload: str | Mapping[str, Any] = "jpeg",

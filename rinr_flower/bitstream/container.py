@@ -23,6 +23,7 @@ VERSION = 1
 PARTS = ("background", "object", "shared", "motion")
 MAX_FRAMES = 65_535
 MAX_BOXES_PER_FRAME = 4_096
+MAX_BOXES = 1 << 18  # of all frames together: entropy coding can declare any number of them in a few bytes
 MAX_CLASSES = 65_535
 _SUBPIXEL_BITS = 4
 
@@ -185,6 +186,8 @@ def _unpack_boxes(
     if counts.min() < 0 or counts.max() > MAX_BOXES_PER_FRAME:
         raise PayloadError(f"box table declares {int(counts.min())} to {int(counts.max())} boxes in a frame")
     total = int(counts.sum())
+    if total > MAX_BOXES:
+        raise PayloadError(f"box table declares {total:,} boxes; at most {MAX_BOXES:,} are allowed, split the clip")
     if total == 0:
         reader.end()
         none = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
@@ -200,6 +203,8 @@ def _unpack_boxes(
         start += count
         if count and (np.abs(corners).max() > 2**24 or labels.min() < 0 or labels.max() >= max(n_classes, 1)):
             raise PayloadError(f"box table holds a coordinate or class out of range ({n_classes} classes)")
+        if corners[:, 2:].min(initial=0) < 0:
+            raise PayloadError("box table holds a box of negative width or height")
         edges = np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:]], axis=1)
         boxes.append((edges / 2**shift).astype(np.float32))
         classes.append(labels[:, 0].copy())

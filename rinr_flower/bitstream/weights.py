@@ -6,6 +6,7 @@ every machine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ from rinr_flower.errors import ConfigError, PayloadError
 
 FLOAT_BITS = 32
 """A bit width that stands for 'not quantised': values are stored as raw float32."""
+
+MAX_VALUES = 1 << 24
+"""Weights that one run of tensors may hold: entropy coding can declare any number of them in a few bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +95,9 @@ def fake_quantise(tensor: torch.Tensor, bits: int, axes: tuple[int, ...] = ()) -
 def pack_tensors(tensors: Sequence[Quantised], bits: int) -> bytes:
     """Tensors one after the other: scales, then values. Shapes, axes and bits are the reader's to know."""
     writer = ByteWriter()
+    total = sum(tensor.values.size for tensor in tensors)
+    if total > MAX_VALUES:
+        raise ConfigError(f"{total:,} weights in one payload; at most {MAX_VALUES:,} are allowed, split the clip")
     for tensor in tensors:
         if bits == FLOAT_BITS:
             writer.raw(tensor.values.astype("<f4").tobytes())
@@ -110,6 +117,9 @@ def unpack_tensors(
 ) -> list[Quantised]:
     """What :func:`pack_tensors` wrote. Raises PayloadError on truncated or out-of-range data."""
     tensors = []
+    total = sum(math.prod(shape) for shape in shapes)
+    if total > MAX_VALUES:
+        raise PayloadError(f"{what} declare {total:,} values; at most {MAX_VALUES:,} are allowed")
     for shape in shapes:
         count = int(np.prod(shape))
         scale_shape = [n if i in axes else 1 for i, n in enumerate(shape)]

@@ -104,13 +104,17 @@ class FileRenderer(PixelRenderer):
 
     def decode(self, payload: Payload) -> list[NDArray[np.uint8]]:
         files = unpack_blobs(payload.part("background"), len(payload), f"{payload.codec} payload")
-        return [read_file(file, f"frame {i} of a {payload.codec} payload") for i, file in enumerate(files)]
+        size = (payload.width, payload.height)
+        return [read_file(file, f"frame {i} of a {payload.codec} payload", size) for i, file in enumerate(files)]
 
 
-def read_file(data: bytes, name: str) -> NDArray[np.uint8]:
-    """An image file out of a payload as RGB uint8 (height, width, 3); PayloadError, naming ``name``, if it is none."""
+def read_file(data: bytes, name: str, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """An image file out of a payload as RGB uint8 (height, width, 3).
+
+    PayloadError, naming ``name``, if it is none, or none of ``size`` = (width, height); the size is checked first.
+    """
     try:
-        return read_image(data, name=name)
+        return read_image(data, name=name, size=size)
     except DataError as error:
         raise PayloadError(str(error)) from error
 

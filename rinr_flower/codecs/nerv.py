@@ -14,6 +14,7 @@ from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.bitstream.weights import (
     FLOAT_BITS,
+    MAX_VALUES,
     Quantised,
     check_bits,
     fake_quantise,
@@ -26,7 +27,7 @@ from rinr_flower.codecs.rapid_inr import read_bits
 from rinr_flower.decoding.pixels import sample
 from rinr_flower.decoding.renderer import Renderer, View
 from rinr_flower.errors import ConfigError, PayloadError
-from rinr_flower.frames import MAX_FRAME_PX, Clip
+from rinr_flower.frames import Clip
 from rinr_flower.inr.fit import Schedule, fit
 from rinr_flower.inr.fusion_loss import fusion_loss
 from rinr_flower.inr.nerv import NervShape, forward, initial_tensors
@@ -40,7 +41,12 @@ PUBLISHED: Mapping[str, Any] = {
     "learning_rate": 5e-4,
 }
 """Residual-INR's published NeRV: 1,391,155 parameters at 640x360; 300 epochs of a clip of 32 frames."""
-MAX_WIDTH, MAX_LEVELS, MAX_BLOCKS, MAX_STRIDE, MAX_PARAMETERS = 4096, 128, 12, 16, 50_000_000
+MAX_WIDTH, MAX_LEVELS, MAX_BLOCKS, MAX_STRIDE = 4096, 128, 12, 16
+MAX_PARAMETERS = MAX_VALUES
+MAX_MULTIPLICATIONS_PER_PX = 1 << 19
+MIN_COUNTED_PX = 1 << 12  # a smaller frame may cost as much as one of this size
+MAX_DRAWN = 4  # times as large as the frame may the picture be that is drawn and cut
+MAX_ACTIVATIONS = 1 << 27  # of one layer, for one frame
 MAX_AUTO_CELLS = 256
 _CHECKS = 4  # times in the last tenth of the fit that the weights are compared with the best so far
 
@@ -115,11 +121,8 @@ class Nerv(Codec):
         factor = math.prod(strides)
         grid = (-(-height // factor), -(-width // factor))
         shape = NervShape(grid, self.stem, self.channels, self.width, strides, self.levels)
-        if shape.parameters > MAX_PARAMETERS:
-            raise ConfigError(
-                f"a NeRV of {shape.parameters:,} parameters at {width}x{height} is over {MAX_PARAMETERS:,}; "
-                "take larger strides or fewer channels"
-            )
+        if (excess := _excess(shape, width, height)) is not None:
+            raise ConfigError(f"a NeRV with {excess}; take larger strides or fewer channels")
         return shape
 
     def encode_parts(
@@ -266,13 +269,31 @@ def _unpack(payload: Payload) -> tuple[NervShape, list[Quantised], int]:
     factor = math.prod(strides)
     grid = (-(-payload.height // factor), -(-payload.width // factor))
     shape = NervShape(grid, stem, channels, width, strides, levels)
-    if shape.parameters > MAX_PARAMETERS or math.prod(shape.size) > 4 * MAX_FRAME_PX:
-        raise PayloadError(
-            f"nerv payload declares {shape.parameters:,} parameters; at most {MAX_PARAMETERS:,} are allowed"
-        )
+    if (excess := _excess(shape, payload.width, payload.height)) is not None:
+        raise PayloadError(f"nerv payload declares {excess}")
     tensors = unpack_tensors(reader, shape.shapes(), bits, (), "nerv weights")
     reader.end()
     return shape, tensors, bits
+
+
+def _excess(shape: NervShape, width: int, height: int) -> str | None:
+    """What about the network is over a limit for frames of ``width`` x ``height`` pixels, or None."""
+    if shape.parameters > MAX_PARAMETERS:
+        return f"{shape.parameters:,} parameters; at most {MAX_PARAMETERS:,} are allowed"
+    counted = max(width * height, MIN_COUNTED_PX)
+    if math.prod(shape.size) > MAX_DRAWN * counted:
+        return f"a picture of {shape.size[1]}x{shape.size[0]} pixels for a frame of {width}x{height}"
+    pixels, before, products, activations = math.prod(shape.grid), shape.channels, 0, 0
+    for channels, stride in zip(shape.widths(), shape.strides, strict=True):
+        pixels *= stride**2
+        products += 9 * pixels * before * channels
+        activations, before = max(activations, pixels * channels), channels
+    allowed = MAX_MULTIPLICATIONS_PER_PX * counted
+    if products > allowed:
+        return f"{products:,} multiplications a frame; {width}x{height} pixels allow {allowed:,}"
+    if activations > MAX_ACTIVATIONS:
+        return f"{activations:,} values in one layer; at most {MAX_ACTIVATIONS:,} are allowed"
+    return None
 
 
 def _times(frames: int, device: torch.device) -> torch.Tensor:

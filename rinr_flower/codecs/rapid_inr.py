@@ -19,6 +19,7 @@ from rinr_flower.inr.fit import Schedule, fit
 from rinr_flower.inr.siren import Banks, ResidentBank, SirenShape, TrainableBank, evaluate_grouped, initial_bank
 
 MAX_HIDDEN, MAX_LAYERS, MAX_W0 = 512, 64, 1_000
+MAX_PARAMETERS = 1 << 19  # of one network: what a pixel may cost to draw, in multiply-adds
 _NETWORKS_AT_ONCE = 32
 
 
@@ -169,6 +170,8 @@ def check_shape(shape: SirenShape) -> None:
     for name, limit in limits.items():
         if not 1 <= getattr(shape, name) <= limit:
             raise ConfigError(f"a SIREN with {name}={getattr(shape, name)}; 1 to {limit} are allowed")
+    if shape.parameters > MAX_PARAMETERS:
+        raise ConfigError(f"a SIREN of {shape.parameters:,} parameters; at most {MAX_PARAMETERS:,} are allowed")
 
 
 def write_shape(writer: ByteWriter, shape: SirenShape) -> None:
@@ -182,6 +185,8 @@ def read_shape(reader: ByteReader) -> SirenShape:
     shape = SirenShape(reader.varint(MAX_HIDDEN), reader.varint(MAX_LAYERS), reader.varint(MAX_W0))
     if not (shape.hidden and shape.layers and shape.w0):
         raise PayloadError(f"payload declares a network with nothing in it: {shape}")
+    if shape.parameters > MAX_PARAMETERS:
+        raise PayloadError(f"payload declares a network of {shape.parameters:,} parameters, over {MAX_PARAMETERS:,}")
     return shape
 
 

@@ -82,15 +82,18 @@ class StillRoiRenderer(PixelRenderer):
     """Coarse image files with fine ones pasted in."""
 
     def decode(self, payload: Payload) -> list[NDArray[np.uint8]]:
-        windows = still_windows(payload.boxes, payload.width, payload.height)
+        size = (payload.width, payload.height)
         frames = unpack_blobs(payload.part("background"), len(payload), f"{payload.codec} payload")
+        windows = still_windows(payload.boxes, *size)
         crops = iter(unpack_blobs(payload.part("object"), sum(map(len, windows)), f"{payload.codec} crops"))
         images = []
         for index, (file, here) in enumerate(zip(frames, windows, strict=True)):
-            image = read_file(file, f"frame {index} of a {payload.codec} payload").copy()
+            image = read_file(file, f"frame {index} of a {payload.codec} payload", size).copy()
             for window in here:
-                name = f"a crop of frame {index} of a {payload.codec} payload"
-                paste(image, read_file(next(crops), name), window, name)
+                crop_size = (window[2] - window[0], window[3] - window[1])
+                wanted = f"its box asks for {crop_size[0]}x{crop_size[1]}"
+                name = f"a crop of frame {index} of a {payload.codec} payload ({wanted})"
+                paste(image, read_file(next(crops), name, crop_size), window, name)
             images.append(image)
         return images
 

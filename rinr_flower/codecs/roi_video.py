@@ -29,12 +29,15 @@ from rinr_flower.codecs.video import (
     x264_stream,
 )
 from rinr_flower.decoding.pixels import PixelRenderer
+from rinr_flower.errors import PayloadError
 from rinr_flower.frames import Clip
 
 MIN_OVERLAP = 0.1
 """Least intersection over union of boxes in consecutive appearances that makes them one track."""
 MAX_GAP_FRAMES = 8
 """Frames for which an object may be absent without its track ending."""
+MAX_PAIRS, MAX_PAIRS_IN_CLIP = 1 << 20, 1 << 24
+"""Pairs of boxes that linking may compare for one frame, and for all frames of a clip."""
 
 
 @dataclass(eq=False)
@@ -57,10 +60,18 @@ class Track:
 
 
 def tracks_of(boxes: Boxes, width: int, height: int) -> list[Track]:
-    """Link boxes from frame to frame, the best overlaps first; a box that overlaps no open track starts one."""
+    """Link boxes from frame to frame, the best overlaps first; a box that overlaps no open track starts one.
+
+    PayloadError if there are more boxes at a time than MAX_PAIRS and MAX_PAIRS_IN_CLIP allow to compare.
+    """
     tracks: list[Track] = []
+    live: list[Track] = []
+    compared = 0
     for index, windows in enumerate(still_windows(boxes, width, height)):
-        live = [t for t in tracks if index - t.frames[-1] <= 1 + MAX_GAP_FRAMES]
+        live = [t for t in live if index - t.frames[-1] <= 1 + MAX_GAP_FRAMES]
+        compared += len(live) * len(windows)
+        if len(live) * len(windows) > MAX_PAIRS or compared > MAX_PAIRS_IN_CLIP:
+            raise PayloadError(f"too many boxes to link: {len(windows):,} in frame {index}, {len(live):,} before it")
         overlaps = _overlaps([t.boxes[-1] for t in live], windows)
         rows, columns = np.nonzero(overlaps >= MIN_OVERLAP)
         order = np.lexsort((columns, rows, -overlaps[rows, columns]))
@@ -74,6 +85,7 @@ def tracks_of(boxes: Boxes, width: int, height: int) -> list[Track]:
             if j not in linked:
                 linked[j] = Track()
                 tracks.append(linked[j])
+                live.append(linked[j])
             linked[j].frames.append(index)
             linked[j].boxes.append(window)
     return tracks
@@ -132,9 +144,9 @@ class VideoRoiRenderer(PixelRenderer):
     def decode(self, payload: Payload) -> list[NDArray[np.uint8]]:
         what = f"the video of a {payload.codec} payload"
         size, video = split_width(payload, what)
+        images = self._stream.read(video, len(payload), *size, what)
         tracks = tracks_of(_scaled(payload.boxes, size[0] / payload.width), *size)
         streams = unpack_blobs(payload.part("object"), len(tracks), f"{payload.codec} objects")
-        images = self._stream.read(video, len(payload), *size, what)
         for number, (track, stream) in enumerate(zip(tracks, streams, strict=True)):
             windows, name = track.windows(*size), f"object {number} of a {payload.codec} payload"
             x1, y1, x2, y2 = windows[0]

@@ -14,6 +14,9 @@ from rinr_flower.bitstream.container import Payload
 from rinr_flower.decoding.renderer import Renderer, View
 from rinr_flower.errors import PayloadError
 
+MAX_RESIDENT_PX = 1 << 29
+"""Pixels, in all frames together, that a payload which is kept decoded may declare."""
+
 
 class PixelRenderer(Renderer):
     """Decodes each payload once, keeps uint8 pictures on the device, and samples them bilinearly."""
@@ -27,6 +30,18 @@ class PixelRenderer(Renderer):
         """All frames of ``payload``, each uint8 (height, width, 3) of the payload's size."""
 
     def add(self, payload: Payload) -> None:
+        declared = len(payload) * payload.width * payload.height
+        if declared > MAX_RESIDENT_PX:
+            raise PayloadError(
+                f"a {payload.codec!r} payload declares {declared:,} pixels; "
+                f"at most {MAX_RESIDENT_PX:,} are kept decoded, split the clip"
+            )
+        try:
+            self._pictures += self._decoded(payload)
+        except MemoryError as error:
+            raise PayloadError(f"{declared:,} pixels of a {payload.codec!r} payload do not fit in memory") from error
+
+    def _decoded(self, payload: Payload) -> list[torch.Tensor]:
         images = self.decode(payload)
         for index, image in enumerate(images):
             if image.shape != (payload.height, payload.width, 3):
@@ -34,7 +49,7 @@ class PixelRenderer(Renderer):
                     f"frame {index} of a {payload.codec!r} payload is {image.shape[1]}x{image.shape[0]} pixels; "
                     f"the header says {payload.width}x{payload.height}"
                 )
-        self._pictures += [torch.from_numpy(np.array(i.transpose(2, 0, 1))).to(self.device) for i in images]
+        return [torch.from_numpy(np.array(i.transpose(2, 0, 1))).to(self.device) for i in images]
 
     def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
         return sample_batch(self._pictures, frames.tolist(), view)

@@ -217,6 +217,12 @@ def test_radios_and_sharing_graphs(run, report):
     for key, row in rows.items():
         if key[1]:
             assert row["seconds"] <= rows[key[0], False, key[2]]["seconds"] * 1.001  # overhead is dealt unevenly
+    ten = report["scale"][0]
+    record = RunRecord.load(run)
+    dealt = [record.payloads[i % 3] for i in range(10)]
+    assert ten["bytes"] == sum(p.upload_bytes + 2 * p.payload_bytes for p in dealt)
+    assert ten["encoder_seconds"] == pytest.approx(10 * 0.1)
+    assert ten["fog_nodes_needed"] == 1
     whole = next(g for g in report["graphs"] if g["graph"] == "all to all" and not g["broadcast"])
     assert whole["fog_bytes"] == scheme(report, "fog webp")["payload_bytes"]
 

@@ -18,18 +18,24 @@ def test_yolov8_trains_through_factors() -> None:
         "cls": torch.zeros(2, 1),
         "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.4, 0.6, 0.3, 0.5]]),
     }
-    base = {k: v.clone() for k, v in network.state_dict().items()}
-    losses = []
-    with factorise(network, Factorised(rank=1, vector_bits=8)) as factors:
-        optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], 2e-3)
+
+    def fit(steps: int, rate: float) -> list[float]:
+        optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], rate)
         network.train()
-        for _ in range(8):
+        losses = []
+        for _ in range(steps):
             optimiser.zero_grad()
             loss = network.loss(batch)[0].sum()
             loss.backward()
             optimiser.step()
             losses.append(float(loss.detach()))
-    assert losses[-1] < losses[0]
+        return losses
+
+    fit(14, 5e-4)  # past the first steps, in which the assignment of boxes changes and the loss rises
+    base = {k: v.clone() for k, v in network.state_dict().items()}
+    with factorise(network, Factorised(rank=1, vector_bits=8)) as factors:
+        losses = fit(12, 1e-2)
+    assert losses[-1] < 0.9 * losses[0]
     received = apply_update(base, factors.payload)
     assert all(torch.equal(received[k], v) for k, v in network.state_dict().items())
     assert list(received) == list(base)

@@ -77,16 +77,19 @@ def rival_text(head: Mapping[str, Any]) -> Html:
     as_good = [r for r in rivals if r["as_good"]]
     smaller = [r for r in rivals if not r["as_good"] and number(r["ratio"]) < 1]
     texts: list[object] = []
-    for rival in as_good[:1]:
+    for route, where in (("fog", "Through the fog"), ("serverless", "Without a fog, if devices encode for themselves")):
+        rival = next((r for r in as_good if r["name"].startswith(route)), None)
+        if rival is None:
+            continue
         ratio, name = number(rival["ratio"]), element("b", scheme_words(rival["name"]))
-        size = f"{bytes_text(rival['bytes'])}, {decibel_text(rival['object_db'])} on the object"
-        if ratio < 1:
-            texts += ["A rival wins here: ", name, f" ({size}) takes {1 / ratio:.3g} times fewer bytes"]
-        else:
-            texts += ["The strongest rival is ", name, f" ({size}) with {ratio:.3g} times as many bytes"]
-        texts += [f", among those that are at most 1 dB below this run's {own_db}. "]
-    if not as_good:
-        texts += [f"No other way of sharing in this report reaches its object quality ({own_db}) within 1 dB. "]
+        size = f" ({bytes_text(rival['bytes'])}, {decibel_text(rival['object_db'])} on the object)"
+        wins = f" wins with {1 / ratio:.3g} times fewer bytes. "
+        texts += [where, ", the strongest rival is " if ratio >= 1 else ", ", name, size]
+        texts.append(f" with {ratio:.3g} times as many bytes. " if ratio >= 1 else wins)
+    if as_good:
+        texts.append(f"A rival's object PSNR is at most 1 dB below this run's {own_db}. ")
+    else:
+        texts.append(f"No other way of sharing in this report reaches its object PSNR ({own_db}) within 1 dB. ")
     if smaller:
         names = [
             f"{scheme_words(r['name'])} ({bytes_text(r['bytes'])}, {decibel_text(r['object_db'])})" for r in smaller[:3]

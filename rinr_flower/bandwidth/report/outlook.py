@@ -7,11 +7,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from rinr_flower.bandwidth import model
 from rinr_flower.bandwidth.link import LinkModel
 from rinr_flower.bandwidth.model import SharingGraph
 from rinr_flower.bandwidth.profiles import PROFILES
 from rinr_flower.bandwidth.run import RunRecord
+from rinr_flower.bandwidth.scale import Deployment, fog_nodes_needed, load_of
 from rinr_flower.bandwidth.schemes import FOG, Scheme, captures_of, receivers_of
 
 
@@ -130,4 +133,52 @@ def graph_rows(record: RunRecord) -> list[dict[str, Any]]:
                     "gain": across / fog if fog else math.nan,
                 }
             )
+    return rows
+
+
+SCALES = (10, 100, 1_000, 10_000)
+PERIOD_S = 60.0
+
+
+def scale_rows(record: RunRecord, link: LinkModel) -> list[dict[str, Any]]:
+    """One fog node for more and more devices that each capture one of this run's clips every PERIOD_S seconds.
+
+    Clips are dealt to the devices in turn; each has as many receivers as in the run; radios have the link's rate.
+    """
+    payloads = [p for p in captures_of(record) if receivers_of(record, p)]
+    if not payloads:
+        return []
+    receivers = max(len(receivers_of(record, p)) for p in payloads)
+    known = [(p.encode_seconds, p.frames) for p in payloads if math.isfinite(p.encode_seconds)]
+    per_frame = math.fsum(s for s, _ in known) / sum(f for _, f in known) if known else 0.0
+    rows = []
+    for devices in SCALES:
+        if devices <= receivers:
+            continue
+        dealt = [payloads[i % len(payloads)] for i in range(devices)]
+        deployment = Deployment(
+            np.array([float(p.upload_bytes) for p in dealt]),
+            np.array([float(p.payload_bytes) for p in dealt]),
+            np.array([float(p.frames) for p in dealt]),
+            receivers=receivers,
+            fog_rate_bytes_per_s=link.rate_bytes_per_s,
+            device_rate_bytes_per_s=link.rate_bytes_per_s,
+            encode_seconds_per_frame=per_frame,
+            broadcast=link.broadcast,
+            loss=link.loss,
+            period_s=PERIOD_S,
+        )
+        load, needed = load_of(deployment), fog_nodes_needed(deployment)
+        rows.append(
+            {
+                "devices": devices,
+                "receivers": receivers,
+                "period_s": PERIOD_S,
+                "bytes": load.uplink_bytes + load.downlink_bytes,
+                "serverless_bytes": load.serverless_bytes,
+                **{f"{name}_seconds": load.seconds[name] for name in ("fog_receives", "encoder", "fog_sends")},
+                "saturated": load.saturated,
+                "fog_nodes_needed": needed["all"],
+            }
+        )
     return rows

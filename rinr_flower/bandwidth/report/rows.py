@@ -55,7 +55,7 @@ def codec_rows(record: RunRecord) -> list[dict[str, Any]]:
     own = {p.codec for p in captures_of(record)}
     for c in record.controls:
         payload = frames.get((c.round, c.device, c.clip))
-        if payload is not None:
+        if payload is not None and c.name not in own:
             quality = (c.frame_db, c.background_db, c.object_db)
             groups[c.name].append((payload, c.bytes, quality, c.encode_seconds))
     rows = []

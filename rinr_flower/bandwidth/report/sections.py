@@ -276,9 +276,32 @@ def outlook_section(summary: Mapping[str, Any]) -> Html | None:
         Column("fog training pays above, frames a device and round", "frames_where_fog_training_pays", count_text),
         Column("federated averaging pays above", "frames_where_federated_pays", count_text),
     ]
+    scale = [
+        Column("devices", "devices", count_text),
+        Column("bytes a period", "bytes", bytes_text),
+        Column("fog receives", "fog_receives_seconds", seconds_text),
+        Column("fog encodes", "encoder_seconds", seconds_text),
+        Column("fog sends", "fog_sends_seconds", seconds_text),
+        Column("over the period", "over"),
+        Column("fog nodes needed", "fog_nodes_needed", count_text),
+    ]
+    many = [
+        dict(r, over=", ".join(r["saturated"]).replace("_", " ") or "nothing: one fog node keeps up")
+        for r in summary["scale"]
+    ]
     rows = summary["crossovers"].get("updates", [])
     return join(
         element("p", "The closed form with this run's bytes, if the same devices shared with others than they did."),
         table(columns, graphs),
         table(updates, rows) if rows else None,
+        element("h3", "If there were more devices") if many else None,
+        element(
+            "p",
+            f"One fog node with one encoder, as many receivers a capture as in this run ({many[0]['receivers']}), a capture "
+            f"every {many[0]['period_s']:g} s: how long the busiest part of the fog is at work in each period, what does not "
+            "fit into the period, and how many such fog nodes would keep up.",
+        )
+        if many
+        else None,
+        table(scale, many) if many else None,
     )

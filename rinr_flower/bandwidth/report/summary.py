@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rinr_flower.bandwidth.link import LinkModel
-from rinr_flower.bandwidth.report.outlook import crossovers, graph_rows, profile_rows
+from rinr_flower.bandwidth.report.outlook import crossovers, graph_rows, profile_rows, scale_rows
 from rinr_flower.bandwidth.report.rows import BASELINE, accuracy_rows, codec_rows, device_rows, round_rows, scheme_row
 from rinr_flower.bandwidth.run import RunRecord, to_json
 from rinr_flower.bandwidth.schemes import schemes_of
@@ -45,6 +45,7 @@ def summarise(record: RunRecord, *, title: str = "") -> dict[str, Any]:
             "crossovers": crossovers(record),
             "profiles": profile_rows(schemes, compared(rows, answer), link),
             "graphs": graph_rows(record),
+            "scale": scale_rows(record, link),
             "devices": device_rows(record),
             "failures": record.failures,
             "examples": record.examples,

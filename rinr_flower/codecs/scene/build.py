@@ -25,23 +25,35 @@ from rinr_flower.codecs.scene.stream import (
 from rinr_flower.codecs.scene.volume import VolumeShape, inverse, resident
 from rinr_flower.errors import PayloadError
 
-SEGMENT = 32  # an object's volume spans at most this many appearances
 
 
-def segments(
+def runs(
     boxes: Sequence[NDArray[np.float32]], classes: Sequence[NDArray[np.int64]], shots: Sequence[int]
 ) -> list[Track]:
-    """Tracks of the payload's boxes, split at cuts (``shots``: frames of each shot) and into equal parts of at most
-    SEGMENT appearances."""
+    """Tracks of the payload's boxes, cut where the clip cuts (``shots``: frames of each shot)."""
     shot_of = np.repeat(np.arange(len(shots)), shots)
-    out = []
-    for track in link(boxes, classes):
-        numbers = shot_of[list(track.frames)]
-        for shot in np.unique(numbers):
-            chosen = np.flatnonzero(numbers == shot)
-            for part in np.array_split(chosen, -(-len(chosen) // SEGMENT)):
-                out.append(Track(tuple(track.frames[i] for i in part), tuple(track.rows[i] for i in part)))
-    return out
+    return [
+        piece
+        for track in link(boxes, classes)
+        for piece in _pieces(track, [np.flatnonzero(shot_of[list(track.frames)] == s) for s in range(len(shots))])
+    ]
+
+
+def split_runs(found: Sequence[Track], parts: Sequence[int]) -> list[Track]:
+    """Every run cut into its number of ``parts`` of about equal length: one object volume each."""
+    return [
+        piece
+        for run, count in zip(found, parts, strict=True)
+        for piece in _pieces(run, np.array_split(np.arange(len(run.frames)), count))
+    ]
+
+
+def _pieces(track: Track, groups: Sequence[NDArray[np.int64]]) -> list[Track]:
+    return [
+        Track(tuple(track.frames[i] for i in group), tuple(track.rows[i] for i in group))
+        for group in groups
+        if len(group)
+    ]
 
 
 def base_pose(
@@ -80,10 +92,13 @@ def canvas_maps(shot: ShotCode, size: tuple[int, int]) -> NDArray[np.float64]:
         return np.repeat(shift[None], shot.frames, axis=0)
     height, width = size
     try:
-        moves = [from_corners(m.reshape(4, 2) * CORNER_UNIT_PX, width, height) for m in shot.motion]
+        moves = np.stack([from_corners(m.reshape(4, 2) * CORNER_UNIT_PX, width, height) for m in shot.motion])
     except np.linalg.LinAlgError as error:
         raise PayloadError("scene motion folds the picture") from error
-    return np.stack([shift @ m for m in moves])
+    depths = moves[:, 2] @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
+    if not np.isfinite(moves).all() or depths.min() <= 0:
+        raise PayloadError("scene motion folds the picture")
+    return np.asarray(shift @ moves)
 
 
 def bend_of(shot: ShotCode, size: tuple[int, int]) -> NDArray[np.float32] | None:
@@ -109,8 +124,6 @@ def build_shot(code: SceneCode, shot: ShotCode, device: torch.device) -> Shot:
     canvas = VolumeShape(1, *shot.canvas, code.grey)
     planes = inverse(shot.canvas_bands, canvas.steps(canvas_step(code.step, shot.frames)))
     maps = canvas_maps(shot, code.size)
-    if not np.isfinite(maps).all():
-        raise PayloadError("scene motion is not finite")
     built = Shot(resident(planes, torch.int8, device), torch.from_numpy(maps.astype(np.float32)).to(device))
     bend = bend_of(shot, code.size)
     if bend is not None:

@@ -22,13 +22,13 @@ Ints = NDArray[np.int32]
 
 BLOCK = 8
 ESCAPE = 14  # magnitudes from here on are coded as ESCAPE and an Elias-gamma remainder
-MAX_MAGNITUDE = 1 << 20
+_MAX_GAMMA = 20  # bits of that remainder
 _PASSES = ((0, 0), (1, 1), (0, 1), (1, 0))
 _EDGES = np.array([1, 3, 5, 8, 12, 18, 27, 40, 64, 100])
 _CONTEXTS = len(_EDGES) + 1
 _PER_SET = 3 * _CONTEXTS
 _SETS = 4  # luma and chroma, at time frequency 0 and above
-_PRIOR_WEIGHT = 64
+_PRIOR_WEIGHT = 128
 _FORGET_AT = 2048
 # where the tables start, in 1/1024: counted once over canvases, residuals and objects of ten clips. Rows: time
 # frequency 0 and above, each the first, the second and the later passes; columns: contexts.
@@ -149,6 +149,7 @@ class Walk:
         self._observe = observe
         self.magnitudes = _Tables(_ZERO, _RATIO, ESCAPE + 1, _PRIOR_WEIGHT)
         self.flags = _Tables(_FLAG_ZERO, np.zeros_like(_FLAG_ZERO), 2, _PRIOR_WEIGHT)
+        self.lengths = _Tables(np.full(_MAX_GAMMA + 1, 512), np.zeros(_MAX_GAMMA + 1, np.int64), 2, 8)
         self._bits = normalise(np.array([1, 1]))
 
     def bands(self, bands: list[Ints], *, chroma: bool = False) -> None:
@@ -238,10 +239,14 @@ class Walk:
         growing = np.arange(len(values))
         wanted = np.floor(np.log2(np.maximum(values, 1))).astype(np.int64)
         while len(growing):
-            more = self._coder.code((wanted[growing] > lengths[growing]).astype(np.int64), self._bits)
+            place = min(int(lengths[growing[0]]), _MAX_GAMMA)
+            more = self._coder.code(
+                (wanted[growing] > lengths[growing]).astype(np.int64), self.lengths.table(place)
+            )
+            self.lengths.update(place, more)
             growing = growing[more == 1]
             lengths[growing] += 1
-            if len(growing) and lengths[growing[0]] > 20:
+            if len(growing) and lengths[growing[0]] > _MAX_GAMMA:
                 raise PayloadError("coefficients are altered: a magnitude never ends")
         out = np.ones(len(values), np.int64)
         for bit in range(int(lengths.max(initial=0))):

@@ -78,6 +78,15 @@ class Scene:
     layers: list[Layer] = field(default_factory=list)
     layers_of: list[list[tuple[int, int]]] = field(default_factory=list)
 
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes that all parts take in memory."""
+        planes = [s.canvas for s in self.shots] + [s.residual for s in self.shots if s.residual is not None]
+        planes += [layer.volume for layer in self.layers]
+        loose = [s.to_canvas for s in self.shots] + [s.bend for s in self.shots if s.bend is not None]
+        loose += [t for layer in self.layers for t in (layer.to_layer, layer.mask)]
+        return sum(p.resident_bytes for p in planes) + sum(t.numel() * t.element_size() for t in loose)
+
     def background(self, frame: int, points: torch.Tensor) -> torch.Tensor:
         """Luma and chroma (3, n), or luma (1, n) of a grey clip, at working-pixel ``points`` (n, 2), objects left out."""
         number, k = self.place[frame]

@@ -7,14 +7,12 @@ import torch
 
 from rinr_flower.alignment.tracks import Track
 from rinr_flower.bitstream.container import Payload
-from rinr_flower.codecs.scene.build import build, segments
+from rinr_flower.codecs.scene.build import build, runs, split_runs
 from rinr_flower.codecs.scene.model import Scene
 from rinr_flower.codecs.scene.sampling import to_rgb
 from rinr_flower.codecs.scene.stream import read_parts
 from rinr_flower.decoding.renderer import Renderer, View
 
-
-_CANVAS_LIMIT = 8  # a canvas is at most so many times as large as the camera's frame
 
 
 class SceneRenderer(Renderer):
@@ -26,16 +24,18 @@ class SceneRenderer(Renderer):
         self._resident = 0
 
     def add(self, payload: Payload) -> None:
-        tracks: list[Track] = []
+        found: list[Track] = []
 
-        def appearances(shots: list[int]) -> list[int]:
-            tracks.extend(segments(payload.boxes, payload.classes, shots))
-            return [len(t.frames) for t in tracks]
+        def run_lengths(shots: list[int]) -> list[int]:
+            found.extend(runs(payload.boxes, payload.classes, shots))
+            return [len(run.frames) for run in found]
 
-        code = read_parts(payload.parts, len(payload), appearances, _CANVAS_LIMIT * payload.width * payload.height)
+        code = read_parts(payload.parts, len(payload), (payload.height, payload.width), run_lengths)
+        tracks = split_runs(found, code.parts)
         scale = np.array([code.size[1] / payload.width, code.size[0] / payload.height] * 2, np.float32)
         scene = build(code, tracks, [b * scale for b in payload.boxes], self.device)
         ratio = torch.tensor(scale[:2], device=self.device)
+        self._resident += scene.resident_bytes
         self._frames += [(scene, i, ratio) for i in range(len(payload))]
 
     def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:

@@ -20,6 +20,8 @@ STEPS_PER_OCTAVE = 16
 BEND_STEP = 4.0  # in model.BEND_UNIT_PX
 MAX_WORKING_SIDE = 4096
 MAX_LAYER_SIDE = 1024
+MAX_SAMPLES = 1 << 26
+CANVAS_LIMIT = 8  # a canvas has at most so many times the pixels of a frame
 
 Pyramids = list[list[Ints]]
 
@@ -53,13 +55,15 @@ class LayerCode:
 
 @dataclass(eq=False)
 class SceneCode:
-    """All integers of a payload. Steps are in 1/STEPS_PER_OCTAVE octaves."""
+    """All integers of a payload. Steps are in 1/STEPS_PER_OCTAVE octaves; ``parts`` says for each run of an object
+    into how many volumes it is cut."""
 
     size: tuple[int, int]
     grey: bool
     step_code: int
     object_step_code: int
     shots: list[ShotCode] = field(default_factory=list)
+    parts: list[int] = field(default_factory=list)
     layers: list[LayerCode] = field(default_factory=list)
 
     @property
@@ -91,6 +95,8 @@ class SceneCode:
                     head.signed(value)
             else:
                 head.u8(0)
+        for count in self.parts:
+            head.varint(count)
         head.blob(encode_bands([p for s in self.shots for p in s.canvas_bands], planes))
         head.raw(encode_bands([p for s in self.shots for p in s.residual_bands or []], planes))
         moves = [s.motion for s in self.shots if s.motion is not None]
@@ -130,7 +136,7 @@ def residual_shape(frames: int, size: tuple[int, int], grey: bool) -> VolumeShap
 
 
 def read_parts(
-    parts: Mapping[str, bytes], frames: int, appearances: Callable[[list[int]], list[int]], limit_px: int
+    parts: Mapping[str, bytes], frames: int, picture: tuple[int, int], run_lengths: Callable[[list[int]], list[int]]
 ) -> SceneCode:
     """Read a payload's parts.
 
@@ -138,13 +144,20 @@ def read_parts(
     ----------
     parts : the payload's parts.
     frames : frames of the payload.
-    appearances : from the frames of each shot to how often each object is seen (the boxes say that).
-    limit_px : the most pixels that a canvas may have; more is a PayloadError before anything is allocated.
+    picture : (height, width) of the payload's frames; the working size is at most that.
+    run_lengths : from the frames of each shot to the appearances of each object's run (the boxes say that).
+
+    Raises
+    ------
+    PayloadError
+        If the parts are truncated or altered, or declare more samples than MAX_SAMPLES; that is checked before
+        anything is allocated.
     """
     head = ByteReader(parts.get("background", b""), "scene background")
     size = (head.varint(MAX_WORKING_SIDE), head.varint(MAX_WORKING_SIDE))
-    if min(size) < 1:
-        raise PayloadError(f"scene has a working size of {size[1]}x{size[0]} pixels")
+    if min(size) < 1 or size[0] > picture[0] or size[1] > picture[1]:
+        raise PayloadError(f"scene has a working size of {size[1]}x{size[0]} pixels for frames of {picture[1]}x{picture[0]}")
+    limit_px = CANVAS_LIMIT * max(size[0] * size[1], 4096)
     code = SceneCode(size, bool(head.u8()), head.u8(), head.u8())
     planes = 1 if code.grey else 3
     flags = []
@@ -160,7 +173,12 @@ def read_parts(
         flags.append(flag)
     if sum(s.frames for s in code.shots) != frames:
         raise PayloadError(f"scene has shots of {sum(s.frames for s in code.shots)} frames; the payload has {frames}")
-    counts = appearances([s.frames for s in code.shots])
+    counts = []
+    for length in run_lengths([s.frames for s in code.shots]):
+        code.parts.append(head.varint(length))
+        if code.parts[-1] < 1:
+            raise PayloadError("scene cuts the run of an object into no parts")
+        counts += [len(part) for part in np.array_split(np.arange(length), code.parts[-1])]
     canvases = [VolumeShape(1, *s.canvas, code.grey) for s in code.shots]
     for shot, bands in zip(code.shots, _split(decode_bands(head.blob(), _shapes(canvases), planes), canvases), strict=True):
         shot.canvas_bands = bands
@@ -211,6 +229,9 @@ def encode_nothing() -> bytes:
 
 
 def _shapes(volumes: list[VolumeShape]) -> list[list[tuple[int, int, int]]]:
+    samples = sum(v.frames * h * w for v in volumes for h, w in v.planes())
+    if samples > MAX_SAMPLES:
+        raise PayloadError(f"scene declares {samples:,} coefficients of one kind; at most {MAX_SAMPLES:,} are read")
     return [bands for volume in volumes for bands in volume.bands()]
 
 
