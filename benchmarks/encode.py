@@ -3,8 +3,8 @@
     python benchmarks/encode.py --data otb100:PATH/Crossing [--frames 0:8] [--published-steps 50]
 
 Times ``--published-steps`` steps of the published setting on the clip's first frame, between rounds of encoding with
-this package's codecs (medians), and projects 10,000 of them. With ``--published-steps 10000`` the published fit is really
-run to its end, and its PSNR stands in the results; otherwise it is null.
+this package's codecs (medians), and projects 10,000 of them. With ``--published-steps 10000`` the published fit is
+really run to its end, and its PSNR stands in the results; otherwise it is null.
 """
 
 from __future__ import annotations

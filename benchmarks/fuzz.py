@@ -1,6 +1,6 @@
 """Mutated payloads and updates of every format, under limits of memory and time.
 
-``python benchmarks/fuzz.py --count 1000000 --seed 0`` decodes that many inputs in a worker process that may take 1 GB of
+``python benchmarks/fuzz.py --count 1000000 --seed 0`` decodes that many inputs in a worker that may take 1 GB of
 address space more than it has after its imports, and two seconds of processor time an input. What counts as a finding:
 an exception that is no RinrError, a worker that dies, an overrun, altered bytes that pass the checksum and give another
 picture, and a result that contradicts its own header. ``--keep DIR`` writes the input of every finding there;
@@ -48,36 +48,36 @@ SMALL = (64, 64)
 _CHUNK = 200
 
 
-class Overrun(BaseException):
+class OverrunError(BaseException):
     """Raised by the timer, out of reach of ``except Exception``."""
 
 
-class Finding(Exception):
+class FindingError(Exception):
     """A result that must not be."""
 
 
 def digest_of(data: bytes, base: dict[str, torch.Tensor]) -> str:
     """Decode a payload or apply an update as a receiver does; a digest of the pictures or weights.
 
-    Raises RinrError where the input is refused, and Finding where what came out contradicts what was declared.
+    Raises RinrError where the input is refused, and FindingError where what came out contradicts what was declared.
     """
     if data.startswith(b"RUPD"):
         state = apply_update(base, data)
         if {k: (v.shape, v.dtype) for k, v in state.items()} != {k: (v.shape, v.dtype) for k, v in base.items()}:
-            raise Finding("an update changed a tensor's shape or type")
+            raise FindingError("an update changed a tensor's shape or type")
         if not all(bool(torch.isfinite(v).all()) for v in state.values() if v.is_floating_point()):
-            raise Finding("an update gave a weight that is not finite")
+            raise FindingError("an update gave a weight that is not finite")
         return hashlib.sha256(b"".join(bytes(v.numpy().tobytes()) for v in state.values())).hexdigest()
     payload = Payload.from_bytes(data)
     if len(payload) * payload.width * payload.height <= NATIVE_PX:
         images = decode(data).images()
         if images.shape != (len(payload), payload.height, payload.width, 3):
-            raise Finding(f"pictures of shape {images.shape} for {payload.width}x{payload.height}")
+            raise FindingError(f"pictures of shape {images.shape} for {payload.width}x{payload.height}")
         return hashlib.sha256(images.tobytes()).hexdigest()
     store = FrameStore([data])
     picture = store.render([len(store) - 1], SMALL)
     if len(store) != len(payload) or not bool(torch.isfinite(picture).all()):
-        raise Finding("a store of other frames than declared, or a picture that is not finite")
+        raise FindingError("a store of other frames than declared, or a picture that is not finite")
     return hashlib.sha256(picture.numpy().tobytes()).hexdigest()
 
 
@@ -91,9 +91,9 @@ def attempt(item: Input, wanted: str, base: dict[str, torch.Tensor]) -> tuple[st
         if item.data == item.seed.data:
             outcome = "same"
         if item.layer == "raw" and found != wanted:
-            raise Finding("altered bytes passed the checksum and gave another picture")
+            raise FindingError("altered bytes passed the checksum and gave another picture")
         if item.data == item.seed.data and found != wanted:
-            raise Finding("the same bytes gave another picture")
+            raise FindingError("the same bytes gave another picture")
     except RinrError:
         outcome = "refused"
     except KeyboardInterrupt:
@@ -109,10 +109,10 @@ def attempt(item: Input, wanted: str, base: dict[str, torch.Tensor]) -> tuple[st
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Overrun after ``seconds`` of this process's processor time."""
+    """OverrunError after ``seconds`` of this process's processor time."""
 
     def stop(number: int, frame: object) -> None:
-        raise Overrun(f"no result within {seconds:g} s")
+        raise OverrunError(f"no result within {seconds:g} s")
 
     before = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, seconds)
@@ -251,9 +251,7 @@ def main() -> int:
         totals.update(row)
     console.print(f"{report['count']:,} inputs, seed {report['seed']}, {report['cpu_seconds']} s: {dict(totals)}")
     for finding in report["findings"][:50]:
-        console.print(
-            f"{finding['number']:>9,} {finding['seed']} ({finding['layer']}): {finding['what']}", markup=False
-        )
+        console.print("{number:>9,} {seed} ({layer}): {what}".format(**finding), markup=False)
     return 1 if report["findings"] else 0
 
 

@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from rinr_flower.updates.envelope import Envelope
 FIXED_BYTES = 13  # magic, version, length, CRC-32: the same layout in payloads and updates
 
 # only what keeps fits short and pictures small
-_CODEC_OPTIONS: dict[str, list[dict[str, object]]] = {
+_CODEC_OPTIONS: dict[str, list[dict[str, Any]]] = {
     "rapid_inr": [{"hidden": 8, "layers": 2, "steps": 20, "batch_points": 64, "bits": bits} for bits in (8, 11, 32)],
     "residual": [
         {"background": "jpeg", "background.quality": 20, "steps": 20, "candidates": 1, "batch_points": 64},
@@ -37,7 +38,7 @@ _CODEC_OPTIONS: dict[str, list[dict[str, object]]] = {
     "nerv": [{"steps": 4}],
     "scene": [{"preset": "fast"}],
 }
-_UPDATE_OPTIONS: dict[str, list[dict[str, object]]] = {
+_UPDATE_OPTIONS: dict[str, list[dict[str, Any]]] = {
     name: [{}, {"vector_bits": 8}] for name in ("factorised", "quantised", "stc", "svd")
 } | {"random_mask": [{}, {"bits": 8}], "structured_low_rank": [{}, {"bits": 8}]}
 
@@ -134,15 +135,15 @@ def _restated(seed: Seed, payload: Payload, corpus: Sequence[Seed], rng: np.rand
     kind = int(rng.integers(5))
     if kind == 0:
         width, height = (int(rng.choice(_SIDES)) for _ in range(2))
-        changed = dataclasses.replace(payload, **({"width": width} if rng.integers(2) else {}), height=height)
+        changed = dataclasses.replace(payload, width=width if rng.integers(2) else payload.width, height=height)
     elif kind == 1:
         names = codecs.names()
         changed = payload.with_parts(names[int(rng.integers(len(names)))], payload.parts)
     elif kind == 2:
         frames = int(rng.choice([1, 2, 4, 300, 65_535]))
         rows = [i % len(payload) for i in range(frames)]
-        boxes, classes = (tuple(source[i] for i in rows) for source in (payload.boxes, payload.classes))
-        changed = dataclasses.replace(payload, boxes=boxes, classes=classes)
+        boxes = tuple(payload.boxes[i] for i in rows)
+        changed = dataclasses.replace(payload, boxes=boxes, classes=tuple(payload.classes[i] for i in rows))
     elif kind == 3:
         moved = tuple((b * np.float32(rng.choice([-1, 0, 0.1, 3, 1000]))).astype(np.float32) for b in payload.boxes)
         changed = dataclasses.replace(payload, boxes=moved)

@@ -20,7 +20,7 @@ def draw(result: dict[str, Any], stem: Path) -> None:
     scenarios = list(result["claims"])
     figure, axes = plt.subplots(1, len(scenarios), figsize=(6.4 * len(scenarios), 5.2), squeeze=False)
     series = list(dict.fromkeys(r["series"] for r in result["records"] if r["series"] != "reference"))
-    colours = {name: plt.cm.tab20(i % 20) for i, name in enumerate(series)}
+    colours = {name: plt.cm.tab20(i % 20) for i, name in enumerate(series)} | {"factorised": "black"}
     for axis, scenario in zip(axes[0], scenarios, strict=True):
         rows = [r for r in result["records"] if r["scenario"] == scenario]
         claim = result["claims"][scenario]

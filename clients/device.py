@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -12,59 +11,8 @@ from rinr_flower.clients.folder import DeviceFolder
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.decoding import FrameStore
 from rinr_flower.detection import Accuracy, Detector, State, TrainingLog
-from rinr_flower.errors import ConfigError
 from rinr_flower.strategies.protocol import Capture
-
-
-@dataclass(frozen=True)
-class Training:
-    """How devices train; the fog sends it with every message.
-
-    Attributes
-    ----------
-    class_names : what the detector tells apart.
-    scale : YOLOv8 size: n, s, m, l or x.
-    image_size : longer side in pixels of the detector's input.
-    steps, batch : training steps of a round and frames of a step.
-    learning_rate : of the optimiser.
-    seed : of a device's first weights, if the fog sends none, and of the order of its batches.
-    """
-
-    class_names: tuple[str, ...] = ("object",)
-    scale: Literal["n", "s", "m", "l", "x"] = "n"
-    image_size: int = 160
-    steps: int = 40
-    batch: int = 8
-    learning_rate: float = 1e-3
-    seed: int = 0
-
-    @classmethod
-    def of_config(cls, config: Mapping[str, Any]) -> Training:
-        """From the ConfigRecord of a message, whose keys are the fields' names with dashes."""
-        try:
-            return cls(
-                tuple(str(name) for name in config["class-names"]),
-                config["scale"],
-                int(config["image-size"]),
-                int(config["steps"]),
-                int(config["batch"]),
-                float(config["learning-rate"]),
-                int(config["seed"]),
-            )
-        except KeyError as error:
-            raise ConfigError(f"the message's config lacks {error}; it has {sorted(config)}") from None
-
-    def to_config(self) -> dict[str, Any]:
-        """For a ConfigRecord."""
-        return {
-            "class-names": list(self.class_names),
-            "scale": self.scale,
-            "image-size": self.image_size,
-            "steps": self.steps,
-            "batch": self.batch,
-            "learning-rate": self.learning_rate,
-            "seed": self.seed,
-        }
+from rinr_flower.strategies.training import Training
 
 
 class EdgeDevice:
@@ -84,8 +32,13 @@ class EdgeDevice:
     def name(self) -> str:
         return self.folder.name
 
-    def upload(self, server_round: int, upload: str | Mapping[str, Any]) -> list[Capture]:
-        """The captures of a round, encoded for the way up; the camera's own files as they are where that is asked."""
+    def upload(self, server_round: int, upload: str | Mapping[str, Any] | None) -> list[Capture]:
+        """The captures of a round, encoded for the way up; the camera's own files as they are where that is asked.
+
+        None where no captures are asked for.
+        """
+        if upload is None:
+            return []
         codec = codecs.create(upload)
         captures = []
         for clip in self.folder.captures(server_round):
@@ -119,9 +72,7 @@ class EdgeDevice:
         return self._detector(model, training).evaluate(store, range(len(store)), size=training.image_size)
 
     def _detector(self, model: State | None, training: Training) -> Detector:
-        from rinr_flower.detection import YoloV8
-
-        detector = YoloV8(training.class_names, scale=training.scale, device=self.device, seed=training.seed)
+        detector = training.detector(self.device)
         if model is not None:
             detector.load_state(model)
         return detector

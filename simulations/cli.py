@@ -25,7 +25,9 @@ def simulate(
     codec: Annotated[str | None, typer.Option(help="what the fog encodes with; options by --set codec.KEY=")] = None,
     data: Annotated[str | None, typer.Option(help="sample, otb100:PATH, uav123:PATH, dac_sdc:PATH, ...")] = None,
     weights: Annotated[str | None, typer.Option(help="factory, scratch, a path, or a name such as yolov8m.pt")] = None,
-    strategy: Annotated[str | None, typer.Option(help="fog, jpeg_serverless or jpeg_relay")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="fog, fog_training, auto, compressed_fedavg, jpeg_serverless, jpeg_relay")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps")] = None,
     seed: Annotated[int | None, typer.Option(help="every random choice follows from it")] = None,
     out: Annotated[Path | None, typer.Option(help="the run's folder, new or empty [runs/DATE-TIME]")] = None,

@@ -21,7 +21,7 @@ from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
 from rinr_flower.simulations.start_model import start_model
 from rinr_flower.simulations.watched_grid import WatchedGrid
-from rinr_flower.strategies import FogNode, JpegSharing
+from rinr_flower.strategies import CompressedFedAvg, EdgeOrFog, FogNode, FogTraining, JpegSharing
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the fraction done, 0 to 1."""
@@ -71,6 +71,14 @@ def build_strategy(scenario: Scenario, run: RunFolder, progress: Progress | None
     }
     if scenario.strategy == "fog":
         return FogNode(scenario.codec, upload=scenario.upload, **options)
+    if scenario.strategy == "compressed_fedavg":
+        return CompressedFedAvg(scenario.compressor, **options)
+    if scenario.strategy in ("fog_training", "auto"):
+        del options["inner"]
+        if scenario.strategy == "fog_training":
+            return FogTraining(scenario.compressor, upload=scenario.upload, **options)
+        broadcast = scenario.link_model().broadcast
+        return EdgeOrFog(scenario.codec, scenario.compressor, upload=scenario.upload, broadcast=broadcast, **options)
     return JpegSharing(relay=scenario.strategy == "jpeg_relay", **options)
 
 

@@ -19,6 +19,7 @@ from rinr_flower.bandwidth import (
     ExampleRecord,
     PayloadRecord,
     RunRecord,
+    UpdateRecord,
 )
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.clients import DeviceFolder, EdgeDevice, Training
@@ -30,7 +31,9 @@ from rinr_flower.frames import Clip
 from rinr_flower.quality import measure
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
-from rinr_flower.strategies import FogNode, Shared
+from rinr_flower.strategies import EdgeOrFog, FogNode, Shared
+from rinr_flower.strategies.protocol import Capture
+from rinr_flower.strategies.update_sharing import UpdateSharing
 
 Progress = Callable[[str, float], None]
 PACKAGES = ("rinr_flower", "flwr", "ray", "torch", "ultralytics-opencv-headless", "numpy", "pillow")
@@ -51,29 +54,55 @@ def run_record(
     Quality is measured against the decoded camera files.
     """
     device = str(pick_device(scenario.device))
-    originals = [_original(item, folders) for item in strategy.shared]
+    captured = strategy.shared if strategy.upload is not None else _kept(scenario, folders)
+    originals = [_original(item, folders) for item in captured]
     payloads: list[PayloadRecord] = []
     examples: list[ExampleRecord] = []
-    for done, (item, original) in enumerate(zip(strategy.shared, originals, strict=True), start=1):
-        run.keep("captures", item.capture.data)
-        run.keep("payloads", item.payload)
+    for done, (item, original) in enumerate(zip(captured, originals, strict=True), start=1):
+        if strategy.upload is not None:
+            run.keep("captures", item.capture.data)
+            run.keep("payloads", item.payload)
+        start = time.perf_counter()
         decoded = decode(item.payload, device=device)
-        payloads.append(_payload(item, original, decoded))
+        payloads.append(_payload(item, original, decoded, time.perf_counter() - start))
         if len(examples) < EXAMPLES:
             examples.append(_example(run, item, original, decoded))
-        progress("quality", done / len(strategy.shared))
+        progress("quality", done / len(captured))
     return RunRecord(
-        scenario=scenario.to_mapping(),
+        scenario={
+            **{key: value for key, value in scenario.to_mapping().items() if key != "out"},
+            "command": "flower-simulation --config scenario.yaml --out NEW_FOLDER   # scenario.yaml is in this folder",
+        },
         environment=environment(device),
-        devices=_devices(strategy),
+        devices=_devices(strategy, captured),
         payloads=tuple(payloads),
         accuracy=(*_before(folders, model, training, device, progress), *_accuracy(strategy)),
         failures=tuple(strategy.failures),
-        controls=tuple(_controls(scenario, strategy.shared, originals, progress)),
+        controls=tuple(_controls(scenario, captured, originals, progress)),
         examples=tuple(examples),
+        updates=_updates(strategy),
+        decisions=tuple(strategy.decisions) if isinstance(strategy, EdgeOrFog) else (),
         ledger=strategy.ledger,
         folder=run.path,
     )
+
+
+def _kept(scenario: Scenario, folders: Sequence[DeviceFolder]) -> list[Shared]:
+    """Captures that no device uploaded, with the bytes that they would have had: what the other ways would send."""
+    return [
+        Shared(number, 0, Capture(folder.name, clip.name, clip.camera_bytes, clip.data), clip.data, 0.0)
+        for number in range(1, scenario.rounds + 1)
+        for folder in folders
+        for clip in folder.captures(number)
+    ]
+
+
+def _updates(strategy: FogNode) -> tuple[UpdateRecord, ...]:
+    """The mean size of the updates that were made, under the compressor's name."""
+    if not isinstance(strategy, UpdateSharing) or not strategy.update_bytes:
+        return ()
+    sizes = strategy.update_bytes
+    return (UpdateRecord(strategy.compressor.name, round(sum(sizes) / len(sizes))),)
 
 
 def _original(item: Shared, folders: Sequence[DeviceFolder]) -> Clip:
@@ -86,7 +115,7 @@ def _original(item: Shared, folders: Sequence[DeviceFolder]) -> Clip:
     return decode(data, name=item.capture.clip)
 
 
-def _payload(item: Shared, original: Clip, decoded: Clip) -> PayloadRecord:
+def _payload(item: Shared, original: Clip, decoded: Clip, decode_seconds: float) -> PayloadRecord:
     payload = Payload.from_bytes(item.payload)
     quality = measure(original, decoded)
     return PayloadRecord(
@@ -105,6 +134,7 @@ def _payload(item: Shared, original: Clip, decoded: Clip) -> PayloadRecord:
         frame_db=quality.frame_db,
         background_db=quality.background_db,
         object_db=quality.object_db,
+        decode_seconds=decode_seconds,
     )
 
 
@@ -121,11 +151,11 @@ def _example(run: RunFolder, item: Shared, original: Clip, decoded: Clip) -> Exa
     return ExampleRecord(item.capture.clip, index, f"examples/{names[0]}", f"examples/{names[1]}", box)
 
 
-def _devices(strategy: FogNode) -> tuple[DeviceRecord, ...]:
+def _devices(strategy: FogNode, captured: Sequence[Shared]) -> tuple[DeviceRecord, ...]:
     held_back = {item.device: int(item.metrics["num-examples"]) for item in strategy.evaluated}
     rows = []
     for name in sorted(strategy.names.values()):
-        own = [item for item in strategy.shared if item.capture.device == name]
+        own = [item for item in captured if item.capture.device == name]
         rows.append(
             DeviceRecord(
                 name,
@@ -180,8 +210,10 @@ def _controls(
         for item, clip in zip(items, clips, strict=True):
             start = time.perf_counter()
             payload = codec.encode(clip, seed=scenario.seed)
-            seconds = time.perf_counter() - start
-            quality = measure(clip, decode(payload))
+            encoded = time.perf_counter()
+            decoded = decode(payload)
+            done_at = time.perf_counter()
+            quality = measure(clip, decoded)
             rows.append(
                 ControlRecord(
                     describe(spec),
@@ -192,7 +224,8 @@ def _controls(
                     quality.frame_db,
                     quality.background_db,
                     quality.object_db,
-                    seconds,
+                    encode_seconds=encoded - start,
+                    decode_seconds=done_at - encoded,
                 )
             )
         progress("rival codecs", done / len(scenario.controls))

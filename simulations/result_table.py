@@ -20,6 +20,8 @@ def show_result(record: RunRecord, console: Console) -> None:
     """Bytes, time and quality of every way to share the run's captures, mAP by round, and what was lost."""
     summary = summarise(record)
     console.print(Group(_schemes(summary), _accuracy(summary)))
+    for decision in record.decisions:
+        console.print(Text(f"round {decision.round}: {decision.choice}: {decision.reason}"))
     for failure in record.failures:
         console.print(Text(f"round {failure.round}: {failure.device} left out ({failure.kind}): {failure.reason}"))
 

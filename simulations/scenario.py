@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from rinr_flower.bandwidth import LinkModel
 from rinr_flower.codecs import codecs
 from rinr_flower.errors import ConfigError
 from rinr_flower.registry import build_dataclass
+from rinr_flower.updates import updates
 
 SHIPPED = Path(__file__).parent
 CONTROLS: tuple[Mapping[str, Any], ...] = (
@@ -24,6 +26,13 @@ CONTROLS: tuple[Mapping[str, Any], ...] = (
     {"name": "roi_jpeg"},
     {"name": "roi_avif"},
 )
+VIDEO_CONTROLS: tuple[Mapping[str, Any], ...] = ({"name": "x264"}, {"name": "av1"}, {"name": "roi_av1"})
+
+
+def default_controls() -> list[dict[str, Any]]:
+    """The rivals of every report; those that code video where PyAV is installed (the extra ``video``)."""
+    video = VIDEO_CONTROLS if importlib.util.find_spec("av") else ()
+    return [dict(control) for control in (*CONTROLS, *video)]
 
 
 @dataclass(frozen=True)
@@ -35,11 +44,15 @@ class Scenario:
     num_clients : edge devices.
     rounds : rounds of capture, sharing, training and evaluation.
     strategy : ``fog`` encodes what the devices upload; ``jpeg_serverless`` and ``jpeg_relay`` are the baselines that
-        share the captures as they are, device to device or through the fog.
+        share the captures as they are, device to device or through the fog. ``fog_training`` sends captures up and
+        model updates down, ``compressed_fedavg`` sends updates both ways and no captures, ``auto`` takes ``fog`` or
+        ``fog_training`` in every round, whichever sends fewer bytes.
     codec : what the fog encodes with: a codec's name, or a mapping with ``name`` and the codec's options.
     upload : what the devices upload with, written alike; ``jpeg`` uploads the camera's own files.
+    compressor : what makes model updates, written alike: an update compressor's name, or a mapping.
     aggregation : ``none`` (each device keeps its own model, as in the papers) or the name of a Flower strategy class
         that averages models (``FedAvg``, ``FedProx``, ...), alone or as a mapping with ``name`` and its options.
+        ``compressed_fedavg`` takes ``none`` for ``FedAvg``; where the fog trains there is nothing to average.
     min_devices : a round with fewer answers is skipped.
     data : where frames come from, for example ``sample`` or ``otb100:PATH``.
     frames_per_clip : frames of one capture.
@@ -64,9 +77,10 @@ class Scenario:
 
     num_clients: int = 10
     rounds: int = 2
-    strategy: Literal["fog", "jpeg_serverless", "jpeg_relay"] = "fog"
+    strategy: Literal["fog", "jpeg_serverless", "jpeg_relay", "fog_training", "compressed_fedavg", "auto"] = "fog"
     codec: str | dict[str, Any] = "scene"
     upload: str | dict[str, Any] = "jpeg"
+    compressor: str | dict[str, Any] = "factorised"
     aggregation: str | dict[str, Any] = "none"
     min_devices: int = 1
     data: str = "sample"
@@ -84,7 +98,7 @@ class Scenario:
     seed: int = 0
     link: dict[str, Any] = field(default_factory=dict)
     timeout_s: float = 1800.0
-    controls: list[Any] = field(default_factory=lambda: [dict(c) for c in CONTROLS])
+    controls: list[Any] = field(default_factory=default_controls)
     control_clips: int = 4
     out: str = ""
 
@@ -114,6 +128,12 @@ class Scenario:
             raise ConfigError(f"scenario key 'controls' is {self.controls!r}; it is a list of codecs")
         for component in (self.codec, self.upload, *self.controls):
             codecs.create(component)
+        updates.create(self.compressor)
+        if self.aggregation != "none" and self.strategy in ("fog_training", "auto"):
+            raise ConfigError(
+                f"aggregation is {self.aggregation!r}, but strategy {self.strategy!r} averages no models; leave it "
+                "'none', or take the strategy 'fog' or 'compressed_fedavg'"
+            )
         if self.aggregation != "none":
             from rinr_flower.simulations.aggregation import aggregation  # imports Flower, which takes a second
 
@@ -180,7 +200,7 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
     mapping = values.get(outer, {})
     if isinstance(mapping, str):
         mapping = {"name": mapping}
-    if outer in ("codec", "upload", "aggregation") and "name" not in mapping:
+    if outer in ("codec", "upload", "compressor", "aggregation") and "name" not in mapping:
         mapping = {"name": next(f.default for f in dataclasses.fields(Scenario) if f.name == outer), **mapping}
     mapping = dict(mapping)
     _put(mapping, inner, value)

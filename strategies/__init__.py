@@ -1,7 +1,19 @@
-"""Flower strategies: the fog node that shares data as compact payloads, and its baselines."""
+"""Flower strategies: the fog node that shares data or model updates as compact payloads, and its baselines."""
 
+from rinr_flower.strategies.compressed_fedavg import CompressedFedAvg
+from rinr_flower.strategies.deciding import EdgeOrFog
 from rinr_flower.strategies.fog_node import FogNode, Measured, Shared
+from rinr_flower.strategies.fog_training import FogTraining
 from rinr_flower.strategies.jpeg_sharing import JpegSharing
 from rinr_flower.strategies.local_training import LocalTraining
 
-__all__ = ["FogNode", "JpegSharing", "LocalTraining", "Measured", "Shared"]
+__all__ = [
+    "CompressedFedAvg",
+    "EdgeOrFog",
+    "FogNode",
+    "FogTraining",
+    "JpegSharing",
+    "LocalTraining",
+    "Measured",
+    "Shared",
+]

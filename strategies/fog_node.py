@@ -78,7 +78,8 @@ class FogNode(Strategy):
     codec : what the fog encodes with: a codec, its name, or a mapping with ``name`` and options. If it equals
         ``upload``, captures are passed on as they are.
     inner : strategy for the model, for example ``FedAvg()``. None: each device keeps its own (:class:`LocalTraining`).
-    upload : codec that the devices upload with, as name or mapping; ``jpeg`` uploads the camera's own files.
+    upload : codec that the devices upload with, as name or mapping; ``jpeg`` uploads the camera's own files, None
+        leaves captures where they are.
     min_devices : the fog waits for so many devices; a round with fewer answers is skipped.
     seed : of the encoder; round and order of the captures do not change it.
     device : torch device that the fog encodes on.
@@ -97,7 +98,7 @@ class FogNode(Strategy):
         codec: str | Mapping[str, Any] | Codec = "scene",
         *,
         inner: Strategy | None = None,
-        upload: str | Mapping[str, Any] = "jpeg",
+        upload: str | Mapping[str, Any] | None = "jpeg",
         min_devices: int = 1,
         seed: int = 0,
         device: str = "cpu",
@@ -118,7 +119,7 @@ class FogNode(Strategy):
         self.trained: list[Measured] = []
         self.evaluated: list[Measured] = []
         self.names: dict[int, str] = {}  # of the nodes that have answered
-        self._passes_on = self.codec == codecs.create(upload)
+        self._passes_on = upload is not None and self.codec == codecs.create(upload)
         self._timeout_s = 3600.0
         self._attending: set[int] = set()  # nodes that have answered everything so far in this round
         self._asked: list[Message] = []  # messages of the running exchange
@@ -164,7 +165,7 @@ class FogNode(Strategy):
         self._model = arrays
         messages = self.inner.configure_train(server_round, arrays, config, grid) if self._attending else []
         self._asked = [
-            self._with_payloads(server_round, message)
+            self._training_message(server_round, message)
             for message in messages
             if message.metadata.dst_node_id in self._attending
         ]
@@ -176,9 +177,8 @@ class FogNode(Strategy):
         """Keep the usable answers, remember what has been received, and let the inner strategy aggregate."""
         usable = self._usable(server_round, replies)
         for reply in usable:
-            node = reply.metadata.src_node_id
-            self._confirmed.setdefault(node, set()).update(self._sent.pop(node))
-            self.trained.append(Measured(server_round, self._name(node), check_metrics(reply.content)))
+            device = self._name(reply.metadata.src_node_id)
+            self.trained.append(Measured(server_round, device, check_metrics(reply.content)))
         try:
             return self.inner.aggregate_train(server_round, usable)
         except InconsistentMessageReplies as error:
@@ -190,7 +190,9 @@ class FogNode(Strategy):
     ) -> Iterable[Message]:
         """The inner strategy's messages, to the devices that have answered so far in this round."""
         messages = self.inner.configure_evaluate(server_round, arrays, config, grid) if self._attending else []
-        self._asked = [message for message in messages if message.metadata.dst_node_id in self._attending]
+        self._asked = [
+            self._evaluation_message(message) for message in messages if message.metadata.dst_node_id in self._attending
+        ]
         for message in self._asked:
             message.metadata.ttl = self._timeout_s
             self.meter.asked(server_round, self._name(message.metadata.dst_node_id), message, ())
@@ -257,7 +259,7 @@ class FogNode(Strategy):
         uploaded, encoded = sum(len(c.data) for _, c, _ in found), sum(map(len, payloads))
         log.info("round %d: %d clips, %d bytes uploaded, %d to share", server_round, len(found), uploaded, encoded)
 
-    def _with_payloads(self, server_round: int, message: Message) -> Message:
+    def _training_message(self, server_round: int, message: Message) -> Message:
         """The inner strategy's message with every payload of other devices that its receiver has not confirmed."""
         node = message.metadata.dst_node_id
         confirmed = self._confirmed.get(node, set())
@@ -277,16 +279,30 @@ class FogNode(Strategy):
         for node, reply in answers.items():
             self.meter.answered(server_round, self._name(node), reply, ())
             try:
-                check_metrics(reply.content)
-                for arrays in reply.content.array_records.values() if self._model else ():
-                    check_model(arrays, self._model)
-                usable.append(reply)
-            except DataError as error:
+                self._check(reply)
+            except RinrError as error:
                 lost.append(Lost(node, "malformed", str(error)))
+                continue
+            self._received(node)
+            usable.append(reply)
         self._attending -= {item.node for item in lost}
         self._note(server_round, lost)
         self._asked = []
         return sorted(usable, key=lambda reply: self.names[reply.metadata.src_node_id])
+
+    def _evaluation_message(self, message: Message) -> Message:
+        """What the inner strategy's evaluation message becomes on its way."""
+        return message
+
+    def _check(self, reply: Message) -> None:
+        """RinrError unless the answer can be used."""
+        check_metrics(reply.content)
+        for arrays in reply.content.array_records.values() if self._model else ():
+            check_model(arrays, self._model)
+
+    def _received(self, node: int) -> None:
+        """The node has answered: what it was sent last has arrived."""
+        self._confirmed.setdefault(node, set()).update(self._sent.pop(node, ()))
 
     def _wait_for_devices(self, grid: Grid) -> list[int]:
         """Ids of the connected nodes, as soon as there are ``min_devices``, or when the time is up."""

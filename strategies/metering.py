@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
@@ -9,8 +10,8 @@ from flwr.app import ArrayRecord, Message
 from flwr.common.serde import array_record_to_proto, config_record_to_proto, message_to_proto
 
 from rinr_flower.bandwidth import Entry, Ledger
-from rinr_flower.bandwidth.ledger import CONTROL, MODEL, PAYLOAD, SHARE, UPLOAD
-from rinr_flower.strategies.protocol import payloads_record
+from rinr_flower.bandwidth.ledger import CONTROL, MODEL, PAYLOAD, SHARE, UPDATE, UPLOAD
+from rinr_flower.strategies.protocol import UPDATES, payloads_record
 
 FOG = "fog"
 START_MODEL = "start_model"  # the model that devices start from: sent once, on a line of its own
@@ -22,8 +23,8 @@ Clip = tuple[str, str, bytes]
 class Meter:
     """Enters messages between the fog and its devices into a ledger.
 
-    A message becomes one entry for each clip in it, one for its model, and one for all the rest, whose message bytes
-    add up to the serialised message.
+    A message becomes one entry for each clip and each model update in it, one for its model, and one for all the rest,
+    whose message bytes add up to the serialised message.
 
     Parameters
     ----------
@@ -69,7 +70,23 @@ class Meter:
                 content = "model" if source == FOG else ""  # the fog sends all devices the same
                 self.ledger.append(Entry(server_round, source, to, kind, numbers, size, content))
                 rest -= size
+        updates = message.content.config_records.get(UPDATES)
+        if updates is not None and (payloads := _blobs(updates.get("payloads"))):
+            items = [(_label(data) if source == FOG else "", len(data)) for data in payloads]
+            size = int(config_record_to_proto(updates).ByteSize())
+            self.ledger.append_message(server_round, source, to, UPDATE, items, size)
+            rest -= size
         self.ledger.append(Entry(server_round, source, to, CONTROL, 0, rest))
+
+
+def _blobs(value: object) -> list[bytes]:
+    """What is bytes in a record's list; a device may have put anything there."""
+    return [item for item in value if isinstance(item, bytes)] if isinstance(value, list) else []
+
+
+def _label(update: bytes) -> str:
+    """The same for the same update: one transmission where the link broadcasts."""
+    return f"update {hashlib.sha256(update).hexdigest()[:12]}"
 
 
 def _size(clips: Sequence[bytes]) -> int:

@@ -21,11 +21,14 @@ CONFIG = "config"  # ConfigRecord: what the fog asks for
 METRICS = "metrics"  # MetricRecord: what a device measured
 CAPTURES = "captures"  # ConfigRecord: what a device uploads
 PAYLOADS = "payloads"  # ConfigRecord: what the fog sends on
+UPDATES = "updates"  # ConfigRecord: changes of the model that fog and devices hold in common
 
 SERVER_ROUND = "server-round"
 UPLOAD = "upload"
 RETURN_MODEL = "return-model"
 NUM_EXAMPLES = "num-examples"
+TRAIN_HERE = "train"
+COMPRESSOR = "compressor"
 
 MAX_NAME_LENGTH = 128
 
@@ -47,13 +50,13 @@ class Capture:
     data: bytes
 
 
-def query_content(server_round: int, upload: str | Mapping[str, Any]) -> RecordDict:
-    """What a QUERY asks: the captures of a round, encoded with the codec ``upload``."""
+def query_content(server_round: int, upload: str | Mapping[str, Any] | None) -> RecordDict:
+    """What a QUERY asks: the captures of a round, encoded with the codec ``upload``; None asks for the name alone."""
     return RecordDict({CONFIG: ConfigRecord({SERVER_ROUND: server_round, UPLOAD: json.dumps(upload)})})
 
 
-def read_query(content: RecordDict) -> tuple[int, str | Mapping[str, Any]]:
-    """Round and upload codec of a QUERY."""
+def read_query(content: RecordDict) -> tuple[int, str | Mapping[str, Any] | None]:
+    """Round and upload codec of a QUERY; None where no captures are asked for."""
     config = content.config_records[CONFIG]
     return int(str(config[SERVER_ROUND])), json.loads(str(config[UPLOAD]))
 
@@ -108,6 +111,26 @@ def read_payloads(content: RecordDict) -> list[bytes]:
     """The payloads of a TRAIN message; none if it carries no such record."""
     record = content.config_records.get(PAYLOADS)
     return [] if record is None else _list_of(record, "payloads", bytes)
+
+
+def updates_record(updates: Sequence[bytes], model: bytes) -> ConfigRecord:
+    """Model updates, and the fingerprint of the model in common.
+
+    From the fog: ``updates`` in the order in which they apply, ``model`` what the device holds after them. From a
+    device: ``model`` is what it holds, ``updates`` what its training changed in that, if anything.
+    """
+    return ConfigRecord({"payloads": list(updates), "model": model})
+
+
+def read_updates(content: RecordDict) -> tuple[list[bytes], bytes] | None:
+    """What :func:`updates_record` wrote; None if the message has no such record."""
+    record = content.config_records.get(UPDATES)
+    if record is None:
+        return None
+    model = record.get("model")
+    if not isinstance(model, bytes):
+        raise DataError(f"'model' of the record {UPDATES!r} is {model!r}; it must be a model's fingerprint")
+    return _list_of(record, "payloads", bytes), model
 
 
 def check_metrics(content: RecordDict) -> MetricRecord:

@@ -24,7 +24,7 @@ def cell_flow(frame: NDArray[np.uint8], predicted: NDArray[np.uint8], trust: Flo
     trust : float32 (h, w), 0 where the frame must not be looked at.
     cells : rows and columns of the result.
     """
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(frame, predicted, None)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(frame, predicted, None)
     smooth = cv2.GaussianBlur(predicted.astype(np.float32), (0, 0), 1.0)
     dx, dy = np.gradient(smooth, axis=1), np.gradient(smooth, axis=0)
     size = cells[::-1]

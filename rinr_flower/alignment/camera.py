@@ -20,12 +20,11 @@ Matrix = NDArray[np.float64]
 _CORNERS = 500
 _MIN_INLIERS = 12
 _SAME_SCENE = 0.55  # normalised correlation of two consecutive frames, aligned, below which a cut is declared
+_WINDOW = (21, 21)
 _SEED = 7
 
 
-def find_shots(
-    frames: Sequence[Grey], boxes: Sequence[NDArray[np.float32]]
-) -> tuple[list[range], list[Matrix]]:
+def find_shots(frames: Sequence[Grey], boxes: Sequence[NDArray[np.float32]]) -> tuple[list[range], list[Matrix]]:
     """Split a clip where consecutive frames do not belong to one scene.
 
     Parameters
@@ -48,9 +47,7 @@ def find_shots(
     return [range(a, b) for a, b in zip(starts, [*starts[1:], len(frames)], strict=True)], steps
 
 
-def to_middle(
-    frames: Sequence[Grey], boxes: Sequence[NDArray[np.float32]], steps: Sequence[Matrix]
-) -> list[Matrix]:
+def to_middle(frames: Sequence[Grey], boxes: Sequence[NDArray[np.float32]], steps: Sequence[Matrix]) -> list[Matrix]:
     """Homographies from every frame of one shot to its middle frame, from the frame-to-frame ``steps``."""
     middle = len(frames) // 2
     chain = [np.eye(3)] * len(frames)
@@ -74,9 +71,8 @@ def homography(source: Grey, target: Grey, boxes: NDArray[np.float32]) -> Matrix
     corners = cv2.goodFeaturesToTrack(source, _CORNERS, 0.01, 6, mask=mask)
     if corners is None or len(corners) < _MIN_INLIERS:
         return np.eye(3)
-    options = {"winSize": (21, 21), "maxLevel": 4}
-    found, ok, _ = cv2.calcOpticalFlowPyrLK(source, target, corners, None, **options)
-    back, ok_back, _ = cv2.calcOpticalFlowPyrLK(target, source, found, None, **options)
+    found, ok, _ = cv2.calcOpticalFlowPyrLK(source, target, corners, None, winSize=_WINDOW, maxLevel=4)
+    back, ok_back, _ = cv2.calcOpticalFlowPyrLK(target, source, found, None, winSize=_WINDOW, maxLevel=4)
     good = (ok[:, 0] > 0) & (ok_back[:, 0] > 0) & (np.abs(back - corners).max(axis=(1, 2)) < 1.0)
     if good.sum() < _MIN_INLIERS:
         return np.eye(3)
@@ -84,9 +80,19 @@ def homography(source: Grey, target: Grey, boxes: NDArray[np.float32]) -> Matrix
     matrix, inliers = cv2.findHomography(corners[good], found[good], cv2.RANSAC, 1.5, maxIters=1000)
     if matrix is None or inliers.sum() < _MIN_INLIERS or not sensible(matrix, width, height):
         return np.eye(3)
-    if np.abs(moved_corners(matrix, width, height)).max() < 0.1:
-        return np.eye(3)
+    still = mismatch(target, source, np.eye(3), mask)
+    if still <= mismatch(target, source, matrix, mask) * 1.02:
+        return np.eye(3)  # most of the picture stands; what moved is an object without a box
     return np.asarray(matrix, np.float64)
+
+
+def mismatch(target: Grey, source: Grey, matrix: Matrix, mask: Grey) -> float:
+    """Mean difference of ``target`` from ``source`` warped onto it, each pixel's cut off at 20 grey levels, over the
+    pixels of ``source`` where ``mask`` is not 0."""
+    size = target.shape[::-1]
+    seen = cv2.warpPerspective(mask, matrix, size) == 255
+    difference = cv2.absdiff(cv2.warpPerspective(source, matrix, size), target)[seen]
+    return float(np.minimum(difference, 20).mean()) if len(difference) else 20.0
 
 
 def correlation(target: Grey, source: Grey, matrix: Matrix) -> float:
@@ -152,7 +158,7 @@ def _corrected(source: Grey, target: Grey, boxes: NDArray[np.float32], matrix: M
     corners = cv2.goodFeaturesToTrack(warped, _CORNERS, 0.01, 6, mask=seen)
     if corners is None or len(corners) < 3 * _MIN_INLIERS:
         return matrix
-    found, ok, _ = cv2.calcOpticalFlowPyrLK(warped, target, corners, None, winSize=(21, 21), maxLevel=2)
+    found, ok, _ = cv2.calcOpticalFlowPyrLK(warped, target, corners, None, winSize=_WINDOW, maxLevel=2)
     good = (ok[:, 0] > 0) & (np.abs(found - corners).max(axis=(1, 2)) < 12)
     if good.sum() < 3 * _MIN_INLIERS:
         return matrix

@@ -25,9 +25,7 @@ def box_pose(box: NDArray[np.float32], size: tuple[int, int], margin: float) -> 
     return np.array([[sx, 0, margin - sx * x1], [0, sy, margin - sy * y1], [0, 0, 1]])
 
 
-def centred_pose(
-    box: NDArray[np.float32], size: tuple[int, int], margin: float, median: tuple[float, float]
-) -> Matrix:
+def centred_pose(box: NDArray[np.float32], size: tuple[int, int], margin: float, median: tuple[float, float]) -> Matrix:
     """As :func:`box_pose` for a box of the ``median`` (width, height) about the box's centre."""
     cx, cy = (float(box[0]) + float(box[2])) / 2, (float(box[1]) + float(box[3])) / 2
     w, h = median
@@ -37,8 +35,10 @@ def centred_pose(
 def align(frames: Sequence[Floats], poses: Sequence[Matrix], size: tuple[int, int], rounds: int) -> list[Matrix]:
     """Refine ``poses`` so that the crops of ``frames`` (grey float32) lie on one another.
 
-    A refinement is kept only where it lowers the crop's squared difference from the mean of the others.
+    A refinement is kept only where it lowers the crop's squared difference from the mean of the others, and where no
+    corner strays further than a third of the picture from where it was given.
     """
+    given = [np.linalg.inv(p) for p in poses]
     poses = list(poses)
     if len(frames) < 2 or min(size) < 10:
         return poses
@@ -51,6 +51,8 @@ def align(frames: Sequence[Floats], poses: Sequence[Matrix], size: tuple[int, in
             if fix is None:
                 continue
             candidate = fix @ poses[k]
+            if _strays(candidate @ given[k], size):
+                continue
             moved = crop(frame, candidate, size)
             if _difference(moved, template) < 0.98 * _difference(crops[k], template):
                 total += moved - crops[k]
@@ -81,8 +83,10 @@ def _ecc(template: Floats, picture: Floats) -> Matrix | None:
         _, warp = cv2.findTransformECC(template, picture, warp, cv2.MOTION_AFFINE, criteria, None, 5)
     except cv2.error:  # no convergence: flat or unrelated pictures
         return None
-    if not np.isfinite(warp).all() or abs(np.linalg.det(warp[:, :2]) - 1) > 0.5 or np.abs(warp[:, 2]).max() > 0.5 * min(
-        template.shape
+    if (
+        not np.isfinite(warp).all()
+        or abs(np.linalg.det(warp[:, :2]) - 1) > 0.5
+        or np.abs(warp[:, 2]).max() > 0.5 * min(template.shape)
     ):
         return None
     forward = np.eye(3)
@@ -90,6 +94,13 @@ def _ecc(template: Floats, picture: Floats) -> Matrix | None:
     shift, back = np.eye(3), np.eye(3)
     shift[:2, 2], back[:2, 2] = 0.5, -0.5
     return np.asarray(np.linalg.inv(shift @ forward @ back))
+
+
+def _strays(change: Matrix, size: tuple[int, int]) -> bool:
+    height, width = size
+    corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], np.float64)
+    shift = np.abs((corners @ change.T - corners)[:, :2]).max(axis=0)
+    return bool(shift[0] > width / 3 or shift[1] > height / 3)
 
 
 def _difference(a: Floats, b: Floats) -> float:

@@ -5,6 +5,7 @@ from rinr_flower.bandwidth.link import LinkModel
 from rinr_flower.bandwidth.run import (
     AccuracyRecord,
     ControlRecord,
+    DecisionRecord,
     DeviceRecord,
     ExampleRecord,
     FailureRecord,
@@ -16,6 +17,7 @@ from rinr_flower.bandwidth.run import (
 __all__ = [
     "AccuracyRecord",
     "ControlRecord",
+    "DecisionRecord",
     "DeviceRecord",
     "Entry",
     "ExampleRecord",

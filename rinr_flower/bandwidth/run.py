@@ -118,6 +118,20 @@ class UpdateRecord:
 
 
 @dataclass(frozen=True)
+class DecisionRecord:
+    """Where a round trained: ``choice`` is ``"edge"`` (payloads were shared) or ``"fog"`` (an update was sent).
+
+    ``edge_bytes`` and ``fog_bytes`` are what the communication model gives for each from the round's measured sizes.
+    """
+
+    round: int
+    choice: str
+    reason: str
+    edge_bytes: int
+    fog_bytes: int
+
+
+@dataclass(frozen=True)
 class ExampleRecord:
     """The same frame before and after: file names inside the run's folder; ``box`` x1, y1, x2, y2 in frame pixels."""
 
@@ -148,6 +162,7 @@ class RunRecord:
     controls: tuple[ControlRecord, ...] = ()
     examples: tuple[ExampleRecord, ...] = ()
     updates: tuple[UpdateRecord, ...] = ()
+    decisions: tuple[DecisionRecord, ...] = ()
     ledger: Ledger = field(default_factory=Ledger)
     missing: tuple[str, ...] = ()
     folder: Path | None = None
@@ -189,12 +204,13 @@ class RunRecord:
         for name in _SAVED:
             if values is not None and name in values:
                 loaded[name] = _rows(hints[name], values[name], name, missing)
-            elif values is not None and name != "updates":
+            elif values is not None and name not in _LATER:
                 missing.append(f"run.json has no {name!r}")
         return cls(**loaded, ledger=ledger, missing=tuple(missing), folder=folder)
 
 
-_SAVED = ("scenario", "environment", "devices", "payloads", "accuracy", "failures", "controls", "examples", "updates")
+_LATER = ("updates", "decisions")  # not in every record
+_SAVED = ("scenario", "environment", "devices", "payloads", "accuracy", "failures", "controls", "examples", *_LATER)
 
 
 def to_json(value: Any) -> Any:

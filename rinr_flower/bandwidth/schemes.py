@@ -119,6 +119,8 @@ def other_entries(ledger: Ledger) -> Ledger:
 
 
 def _own(record: RunRecord, payloads: Sequence[PayloadRecord], receivers: Sequence[tuple[str, ...]]) -> Scheme:
+    if UPDATE in record.ledger.sent().by_kind():
+        return _own_updates(record, payloads, receivers)
     route: Route = "serverless" if is_serverless(record) else "fog"
     codec = payloads[0].codec
     ledger = data_entries(record.ledger.sent())
@@ -127,6 +129,39 @@ def _own(record: RunRecord, payloads: Sequence[PayloadRecord], receivers: Sequen
     if len(ledger):
         return Scheme(f"{route} {codec}", route, codec, predicted, ledger, "sent")
     return Scheme(f"{route} {codec}", route, codec, predicted, _count(route, payloads, receivers, sizes), "counted")
+
+
+def _own_updates(record: RunRecord, payloads: Sequence[PayloadRecord], receivers: Sequence[tuple[str, ...]]) -> Scheme:
+    """A run that sent model updates: federated averaging, training at the fog, or now this and now payloads.
+
+    Whole models that devices got instead of updates count as such; the start model, which every way needs, does not.
+    """
+    ledger = Ledger(entries=[e for e in record.ledger.sent() if e.kind in (*DATA_KINDS, UPDATE, MODEL)])
+    name = record.updates[0].name if record.updates else "update"
+    up = [e.payload_bytes for e in ledger if e.kind == UPDATE and e.destination == FOG]
+    down = [e.payload_bytes for e in ledger if e.kind == UPDATE and e.source == FOG]
+    devices = len(record.devices)
+    if up:
+        rounds = len({p.round for p in payloads})
+        each = federated_bytes(devices, beta_up=sum(up) / len(up), beta_down=sum(down) / max(len(down), 1))
+        predicted = Bytes(rounds * each.up, rounds * each.down)
+        return Scheme(f"federated {name}", "federated", name, predicted, ledger, "sent")
+    parts = []
+    for number in sorted({p.round for p in payloads}):
+        pairs = [(p, to) for p, to in zip(payloads, receivers, strict=True) if p.round == number]
+        items, to = [p for p, _ in pairs], [to for _, to in pairs]
+        sizes = [e.payload_bytes for e in ledger if e.kind == UPDATE and e.round == number]
+        if sizes:
+            camera = [max(p.camera_bytes, 1) for p in items]
+            u = [p.upload_bytes / c for p, c in zip(items, camera, strict=True)]
+            parts.append(fog_training_bytes(camera, devices, beta=sum(sizes) / len(sizes), u=u))
+        else:
+            parts.append(_predict("fog", items, to, [p.payload_bytes for p in items]))
+    predicted = Bytes(sum(p.up for p in parts), sum(p.down for p in parts))
+    if PAYLOAD in ledger.by_kind():
+        codec = payloads[0].codec
+        return Scheme(f"fog {codec} or training {name}", "fog", codec, predicted, ledger, "sent")
+    return Scheme(f"training {name}", "training", name, predicted, ledger, "sent")
 
 
 def _jpeg(record: RunRecord, payloads: Sequence[PayloadRecord], receivers: Sequence[tuple[str, ...]]) -> list[Scheme]:

@@ -1,7 +1,7 @@
 """The five configurations of Residual-INR's evaluation, over Rapid-INR and over NeRV.
 
-BS: one large background network alone. BE: a small one alone. DE: the small background and object networks that code the
-pixels directly. RE: the same with residuals. QRE: RE quantised to 8 bits (background) and 16 bits (objects).
+BS: one large background network alone. BE: a small one alone. DE: the small background and object networks that code
+the pixels directly. RE: the same with residuals. QRE: RE quantised to 8 bits (background) and 16 bits (objects).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ VARIANTS = ("BS", "BE", "DE", "RE", "QRE")
 
 
 def paper_variant(background: str, variant: str, **schedule: Any) -> Codec:
-    """One of the paper's variants over ``rapid_inr`` or ``nerv``; ``schedule`` goes to the background (``steps`` ...)."""
+    """One of the paper's variants over ``rapid_inr`` or ``nerv``; ``schedule`` goes to the background (``steps``...)."""
     if background not in _BACKGROUNDS or variant not in VARIANTS:
         known = ", ".join(f"{b}:{v}" for b in _BACKGROUNDS for v in VARIANTS)
         raise ConfigError(f"no paper variant {background}:{variant}; known: {known}")

@@ -110,7 +110,7 @@ def _is_upright_jpeg(data: bytes) -> bool:
     if not data.startswith(_JPEG):
         return False
     with Image.open(io.BytesIO(data)) as picture:
-        return int(picture.getexif().get(_ORIENTATION, 1)) == 1
+        return bool(picture.getexif().get(_ORIENTATION, 1) == 1)
 
 
 def read_sequences(

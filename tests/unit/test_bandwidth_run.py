@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rinr_flower.bandwidth import (
     AccuracyRecord,
     ControlRecord,
+    DecisionRecord,
     DeviceRecord,
     Entry,
     ExampleRecord,
@@ -40,6 +41,7 @@ def record(**changes):
         "failures": (FailureRecord(1, "b", "timeout", "no answer within 3 s"),),
         "controls": (ControlRecord("jpeg q20", "clip", "a", 1, 900, 31.5),),
         "examples": (ExampleRecord("clip", 3, "a.png", "b.png", (1.0, 2.0, 3.5, 4.0)),),
+        "decisions": (DecisionRecord(1, "edge", "payloads are smaller", 9800, 12000),),
         "ledger": Ledger(entries=[Entry(1, "a", "fog", "upload", 9100, 9150, "a/clip")]),
     }
     return RunRecord(**{**values, **changes})
@@ -51,7 +53,17 @@ def test_round_trip(tmp_path):
     after = RunRecord.load(tmp_path / "run")
     assert after.missing == ()
     assert after.ledger.entries == before.ledger.entries
-    for name in ("scenario", "environment", "devices", "payloads", "accuracy", "failures", "controls", "examples"):
+    for name in (
+        "scenario",
+        "environment",
+        "devices",
+        "payloads",
+        "accuracy",
+        "failures",
+        "controls",
+        "examples",
+        "decisions",
+    ):
         assert same(getattr(after, name), getattr(before, name)), name
     assert after.payloads[1].object_db == math.inf
     assert math.isnan(after.payloads[0].object_db)

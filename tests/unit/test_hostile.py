@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import resource
@@ -80,7 +81,11 @@ def test_the_fuzzer_notices_what_it_looks_for(monkeypatch: pytest.MonkeyPatch) -
     def breaks(data: bytes, base: object) -> str:
         raise ZeroDivisionError
 
-    for digest, what in ((never_ends, "Overrun"), (breaks, "ZeroDivisionError"), (lambda d, b: "other", "Finding")):
+    for digest, what in (
+        (never_ends, "OverrunError"),
+        (breaks, "ZeroDivisionError"),
+        (lambda d, b: "other", "FindingError"),
+    ):
         monkeypatch.setattr(fuzz, "digest_of", digest)
         monkeypatch.setattr(fuzz, "SECONDS", 0.05)
         outcome, text, _ = fuzz.attempt(item, "picture", {})
@@ -89,10 +94,8 @@ def test_the_fuzzer_notices_what_it_looks_for(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("file", KEPT, ids=lambda f: f.name)
 def test_inputs_that_once_crashed(file: Path, limited: None) -> None:
-    try:
+    with contextlib.suppress(RinrError):
         fuzz.digest_of(file.read_bytes(), fuzz_inputs.small_model())
-    except RinrError:
-        pass
 
 
 def constant(value: int) -> bytes:
@@ -155,19 +158,32 @@ def nerv(*fields: int) -> bytes:
     return writer.getvalue()
 
 
+VGA, SMALL, HUGE = (640, 360), (40, 32), (7000, 7000)
+
+
+def attack(codec: str, frames: int, size: tuple[int, int], background: bytes, per_frame: int = 0) -> bytes:
+    """A payload with a valid checksum and an empty object part."""
+    parts = {"background": background, "object": b""}
+    return crafted(codec, frames, size, boxes(per_frame, frames), parts)
+
+
+def bombs(count: int) -> bytes:
+    return pack_blobs([picture("PNG", *HUGE)] * count)
+
+
 ATTACKS: dict[str, Callable[[], bytes]] = {
-    "65,535 frames of 64 megapixels": lambda: crafted("jpeg", 65_535, (8000, 8000), boxes(0, 65_535), {"background": b""}),
-    "65,535 frames in 65,535 bytes": lambda: crafted("webp", 65_535, (64, 64), boxes(0, 65_535), {"background": b"\0" * 65_535}),
-    "video of 65,535 frames": lambda: crafted("av1", 65_535, (64, 64), boxes(0, 65_535), {"background": b""}),
-    "268 million boxes": lambda: crafted("jpeg", 65_535, (640, 360), boxes(4096, 65_535), {"background": b""}),
-    "boxes to link": lambda: crafted("roi_av1", 60, (640, 360), boxes(4096, 60), {"background": b"", "object": b""}),
-    "a bomb in a small frame": lambda: crafted("avif", 2, (40, 32), boxes(0, 2), {"background": pack_blobs([picture("PNG", 7000, 7000)] * 2)}),
-    "sixty bombs": lambda: crafted("jpeg", 60, (7000, 7000), boxes(0, 60), {"background": pack_blobs([picture("PNG", 7000, 7000)] * 60)}),
-    "networks without data": lambda: crafted("rapid_inr", 3000, (640, 360), boxes(0, 3000), {"background": sirens(500, 2, 3000)}),
-    "a network as deep as allowed": lambda: crafted("rapid_inr", 1, (40, 32), boxes(0, 1), {"background": sirens(512, 64, 1)}),
-    "a picture larger than its frame": lambda: crafted("nerv", 1, (40, 32), boxes(0, 1), {"background": nerv(1, 1, 1, 1, 8, 3, 16, 16, 16)}),
-    "a convolution over the top": lambda: crafted("nerv", 1, (40, 32), boxes(0, 1), {"background": nerv(1, 900, 900, 1, 8, 2, 4, 4)}),
-}  # fmt: skip
+    "65,535 frames of 49 megapixels": lambda: attack("jpeg", 65_535, HUGE, b""),
+    "65,535 frames in 65,535 bytes": lambda: attack("webp", 65_535, (64, 64), b"\0" * 65_535),
+    "video of 65,535 frames": lambda: attack("av1", 65_535, (64, 64), b""),
+    "268 million boxes": lambda: attack("jpeg", 65_535, VGA, b"", 4096),
+    "boxes to link": lambda: attack("roi_av1", 60, VGA, b"", 4096),
+    "a bomb in a small frame": lambda: attack("avif", 2, SMALL, bombs(2)),
+    "sixty bombs": lambda: attack("jpeg", 60, HUGE, bombs(60)),
+    "networks without data": lambda: attack("rapid_inr", 3000, VGA, sirens(500, 2, 3000)),
+    "a network as deep as allowed": lambda: attack("rapid_inr", 1, SMALL, sirens(512, 64, 1)),
+    "a picture larger than its frame": lambda: attack("nerv", 1, SMALL, nerv(1, 1, 1, 1, 8, 3, 16, 16, 16)),
+    "a convolution over the top": lambda: attack("nerv", 1, SMALL, nerv(1, 900, 900, 1, 8, 2, 4, 4)),
+}
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -212,10 +228,10 @@ def many_scans() -> bytes:
 
 
 def bomb() -> bytes:
-    """A JPEG of 40 x 32 pixels whose header says 65,000 x 65,000."""
+    """A JPEG of 40 x 32 pixels whose header says 9,000 x 9,000."""
     data = bytearray(camera_file())
     at = data.index(b"\xff\xc0")
-    data[at + 5 : at + 9] = struct.pack(">HH", 65_000, 65_000)
+    data[at + 5 : at + 9] = struct.pack(">HH", 9_000, 9_000)
     return bytes(data)
 
 
@@ -278,11 +294,14 @@ def test_boxes_are_clipped_or_dropped() -> None:
 
 @pytest.mark.parametrize("shape", [(2, 4), (1, 3), (5,)])
 def test_boxes_without_their_classes_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(DataError, match="4|four|x1, y1"):
+    with pytest.raises(DataError, match="a box is x1, y1, x2, y2 and a class"):
         clean_boxes(np.zeros(shape), [0], 40, 32)
 
 
-@pytest.mark.parametrize("row", ["7e9 .5 .5 .1 .1", "-1 .5 .5 .1 .1", "nan .5 .5 .1 .1", "0 .5 .5 inf .1", "0 1e300 0 1 1"])
+ROWS = ["7e9 .5 .5 .1 .1", "-1 .5 .5 .1 .1", "nan .5 .5 .1 .1", "0 .5 .5 inf .1", "0 1e300 0 1 1"]
+
+
+@pytest.mark.parametrize("row", ROWS)
 def test_labels_of_unknown_class_or_beyond_the_image_are_named(row: str, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(_JPEG)
     (tmp_path / "a.txt").write_text(row)

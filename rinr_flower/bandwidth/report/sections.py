@@ -181,8 +181,16 @@ def devices_section(summary: Mapping[str, Any]) -> Html | None:
         Column("what", "kind"),
         Column("why", "reason", long=True),
     ]
+    decisions = [
+        Column("round", "round", count_text),
+        Column("trained at the", "choice"),
+        Column("sharing would send", "edge_bytes", bytes_text),
+        Column("fog training would send", "fog_bytes", bytes_text),
+        Column("why", "reason", long=True),
+    ]
     content = join(
         table(rounds, summary["rounds"]) if summary["rounds"] else None,
+        table(decisions, summary["decisions"]) if summary["decisions"] else None,
         table(devices, summary["devices"]) if summary["devices"] else None,
         table(failures, summary["failures"]) if summary["failures"] else element("p", "Nothing failed.", class_="soft"),
     )
@@ -297,9 +305,9 @@ def outlook_section(summary: Mapping[str, Any]) -> Html | None:
         element("h3", "If there were more devices") if many else None,
         element(
             "p",
-            f"One fog node with one encoder, as many receivers a capture as in this run ({many[0]['receivers']}), a capture "
-            f"every {many[0]['period_s']:g} s: how long the busiest part of the fog is at work in each period, what does not "
-            "fit into the period, and how many such fog nodes would keep up.",
+            f"One fog node, one encoder, {many[0]['receivers']} receivers a capture as in this run, a capture every "
+            f"{many[0]['period_s']:g} s: how long each part of the fog is at work in a period, what does not fit into "
+            "the period, and how many such fog nodes would keep up.",
         )
         if many
         else None,

@@ -48,6 +48,7 @@ def summarise(record: RunRecord, *, title: str = "") -> dict[str, Any]:
             "scale": scale_rows(record, link),
             "devices": device_rows(record),
             "failures": record.failures,
+            "decisions": record.decisions,
             "examples": record.examples,
             "link": link,
             "scenario": record.scenario,

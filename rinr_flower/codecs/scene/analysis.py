@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rinr_flower.alignment import camera, poses
+from rinr_flower.alignment import camera
 from rinr_flower.alignment.tracks import Track
-from rinr_flower.codecs.scene.build import base_pose, quantised_correction, segments, track_boxes
-from rinr_flower.codecs.scene.canvas import fit_bend
+from rinr_flower.bitstream.entropy import encode_ints
+from rinr_flower.codecs.scene.build import runs
+from rinr_flower.codecs.scene.canvas import cost_of, with_bend
 from rinr_flower.codecs.scene.coefficients import encode_bands
+from rinr_flower.codecs.scene.config import Effort
+from rinr_flower.codecs.scene.objects import cut_run
 from rinr_flower.codecs.scene.stream import CORNER_UNIT_PX, LayerCode, ShotCode
 from rinr_flower.codecs.scene.wavelet import Floats
 from rinr_flower.frames import Clip
 
 _MAX_CANVAS = 2.5  # times the area of a frame; a shot that needs more is split
-_MAX_LAYER_SIDE = 192
-_EDGE = 1  # pixels of a volume beyond the furthest corner of a box
+_LONGEST_SHOT = 128  # frames; a longer one is split, so that memory is bounded
 _STANDS_STILL_PX = 0.35  # a camera whose corners move less is taken to stand
 
 
@@ -36,8 +38,9 @@ class Analysis:
     planes : luma less 128 (frames, h, w) and, unless grey, blue and red differences (frames, h/2, w/2), float32.
     boxes : of each frame, in working pixels.
     shots, layers : codes with motion and poses in place, coefficients still missing.
-    bends : for each shot by how much its bend lowers the squared error, and what it costs in bits.
+    parts : into how many volumes each run of an object is cut.
     tracks : the appearances of each layer.
+    canvases : aligned means by the first frame of their shot; filled on first use.
     """
 
     size: tuple[int, int]
@@ -45,9 +48,10 @@ class Analysis:
     planes: list[Floats]
     boxes: list[NDArray[np.float32]]
     shots: list[ShotCode]
-    bends: list[tuple[float, float]]
-    layers: list[LayerCode]
-    tracks: list[Track]
+    parts: list[int] = field(default_factory=list)
+    layers: list[LayerCode] = field(default_factory=list)
+    tracks: list[Track] = field(default_factory=list)
+    canvases: dict[int, list[Floats]] = field(default_factory=dict)
 
     @property
     def grey(self) -> bool:
@@ -60,7 +64,7 @@ def working_size(width: int, height: int, max_width: int) -> tuple[int, int]:
     return max(round(height * scale), 1), max(round(width * scale), 1)
 
 
-def analyse_clip(clip: Clip, boxes: Sequence[NDArray[np.float32]], max_width: int, align_rounds: int) -> Analysis:
+def analyse_clip(clip: Clip, boxes: Sequence[NDArray[np.float32]], max_width: int, effort: Effort) -> Analysis:
     """Analyse ``clip``; ``boxes`` are those of its frames as the payload's container will hand them back."""
     size = working_size(clip.width, clip.height, max_width)
     images = [_scaled(f.image, size) for f in clip.frames]
@@ -70,17 +74,18 @@ def analyse_clip(clip: Clip, boxes: Sequence[NDArray[np.float32]], max_width: in
     scaled = [b * ratio for b in boxes]
     ranges, steps = camera.find_shots(grey, scaled)
     shots = []
-    for found in ranges:
-        shots += _shots(found, grey, scaled, steps, size)
-    bends, start = [], 0
-    for shot in shots:
-        pick = slice(start, start + shot.frames)
-        start += shot.frames
-        gain = fit_bend(shot, planes[0][pick], scaled[pick], size) if shot.frames > 1 else 0.0
-        bends.append((gain, 8.0 * len(encode_bands(shot.bend_bands or [], 1))))
-    tracks = segments(boxes, [f.classes for f in clip.frames], [s.frames for s in shots])
-    layers = [_layer(track, planes[0], track_boxes(track, scaled), align_rounds) for track in tracks]
-    return Analysis(size, images, planes, scaled, shots, bends, layers, tracks)
+    for frames in ranges:
+        for code in _shots(frames, grey, scaled, steps, size):
+            start = sum(s.frames for s in shots)
+            pick = slice(start, start + code.frames)
+            shots.append(_cheapest(code, planes[0][pick], scaled[pick], size, effort))
+    found = Analysis(size, images, planes, scaled, shots)
+    for run in runs(boxes, [f.classes for f in clip.frames], [s.frames for s in shots]):
+        tracks, layers = cut_run(run, planes[0], scaled, effort)
+        found.parts.append(len(tracks))
+        found.tracks += tracks
+        found.layers += layers
+    return found
 
 
 def to_ycc(image: NDArray[np.uint8]) -> Floats:
@@ -120,6 +125,8 @@ def _shots(
 ) -> list[ShotCode]:
     """The codes of one shot, which is halved until its canvas is not too large."""
     height, width = size
+    if len(found) > _LONGEST_SHOT:
+        return _halves(found, grey, boxes, steps, size)
     pick = list(found)
     maps = camera.to_middle([grey[i] for i in pick], [boxes[i] for i in pick], [steps[i] for i in pick])
     half = np.eye(3)
@@ -131,47 +138,41 @@ def _shots(
     low = np.floor(corners.min(axis=(0, 1))).astype(int)
     high = np.ceil(corners.max(axis=(0, 1))).astype(int)
     canvas = (int(high[1] - low[1]), int(high[0] - low[0]))
-    if canvas[0] * canvas[1] > _MAX_CANVAS * height * width:
-        middle = found.start + len(found) // 2
-        return _shots(range(found.start, middle), grey, boxes, _restarted(steps, found.start), size) + _shots(
-            range(middle, found.stop), grey, boxes, _restarted(steps, middle), size
-        )
+    folded = not all(camera.sensible(m, width, height) for m in maps)
+    if len(found) > 1 and (folded or canvas[0] * canvas[1] > _MAX_CANVAS * height * width):
+        return _halves(found, grey, boxes, steps, size)
     motion = np.rint(moved / CORNER_UNIT_PX).astype(np.int64).reshape(len(pick), 8)
     return [ShotCode(len(pick), canvas, (int(-low[0]), int(-low[1])), motion)]
 
 
-def _restarted(steps: list[NDArray[np.float64]], start: int) -> list[NDArray[np.float64]]:
-    return [np.eye(3) if i == start else s for i, s in enumerate(steps)]
+def _cheapest(
+    shot: ShotCode, luma: Floats, boxes: list[NDArray[np.float32]], size: tuple[int, int], effort: Effort
+) -> ShotCode:
+    """The shot as tracked, with a bend, or with a camera that stands, whichever costs least."""
+    if shot.frames == 1:
+        return shot
+    candidates = [shot]
+    if shot.motion is not None:
+        candidates.append(ShotCode(shot.frames, size, (0, 0), None))
+    if effort.bend_rounds:
+        candidates.append(with_bend(shot, luma, boxes, size, effort.bend_rounds))
+    if len(candidates) == 1:
+        return shot
+    return min(candidates, key=lambda c: cost_of(c, luma, boxes, size) + _motion_bits(c))
 
 
-def _layer(track: Track, luma: Floats, boxes: NDArray[np.float32], align_rounds: int) -> LayerCode:
-    """Size and poses of one object: from its boxes, or from their centres alone if that lies stiller, then aligned."""
-    wanted = np.median(boxes[:, 2:] - boxes[:, :2], axis=0)
-    height, width = (int(np.clip(np.ceil(s), 4, _MAX_LAYER_SIDE)) for s in wanted[::-1])
-    size, none = (height, width), (0, 0, 0, 0)
-    frames = [luma[f] for f in track.frames]
-    base = [base_pose(b, size, none) for b in boxes]
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    fixed = [base_pose(np.concatenate([c - wanted / 2, c + wanted / 2]), size, none) for c in centre]
-    candidates = [poses.align(frames, start, size, align_rounds) for start in (base, fixed)]
-    best = min(candidates, key=lambda found: poses.spread(frames, found, size))
-    # the volume must reach as far as the boxes do once their pixels are aligned
-    corners = np.concatenate([_corners(b) @ m.T for b, m in zip(boxes, best, strict=True)])[:, :2]
-    over = np.concatenate([-corners.min(axis=0), corners.max(axis=0) - (width, height)])
-    left, top, right, bottom = (
-        int(np.clip(np.ceil(v), 0, side // 3)) + _EDGE for v, side in zip(over, (width, height) * 2, strict=True)
-    )
-    size = (height + top + bottom, width + left + right)
-    shift = np.eye(3)
-    shift[:2, 2] = left, top
-    margins = (left, top, right, bottom)
-    code = [
-        quantised_correction(shift @ m @ np.linalg.inv(base_pose(b, size, margins)), size)
-        for m, b in zip(best, boxes, strict=True)
-    ]
-    return LayerCode(size, margins, np.stack(code), np.zeros((2, 2), np.int64))
+def _motion_bits(shot: ShotCode) -> float:
+    moves = b"" if shot.motion is None else encode_ints(np.diff(shot.motion, axis=0, prepend=0).T)
+    return 8.0 * (len(moves) + len(encode_bands(shot.bend_bands or [], 1)))
 
 
-def _corners(box: NDArray[np.float32]) -> NDArray[np.float64]:
-    x1, y1, x2, y2 = box.tolist()
-    return np.array([[x1, y1, 1], [x2, y1, 1], [x1, y2, 1], [x2, y2, 1]], np.float64)
+def _halves(
+    found: range,
+    grey: list[NDArray[np.uint8]],
+    boxes: list[NDArray[np.float32]],
+    steps: list[NDArray[np.float64]],
+    size: tuple[int, int],
+) -> list[ShotCode]:
+    middle = found.start + len(found) // 2
+    first, second = range(found.start, middle), range(middle, found.stop)
+    return _shots(first, grey, boxes, steps, size) + _shots(second, grey, boxes, steps, size)

@@ -25,6 +25,7 @@ from rinr_flower.codecs.scene.stream import (
 from rinr_flower.codecs.scene.volume import VolumeShape, inverse, resident
 from rinr_flower.errors import PayloadError
 
+LEAST_SHARED = 12
 
 
 def runs(
@@ -110,8 +111,12 @@ def bend_of(shot: ShotCode, size: tuple[int, int]) -> NDArray[np.float32] | None
 
 
 def canvas_step(step: float, frames: int) -> float:
-    """The step of a canvas that ``frames`` frames share: its error counts in all of them."""
-    return step / math.sqrt(frames)
+    """The step of a canvas that ``frames`` frames share: its error counts in all of them.
+
+    A canvas of few frames would be coarse by that rule; it gets the quality of one that LEAST_SHARED frames share, so
+    that unrelated pictures do not fall far behind a clip of the same quality.
+    """
+    return step / math.sqrt(max(frames, LEAST_SHARED))
 
 
 def residual_step(step: float) -> float:
@@ -166,7 +171,9 @@ def add_layer(scene: Scene, layer: Layer, track: Track) -> None:
     scene.layers.append(layer)
 
 
-def build(code: SceneCode, tracks: Sequence[Track], boxes: Sequence[NDArray[np.float32]], device: torch.device) -> Scene:
+def build(
+    code: SceneCode, tracks: Sequence[Track], boxes: Sequence[NDArray[np.float32]], device: torch.device
+) -> Scene:
     """The whole scene; ``boxes`` of every frame in working pixels."""
     scene = empty_scene(code)
     scene.shots = [build_shot(code, shot, device) for shot in code.shots]

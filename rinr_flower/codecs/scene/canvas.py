@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from rinr_flower.alignment.bend import cell_flow
-from rinr_flower.codecs.scene.build import bend_of, canvas_maps
+from rinr_flower.codecs.scene.build import bend_of, canvas_maps, canvas_step, residual_step
 from rinr_flower.codecs.scene.model import BEND_UNIT_PX
 from rinr_flower.codecs.scene.quantise import quantise
-from rinr_flower.codecs.scene.stream import BEND_STEP, ShotCode, bend_shape
+from rinr_flower.codecs.scene.stream import BEND_STEP, ShotCode, bend_shape, residual_shape
 from rinr_flower.codecs.scene.volume import forward
 from rinr_flower.codecs.scene.wavelet import Floats
 from rinr_flower.frames import box_mask
 
+_NOMINAL_STEP = 96.0  # at which the ways to place a shot are compared
 OBJECT_WEIGHT = 0.03  # of pixels inside boxes: they show what is behind an object only where nothing else does
-_ROUNDS = 2
 
 
 class Placement:
@@ -97,33 +99,53 @@ def trust_of(shape: tuple[int, ...], boxes: NDArray[np.float32], scale: int) -> 
     return np.where(inside, np.float32(OBJECT_WEIGHT), np.float32(1))
 
 
-def fit_bend(shot: ShotCode, luma: Floats, boxes: list[NDArray[np.float32]], size: tuple[int, int]) -> float:
-    """Give ``shot`` a bend and return by how much it lowers the squared error of the canvas over all frames.
+def cost_of(shot: ShotCode, luma: Floats, boxes: list[NDArray[np.float32]], size: tuple[int, int]) -> float:
+    """About how many bits a shot's canvas and residual are worth, errors that stay counted as bits.
 
-    ``luma`` (frames, h, w) and ``boxes`` are those of the shot.
+    ``luma`` (frames, h, w) and ``boxes`` are those of the shot. A coefficient c costs 2.5 log2(1 + 2 (c / step)^2): for
+    small ones their squared error at the encoder's exchange rate, for large ones the bits of their magnitude.
     """
+    placement = Placement(shot, size)
+    canvas = mean_canvas(placement, [luma], boxes, shot.canvas)[0]
+    half = residual_shape(shot.frames, size, grey=True)
+    missing = np.stack(
+        [
+            cv2.resize(
+                (frame - placement.from_canvas(k, canvas[0])) * trust_of(size, boxes[k], 1),
+                (half.width, half.height),
+                interpolation=cv2.INTER_AREA,
+            )
+            for k, frame in enumerate(luma)
+        ]
+    )
+    steps = (canvas_step(_NOMINAL_STEP, shot.frames), residual_step(_NOMINAL_STEP))
+    return 2.5 * sum(
+        float(np.log2(1 + 2 * (band / step) ** 2).sum())
+        for volume, step in zip((canvas, missing), steps, strict=True)
+        for band in forward([volume])[0]
+    )
+
+
+def with_bend(
+    shot: ShotCode, luma: Floats, boxes: list[NDArray[np.float32]], size: tuple[int, int], rounds: int
+) -> ShotCode:
+    """``shot`` with a bend; the canvas is averaged anew before each of ``rounds`` of fitting it."""
     cells = bend_shape(size)
-    error = 0.0
-    for number in range(_ROUNDS + 1):
+    for _ in range(rounds):
         placement = Placement(shot, size)
         canvas = mean_canvas(placement, [luma], boxes, shot.canvas)[0][0]
-        bends, now = [], 0.0
+        bends = []
         for k, frame in enumerate(luma):
             predicted = placement.from_canvas(k, canvas)
-            trust = trust_of(size, boxes[k], 1)
-            now += float((((frame - predicted) ** 2) * trust).sum())
-            if number < _ROUNDS:
-                bends.append(placement.bend_plus(k, cell_flow(_grey(frame), _grey(predicted), trust, cells)))
-        if number == 0:
-            error = now
-        if bends:
-            volume = np.stack(bends, axis=1) / np.float32(BEND_UNIT_PX)
-            shot.bend_bands = quantise(forward(list(volume)), [BEND_STEP] * 2, 1, 1)
-    return error - now
+            flow = cell_flow(_grey(frame), _grey(predicted), trust_of(size, boxes[k], 1), cells)
+            bends.append(placement.bend_plus(k, flow))
+        volume = np.stack(bends, axis=1) / np.float32(BEND_UNIT_PX)
+        shot = replace(shot, bend_bands=quantise(forward(list(volume)), [BEND_STEP] * 2, 1, 1))
+    return shot
 
 
 def _grey(picture: Floats) -> NDArray[np.uint8]:
-    return np.clip(picture + 128.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture + 128.5, 0, 255), np.uint8)
 
 
 def _pixels(shape: tuple[int, ...], scale: int) -> tuple[Floats, Floats]:

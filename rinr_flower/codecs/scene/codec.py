@@ -1,47 +1,128 @@
-"""The codec ``scene``."""
+"""The codec ``scene``: its options, and the search for a byte budget."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs.base import Codec, Progress, codecs
 from rinr_flower.codecs.scene.analysis import analyse_clip
+from rinr_flower.codecs.scene.config import PRESETS
 from rinr_flower.codecs.scene.encoder import encode
 from rinr_flower.codecs.scene.renderer import SceneRenderer
 from rinr_flower.codecs.scene.stream import STEPS_PER_OCTAVE
+from rinr_flower.errors import ConfigError
 from rinr_flower.frames import Clip
+
+Parts = Mapping[str, bytes]
+
+_OCTAVES = (3.0, 11.0)  # log2 of the quantiser step at quality 100 and at quality 0
+_TRIES = 9
 
 
 @codecs.register("scene")
 @dataclass(frozen=True)
 class Scene(Codec):
-    """One representation per clip."""
+    """One closed-form representation per clip; see docs/scene.md.
+
+    Attributes
+    ----------
+    preset : ``fast``, ``balanced`` or ``best``: how long the encoder looks for a smaller payload.
+    quality : 0 to 100, of the whole frame; 12.5 more halve the quantiser step, which is about 4 dB where the payload
+        spends bytes.
+    object_weight : how many times an error inside a box counts one outside it, 1 to 10,000.
+    bytes_per_frame : a budget for the whole payload divided by its frames, met within 5 %; ``quality`` is then found
+        by search. ConfigError if even the coarsest payload is larger.
+    max_width : a wider clip is coded at this width (it is still rendered at any size).
+    """
 
     preset: Literal["fast", "balanced", "best"] = "balanced"
     quality: float = 50.0
-    object_weight: float = 4.0
+    object_weight: float = 32.0
     bytes_per_frame: int | None = None
     max_width: int = 640
 
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ConfigError(f"scene preset {self.preset!r} is not one of {', '.join(PRESETS)}")
+        if not 0 <= self.quality <= 100:
+            raise ConfigError(f"scene quality {self.quality} is not in 0..100")
+        if not 1 <= self.object_weight <= 10_000:
+            raise ConfigError(f"scene object_weight {self.object_weight} is not in 1..10000")
+        if self.bytes_per_frame is not None and self.bytes_per_frame < 1:
+            raise ConfigError(f"scene bytes_per_frame {self.bytes_per_frame} is not at least 1")
+        if not 16 <= self.max_width <= 4096:
+            raise ConfigError(f"scene max_width {self.max_width} is not in 16..4096")
+
     def encode_parts(
         self, clips: Sequence[Clip], *, seed: int, device: torch.device, progress: Progress | None
-    ) -> list[Mapping[str, bytes]]:
-        return [self._one(clip) for clip in clips]
+    ) -> list[Parts]:
+        out = []
+        for number, clip in enumerate(clips):
+            out.append(self._one(clip))
+            if progress is not None:
+                progress((number + 1) / len(clips))
+        return out
 
-    def _one(self, clip: Clip) -> Mapping[str, bytes]:
-        stored = Payload.from_bytes(Payload.of_clip(self.name, clip, {}).to_bytes())
-        found = analyse_clip(clip, stored.boxes, self.max_width, 3)
-        octaves = 3.0 + (100 - self.quality) / 12.5
-        step = round(octaves * STEPS_PER_OCTAVE)
-        object_step = round((octaves - np.log2(self.object_weight) / 2) * STEPS_PER_OCTAVE)
-        return encode(found, step, object_step, 2).to_parts()
+    def _one(self, clip: Clip) -> Parts:
+        # the boxes as the container will hand them back
+        boxes = Payload.from_bytes(Payload.of_clip(self.name, clip, {}).to_bytes()).boxes
+        effort = PRESETS[self.preset]
+        found = analyse_clip(clip, boxes, self.max_width, effort)
+        finer = round(math.log2(self.object_weight) / 2 * STEPS_PER_OCTAVE)
+
+        def parts_at(step_code: int) -> Parts:
+            return encode(found, step_code, max(step_code - finer, 0), effort).to_parts()
+
+        if self.bytes_per_frame is None:
+            octaves = _OCTAVES[1] + (_OCTAVES[0] - _OCTAVES[1]) * self.quality / 100
+            return parts_at(round(octaves * STEPS_PER_OCTAVE))
+        return _within_budget(
+            parts_at,
+            lambda parts: len(Payload.of_clip(self.name, clip, parts).to_bytes()) / len(clip),
+            self.bytes_per_frame,
+        )
 
     @classmethod
     def renderer(cls, device: torch.device) -> SceneRenderer:
         return SceneRenderer(device)
+
+
+def _within_budget(parts_at: Callable[[int], Parts], size_of: Callable[[Parts], float], budget: int) -> Parts:
+    """The parts whose size is nearest to ``budget`` by ratio: sizes fall with the step, so the step is bracketed and
+    interpolated in the logarithm."""
+    low, high = (round(o * STEPS_PER_OCTAVE) for o in _OCTAVES)
+    tried: dict[int, tuple[float, Parts]] = {}
+
+    def miss(code: int) -> float:
+        if code not in tried:
+            parts = parts_at(code)
+            tried[code] = (math.log(size_of(parts) / budget), parts)
+        return tried[code][0]
+
+    code = round(7 * STEPS_PER_OCTAVE)
+    for _ in range(_TRIES):
+        error = miss(code)
+        if abs(error) < 0.015:
+            break
+        low, high = (max(low, code), high) if error > 0 else (low, min(high, code))
+        above = [(c, e) for c, (e, _) in tried.items() if e > 0]
+        below = [(c, e) for c, (e, _) in tried.items() if e <= 0]
+        if above and below:
+            (a, ea), (b, eb) = max(above), min(below)
+            guess = a + (b - a) * ea / (ea - eb)
+        else:
+            guess = code + error * STEPS_PER_OCTAVE * 1.2  # about 2.3 times the bytes for an octave
+        code = round(min(max(guess, low + (low in tried)), high - (high in tried)))
+        if code in tried or (low + 1 >= high and low in tried and high in tried):
+            break
+    best = min(tried, key=lambda c: abs(tried[c][0]))
+    if tried[best][0] > 0.05:
+        size = math.exp(tried[best][0]) * budget
+        raise ConfigError(f"scene bytes_per_frame {budget}: the smallest payload of this clip has {size:.0f} a frame")
+    return tried[best][1]

@@ -8,14 +8,13 @@ and counts are integers throughout: every machine reads the same symbols.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
-import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from rinr_flower.bitstream.entropy import TOTAL, normalise
-from rinr_flower.bitstream.stream import ByteReader, ByteWriter
+from rinr_flower.bitstream.entropy import normalise
+from rinr_flower.codecs.scene.adaptive import Coder, Observer, Reader, Tables, Writer
 from rinr_flower.errors import PayloadError
 
 Ints = NDArray[np.int32]
@@ -29,7 +28,6 @@ _CONTEXTS = len(_EDGES) + 1
 _PER_SET = 3 * _CONTEXTS
 _SETS = 4  # luma and chroma, at time frequency 0 and above
 _PRIOR_WEIGHT = 128
-_FORGET_AT = 2048
 # where the tables start, in 1/1024: counted once over canvases, residuals and objects of ten clips. Rows: time
 # frequency 0 and above, each the first, the second and the later passes; columns: contexts.
 _ZERO = np.repeat(
@@ -61,80 +59,12 @@ _RATIO = np.repeat(
     axis=1,
 ).reshape(-1)
 _FLAG_ZERO = np.array(
-    [1014, 747, 449, 236, 512, 512, 512, 512]
-    + [1020, 966, 846, 546, 983, 604, 584, 268]
-    + [1020, 990, 870, 696, 922, 533, 491, 225]
-)
-
-
-class _Coder(Protocol):
-    def code(self, symbols: NDArray[Any], table: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Write ``symbols``, or ignore their values, read as many and return them."""
-        ...
-
-
-class _Writer:
-    def __init__(self) -> None:
-        self._coder = constriction.stream.queue.RangeEncoder()
-
-    def code(self, symbols: NDArray[Any], table: NDArray[np.int64]) -> NDArray[np.int64]:
-        self._coder.encode(symbols.astype(np.int32), _model(table))
-        return symbols.astype(np.int64)
-
-    def getvalue(self) -> bytes:
-        return bytes(self._coder.get_compressed().astype("<u4").tobytes())
-
-
-class _Reader:
-    def __init__(self, data: bytes) -> None:
-        self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
-
-    def code(self, symbols: NDArray[Any], table: NDArray[np.int64]) -> NDArray[np.int64]:
-        try:
-            return np.asarray(self._coder.decode(_model(table), len(symbols)), np.int64)
-        except (ValueError, AssertionError) as error:
-            raise PayloadError(f"coefficients are altered: {error}") from error
-
-
-def _model(table: NDArray[np.int64]) -> Any:
-    return constriction.stream.model.Categorical(table.astype(np.float32) / np.float32(TOTAL), perfect=False)
-
-
-class _Tables:
-    """Adaptive counts of one kind of symbol, one table for each context, all integers.
-
-    A context starts with the probability ``zero`` / 1024 of symbol 0, and a geometric tail of ratio ``ratio`` / 1024
-    above it.
-    """
-
-    def __init__(self, zero: NDArray[np.int64], ratio: NDArray[np.int64], symbols: int, weight: int) -> None:
-        self._counts = np.zeros((len(zero), symbols), np.int64)
-        for row, (first, factor) in enumerate(zip(zero.tolist(), ratio.tolist(), strict=True)):
-            tail = [1 << 20]
-            for _ in range(symbols - 2):
-                tail.append(max(tail[-1] * factor >> 10, 1))
-            share, whole = 1024 - first, sum(tail)
-            self._counts[row] = [first * weight >> 6, *(max((share * t * weight // whole) >> 6, 1) for t in tail)]
-
-    def table(self, context: int) -> NDArray[np.int64]:
-        return normalise(self._counts[context])
-
-    def update(self, context: int, symbols: NDArray[np.int64]) -> None:
-        row = self._counts[context]
-        row += 16 * np.bincount(symbols, minlength=len(row))
-        while row.sum() > 16 * _FORGET_AT:
-            row[:] = np.maximum(row // 2, 1)
-
-    def bits(self) -> NDArray[np.float64]:
-        """Cost in bits of every symbol in every context, as the counts stand."""
-        return np.log2(self._counts.sum(axis=1, keepdims=True)) - np.log2(self._counts)
-
-
-class _Observer:
-    """Writes nothing: for the costs that a traversal leaves behind."""
-
-    def code(self, symbols: NDArray[Any], table: NDArray[np.int64]) -> NDArray[np.int64]:
-        return symbols.astype(np.int64)
+    [
+        [1014, 747, 449, 236, 512, 512, 512, 512],
+        [1020, 966, 846, 546, 983, 604, 584, 268],
+        [1020, 990, 870, 696, 922, 533, 491, 225],
+    ]
+).reshape(-1)
 
 
 class Walk:
@@ -143,13 +73,13 @@ class Walk:
     With ``observe`` it keeps the context of every coefficient in ``kinds``, one array a band, in order.
     """
 
-    def __init__(self, coder: _Coder, *, observe: bool = False) -> None:
+    def __init__(self, coder: Coder, *, observe: bool = False) -> None:
         self._coder = coder
         self.kinds: list[NDArray[np.int16]] = []
         self._observe = observe
-        self.magnitudes = _Tables(_ZERO, _RATIO, ESCAPE + 1, _PRIOR_WEIGHT)
-        self.flags = _Tables(_FLAG_ZERO, np.zeros_like(_FLAG_ZERO), 2, _PRIOR_WEIGHT)
-        self.lengths = _Tables(np.full(_MAX_GAMMA + 1, 512), np.zeros(_MAX_GAMMA + 1, np.int64), 2, 8)
+        self.magnitudes = Tables(_ZERO, _RATIO, ESCAPE + 1, _PRIOR_WEIGHT)
+        self.flags = Tables(_FLAG_ZERO, np.zeros_like(_FLAG_ZERO), 2, _PRIOR_WEIGHT)
+        self.lengths = Tables(np.full(_MAX_GAMMA + 1, 512), np.zeros(_MAX_GAMMA + 1, np.int64), 2, 8)
         self._bits = normalise(np.array([1, 1]))
 
     def bands(self, bands: list[Ints], *, chroma: bool = False) -> None:
@@ -209,7 +139,7 @@ class Walk:
             here[...] = self._finish(here, values)
             padded[:, 1 + py : 1 + h : 2, 1 + px : 1 + w : 2] = np.abs(here)
 
-    def _code(self, tables: _Tables, kinds: NDArray[Any], symbols: Ints, mask: NDArray[np.bool_]) -> Ints:
+    def _code(self, tables: Tables, kinds: NDArray[Any], symbols: Ints, mask: NDArray[np.bool_]) -> Ints:
         out = np.zeros(symbols.shape, np.int32)
         chosen, source = kinds[mask], np.asarray(symbols[mask])
         found = np.zeros(len(chosen), np.int64)
@@ -240,9 +170,7 @@ class Walk:
         wanted = np.floor(np.log2(np.maximum(values, 1))).astype(np.int64)
         while len(growing):
             place = min(int(lengths[growing[0]]), _MAX_GAMMA)
-            more = self._coder.code(
-                (wanted[growing] > lengths[growing]).astype(np.int64), self.lengths.table(place)
-            )
+            more = self._coder.code((wanted[growing] > lengths[growing]).astype(np.int64), self.lengths.table(place))
             self.lengths.update(place, more)
             growing = growing[more == 1]
             lengths[growing] += 1
@@ -263,19 +191,17 @@ def encode_bands(pyramids: list[list[Ints]], planes: int) -> bytes:
     """
     if not any(band.any() for bands in pyramids for band in bands):
         return b""
-    coder = _Writer()
+    coder = Writer()
     walk = Walk(coder)
     for number, bands in enumerate(pyramids):
         walk.bands([b.copy() for b in bands], chroma=number % planes > 0)
-    writer = ByteWriter()
-    writer.raw(coder.getvalue())
-    return writer.getvalue()
+    return coder.getvalue()
 
 
 def observe(pyramids: list[list[Ints]], planes: int) -> tuple[list[list[NDArray[np.int16]]], NDArray[np.float64]]:
     """What coding ``pyramids`` would cost: the context of every coefficient, and bits (contexts, magnitudes), signs
     left out, at the end of the traversal."""
-    walk = Walk(_Observer(), observe=True)
+    walk = Walk(Observer(), observe=True)
     kinds = []
     for number, bands in enumerate(pyramids):
         walk.bands([b.copy() for b in bands], chroma=number % planes > 0)
@@ -291,7 +217,7 @@ def decode_bands(data: bytes, shapes: list[list[tuple[int, int, int]]], planes: 
         return pyramids
     if len(data) % 4:
         raise PayloadError(f"coefficients are truncated: {len(data)} bytes are no whole number of 32-bit words")
-    walk = Walk(_Reader(ByteReader(data, "coefficients").raw(len(data))))
+    walk = Walk(Reader(data))
     for number, bands in enumerate(pyramids):
         walk.bands(bands, chroma=number % planes > 0)
     return pyramids

@@ -26,25 +26,23 @@ from rinr_flower.codecs.scene.build import (
     track_boxes,
 )
 from rinr_flower.codecs.scene.canvas import Placement, mean_canvas
+from rinr_flower.codecs.scene.config import Effort
 from rinr_flower.codecs.scene.model import Layer, Planes, Scene, layer_over
-from rinr_flower.codecs.scene.quantise import LAMBDA, quantise
+from rinr_flower.codecs.scene.quantise import quantise
 from rinr_flower.codecs.scene.sampling import sample, transform
-from rinr_flower.codecs.scene.stream import MASK_LEVELS, LayerCode, SceneCode, ShotCode, mask_shape, residual_shape
+from rinr_flower.codecs.scene.stream import MASK_LEVELS, SceneCode, mask_shape, residual_shape
 from rinr_flower.codecs.scene.volume import VolumeShape, forward
 from rinr_flower.codecs.scene.wavelet import Floats
 from rinr_flower.frames import box_mask
 
 _CPU = torch.device("cpu")
-_SHARPEN_ROUNDS = 3
 
 
-def encode(found: Analysis, step_code: int, object_step_code: int, rounds: int) -> SceneCode:
-    """Code ``found``; ``rounds`` of rate-distortion quantisation."""
+def encode(found: Analysis, step_code: int, object_step_code: int, effort: Effort) -> SceneCode:
+    """Code ``found`` with ``effort`` at steps in 1/STEPS_PER_OCTAVE octaves."""
     code = SceneCode(found.size, found.grey, step_code, object_step_code)
-    code.shots = [
-        replace(s, bend_bands=s.bend_bands if gain > LAMBDA * code.step**2 * bits else None)
-        for s, (gain, bits) in zip(found.shots, found.bends, strict=True)
-    ]
+    code.shots = [replace(s) for s in found.shots]
+    code.parts = found.parts
     scene = empty_scene(code)
     start = 0
     starts = []
@@ -52,17 +50,19 @@ def encode(found: Analysis, step_code: int, object_step_code: int, rounds: int) 
     for shot in code.shots:
         starts.append(start)
         pick = slice(start, start + shot.frames)
-        planes = [p[pick] for p in found.planes]
-        pyramids += forward(mean_canvas(Placement(shot, found.size), planes, found.boxes[pick], shot.canvas))
+        if start not in found.canvases:
+            planes = [p[pick] for p in found.planes]
+            found.canvases[start] = mean_canvas(Placement(shot, found.size), planes, found.boxes[pick], shot.canvas)
+        pyramids += forward(found.canvases[start])
         steps += VolumeShape(1, *shot.canvas, code.grey).steps(canvas_step(code.step, shot.frames))
         start += shot.frames
-    chosen = quantise(pyramids, steps, len(found.planes), rounds)
+    chosen = quantise(pyramids, steps, len(found.planes), effort.quantise_rounds)
     count = len(found.planes)
     for i, shot in enumerate(code.shots):
         shot.canvas_bands = chosen[i * count : (i + 1) * count]
         scene.shots.append(build_shot(code, shot, _CPU))
-    _code_residuals(found, code, scene, starts, rounds)
-    _code_objects(found, code, scene, rounds)
+    _code_residuals(found, code, scene, starts, effort)
+    _code_objects(found, code, scene, effort)
     return code
 
 
@@ -71,7 +71,7 @@ def _centres(height: int, width: int) -> torch.Tensor:
     return torch.stack([x, y], dim=-1).reshape(-1, 2).float()
 
 
-def _code_residuals(found: Analysis, code: SceneCode, scene: Scene, starts: list[int], rounds: int) -> None:
+def _code_residuals(found: Analysis, code: SceneCode, scene: Scene, starts: list[int], effort: Effort) -> None:
     height, width = found.size
     points = _centres(height, width)
     pyramids, steps = [], []
@@ -94,7 +94,7 @@ def _code_residuals(found: Analysis, code: SceneCode, scene: Scene, starts: list
                 target[k] = cv2.resize(difference, target.shape[:0:-1], interpolation=cv2.INTER_AREA)
         pyramids += forward(volume)
         steps += shape.steps(residual_step(code.step))
-    chosen = quantise(pyramids, steps, len(found.planes), rounds)
+    chosen = quantise(pyramids, steps, len(found.planes), effort.quantise_rounds)
     planes = len(found.planes)
     for i, shot in enumerate(code.shots):
         bands = chosen[i * planes : (i + 1) * planes]
@@ -103,21 +103,29 @@ def _code_residuals(found: Analysis, code: SceneCode, scene: Scene, starts: list
             scene.shots[i] = build_shot(code, shot, _CPU)
 
 
-def _code_objects(found: Analysis, code: SceneCode, scene: Scene, rounds: int) -> None:
+def _code_objects(found: Analysis, code: SceneCode, scene: Scene, effort: Effort) -> None:
     for given, track in zip(found.layers, found.tracks, strict=True):
         layer = replace(given)
         boxes = track_boxes(track, found.boxes)
         sights = [
-            Sight(found, scene, correction(pose, layer.size) @ base_pose(box, layer.size, layer.margins), layer.size, frame)
+            Sight(
+                found,
+                scene,
+                correction(pose, layer.size) @ base_pose(box, layer.size, layer.margins),
+                layer.size,
+                frame,
+            )
             for pose, box, frame in zip(layer.poses, boxes, track.frames, strict=True)
         ]
         seen = torch.stack([s.seen for s in sights])
         below = torch.stack([s.below for s in sights])
         layer.mask = _mask(seen[:, 0].numpy(), below[:, 0].numpy(), layer.size)
         mask = torch.from_numpy((layer.mask / MASK_LEVELS).astype(np.float32))[None]
-        volume = np.stack([s.volume(mask, _SHARPEN_ROUNDS) for s in sights], axis=1)
+        volume = np.stack([s.volume(mask, effort.sharpen_rounds) for s in sights], axis=1)
         shape = VolumeShape(len(boxes), *layer.size, code.grey, full_chroma=True)
-        layer.bands = quantise(forward(list(volume)), shape.steps(code.object_step), len(volume), rounds)
+        layer.bands = quantise(
+            forward(list(volume)), shape.steps(code.object_step), len(volume), effort.quantise_rounds
+        )
         code.layers.append(layer)
         add_layer(scene, build_layer(code, layer, boxes, _CPU), track)
 
@@ -178,4 +186,4 @@ def _mask(seen: Floats, below: Floats, size: tuple[int, int]) -> NDArray[np.int6
     a, b = seen - (1 - steadiness) * seen.mean(axis=0), below - (1 - steadiness) * below.mean(axis=0)
     covariance, variance = cells((a * b).mean(axis=0)), cells((b * b).mean(axis=0))
     stays = np.clip(covariance / (variance + 4.0), 0, 1)
-    return np.rint((1 - stays) * MASK_LEVELS).astype(np.int64)
+    return np.asarray(np.rint((1 - stays) * MASK_LEVELS), np.int64)

@@ -88,7 +88,7 @@ class Scene:
         return sum(p.resident_bytes for p in planes) + sum(t.numel() * t.element_size() for t in loose)
 
     def background(self, frame: int, points: torch.Tensor) -> torch.Tensor:
-        """Luma and chroma (3, n), or luma (1, n) of a grey clip, at working-pixel ``points`` (n, 2), objects left out."""
+        """Luma and chroma (3, n), or luma (1, n) if grey, at working-pixel ``points`` (n, 2), objects left out."""
         number, k = self.place[frame]
         shot = self.shots[number]
         height, width = self.size

@@ -14,7 +14,7 @@ from rinr_flower.codecs.scene.wavelet import Floats
 LAMBDA = 0.14  # squared steps a bit is worth
 _DEADZONE = 0.62
 _ROUND_UP = 0.42
-_SHRINK = (0.0, 0.04)  # how far the value of magnitude 1 is pulled to zero: the centre of mass of its interval
+_SHRINK = 0.04  # how far the value of magnitude 1 is pulled to zero: the centre of mass of its interval
 
 
 def quantise(pyramids: list[list[Floats]], steps: list[float], planes: int, rounds: int) -> list[list[Ints]]:
@@ -22,7 +22,9 @@ def quantise(pyramids: list[list[Floats]], steps: list[float], planes: int, roun
 
     ``planes`` as for :func:`rinr_flower.codecs.scene.coefficients.encode_bands`.
     """
-    scaled = [[np.abs(b) / np.float32(step) for b in bands] for bands, step in zip(pyramids, steps, strict=True)]
+    scaled = [
+        [np.asarray(np.abs(b) / step, np.float32) for b in bands] for bands, step in zip(pyramids, steps, strict=True)
+    ]
     chosen = [[np.where(s < _DEADZONE, 0, np.floor(s + _ROUND_UP)).astype(np.int32) for s in bands] for bands in scaled]
     for _ in range(rounds):
         kinds, bits = observe(chosen, planes)
@@ -39,8 +41,8 @@ def quantise(pyramids: list[list[Floats]], steps: list[float], planes: int, roun
 def dequantise(values: Ints, step: float) -> Floats:
     """The reconstruction of quantised coefficients."""
     magnitude = np.abs(values)
-    return (np.sign(values) * (magnitude - np.float32(_SHRINK[1]) * (magnitude == 1)) * np.float32(step)).astype(
-        np.float32
+    return np.asarray(
+        np.sign(values) * (magnitude - np.float32(_SHRINK) * (magnitude == 1)) * np.float32(step), np.float32
     )
 
 
@@ -56,7 +58,7 @@ def _decide(scaled: Floats, chosen: Ints, kinds: NDArray[np.int16], bits: NDArra
     pick = np.zeros(len(value), np.int32)
     rows = np.arange(len(value))
     for candidate in (np.zeros_like(top), top - 1, top):
-        centre = candidate - _SHRINK[1] * (candidate == 1)
+        centre = candidate - _SHRINK * (candidate == 1)
         rate = table[rows, np.minimum(candidate, ESCAPE)] + (candidate > 0)
         cost = (value - centre) ** 2 + LAMBDA * rate
         pick = np.where(cost < best, candidate, pick)

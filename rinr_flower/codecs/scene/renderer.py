@@ -14,7 +14,6 @@ from rinr_flower.codecs.scene.stream import read_parts
 from rinr_flower.decoding.renderer import Renderer, View
 
 
-
 class SceneRenderer(Renderer):
     """Scenes resident as integers; each frame is sampled by itself, so that no batch changes it."""
 

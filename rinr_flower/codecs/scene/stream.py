@@ -87,7 +87,9 @@ class SceneCode:
         head.varint(len(self.shots))
         for shot in self.shots:
             head.varint(shot.frames)
-            flags = (shot.motion is not None) + 2 * (shot.bend_bands is not None) + 4 * (shot.residual_bands is not None)
+            flags = (
+                (shot.motion is not None) + 2 * (shot.bend_bands is not None) + 4 * (shot.residual_bands is not None)
+            )
             head.u8(flags)
             if shot.canvas != self.size or shot.origin != (0, 0):
                 head.u8(1)
@@ -100,10 +102,18 @@ class SceneCode:
         head.blob(encode_bands([p for s in self.shots for p in s.canvas_bands], planes))
         head.raw(encode_bands([p for s in self.shots for p in s.residual_bands or []], planes))
         moves = [s.motion for s in self.shots if s.motion is not None]
-        motion.blob(encode_ints(np.concatenate([np.diff(m, axis=0, prepend=0).T.reshape(-1) for m in moves]) if moves else np.zeros(0)))
+        motion.blob(
+            encode_ints(
+                np.concatenate([np.diff(m, axis=0, prepend=0).T.reshape(-1) for m in moves]) if moves else np.zeros(0)
+            )
+        )
         motion.blob(encode_bands([p for s in self.shots for p in s.bend_bands or []], 1))
         poses = [layer.poses for layer in self.layers]
-        motion.raw(encode_ints(np.concatenate([np.diff(p, axis=0, prepend=0).T.reshape(-1) for p in poses]) if poses else np.zeros(0)))
+        motion.raw(
+            encode_ints(
+                np.concatenate([np.diff(p, axis=0, prepend=0).T.reshape(-1) for p in poses]) if poses else np.zeros(0)
+            )
+        )
         for layer in self.layers:
             layers.varint(layer.size[0])
             layers.varint(layer.size[1])
@@ -156,7 +166,9 @@ def read_parts(
     head = ByteReader(parts.get("background", b""), "scene background")
     size = (head.varint(MAX_WORKING_SIDE), head.varint(MAX_WORKING_SIDE))
     if min(size) < 1 or size[0] > picture[0] or size[1] > picture[1]:
-        raise PayloadError(f"scene has a working size of {size[1]}x{size[0]} pixels for frames of {picture[1]}x{picture[0]}")
+        raise PayloadError(
+            f"scene has a working size of {size[1]}x{size[0]} pixels for frames of {picture[1]}x{picture[0]}"
+        )
     limit_px = CANVAS_LIMIT * max(size[0] * size[1], 4096)
     code = SceneCode(size, bool(head.u8()), head.u8(), head.u8())
     planes = 1 if code.grey else 3
@@ -180,11 +192,15 @@ def read_parts(
             raise PayloadError("scene cuts the run of an object into no parts")
         counts += [len(part) for part in np.array_split(np.arange(length), code.parts[-1])]
     canvases = [VolumeShape(1, *s.canvas, code.grey) for s in code.shots]
-    for shot, bands in zip(code.shots, _split(decode_bands(head.blob(), _shapes(canvases), planes), canvases), strict=True):
+    for shot, bands in zip(
+        code.shots, _split(decode_bands(head.blob(), _shapes(canvases), planes), canvases), strict=True
+    ):
         shot.canvas_bands = bands
     changing = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 4]
     volumes = [residual_shape(s.frames, size, code.grey) for s in changing]
-    for shot, bands in zip(changing, _split(decode_bands(head.raw(head.left), _shapes(volumes), planes), volumes), strict=True):
+    for shot, bands in zip(
+        changing, _split(decode_bands(head.raw(head.left), _shapes(volumes), planes), volumes), strict=True
+    ):
         shot.residual_bands = bands
     motion = ByteReader(parts.get("motion", encode_nothing()), "scene motion")
     moving = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 1]
@@ -207,13 +223,17 @@ def read_parts(
         if left + right >= layer_size[1] or top + bottom >= layer_size[0] or layer_size[0] * layer_size[1] > limit_px:
             raise PayloadError(f"scene declares an object of {layer_size[1]}x{layer_size[0]} pixels")
         pose, poses = _undelta(poses, seen, 6)
-        code.layers.append(LayerCode(layer_size, (left, top, right, bottom), pose, np.zeros(mask_shape(layer_size), np.int64)))
+        code.layers.append(
+            LayerCode(layer_size, (left, top, right, bottom), pose, np.zeros(mask_shape(layer_size), np.int64))
+        )
     masks = decode_ints(layers.blob(), sum(layer.mask.size for layer in code.layers), "object masks")
     if masks.min() < 0 or masks.max() > MASK_LEVELS:
         raise PayloadError(f"an object mask holds {int(masks.max())}; it goes from 0 to {MASK_LEVELS}")
     for layer in code.layers:
         layer.mask, masks = masks[: layer.mask.size].reshape(layer.mask.shape), masks[layer.mask.size :]
-    objects = [VolumeShape(n, *layer.size, code.grey, full_chroma=True) for n, layer in zip(counts, code.layers, strict=True)]
+    objects = [
+        VolumeShape(n, *layer.size, code.grey, full_chroma=True) for n, layer in zip(counts, code.layers, strict=True)
+    ]
     pyramids = decode_bands(layers.raw(layers.left), _shapes(objects), planes)
     for layer, bands in zip(code.layers, _split(pyramids, objects), strict=True):
         layer.bands = bands

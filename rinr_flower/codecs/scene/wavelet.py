@@ -100,4 +100,4 @@ def cosine_basis(frames: int) -> Floats:
     k, t = np.arange(frames)[:, None], np.arange(frames)[None, :]
     basis = np.cos(np.pi * (t + 0.5) * k / frames) * np.sqrt(2 / frames)
     basis[0] /= np.sqrt(2)
-    return basis.astype(np.float32)
+    return np.asarray(basis, np.float32)

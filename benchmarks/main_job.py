@@ -1,0 +1,104 @@
+"""The main job as a user runs it: wall time, peak memory, and mAP against the same training on the JPEG files.
+
+    python benchmarks/main_job.py [--seeds 0,1,2] [--work DIR]
+
+Runs ``flower-simulation --num-clients 10`` for every seed, once with the fog's codec and once with ``jpeg_relay`` (the
+same devices, captures, detector and steps, trained on the camera's files). The first run of all trains the factory
+model, which later ones take from the cache. Peak memory is the sum of the proportional set sizes of the run's
+processes, sampled every half second. Resumable: a finished run in ``--work`` is read, not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from machine import describe
+
+from rinr_flower.bandwidth import RunRecord
+
+STRATEGIES = ("fog", "jpeg_relay")
+
+
+def run(strategy: str, seed: int, out: Path, cache: Path) -> dict[str, Any]:
+    """One run as a process of its own; wall seconds and peak memory beside its folder."""
+    facts = out.with_suffix(".json")
+    if not facts.exists():
+        command = ["flower-simulation", "--num-clients", "10", "--seed", str(seed), "--out", str(out)]
+        command += [] if strategy == "fog" else ["--config", strategy]
+        start, peak = time.perf_counter(), 0
+        with subprocess.Popen(command, env={**os.environ, "RINR_CACHE": str(cache)}) as process:
+            while process.poll() is None:
+                peak = max(peak, memory_bytes(process.pid))
+                time.sleep(0.5)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with exit code {process.returncode}")
+        facts.write_text(json.dumps({"seconds": time.perf_counter() - start, "peak_bytes": peak}))
+    return {**json.loads(facts.read_text()), **accuracy(out)}
+
+
+def memory_bytes(pid: int) -> int:
+    """Proportional set size of a process and all that it started."""
+    total = 0
+    try:
+        root = psutil.Process(pid)
+        for process in [root, *root.children(recursive=True)]:
+            try:
+                total += process.memory_full_info().pss
+            except psutil.Error:
+                continue
+    except psutil.Error:
+        pass
+    return total
+
+
+def accuracy(out: Path) -> dict[str, float]:
+    """Mean over devices of the last round, and of the start model."""
+    record = RunRecord.load(out)
+    last = max(a.round for a in record.accuracy)
+    rows = {r: [a for a in record.accuracy if a.round == r] for r in (0, last)}
+    return {
+        "start_map50": statistics.mean(a.map50 for a in rows[0]),
+        "map50": statistics.mean(a.map50 for a in rows[last]),
+        "map50_95": statistics.mean(a.map50_95 for a in rows[last]),
+        "camera_bytes": sum(p.camera_bytes for p in record.payloads),
+        "payload_bytes": sum(p.payload_bytes for p in record.payloads),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--work", type=Path, default=Path("runs/main_job"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "main_job.json")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    runs = []
+    for seed in map(int, options.seeds.split(",")):
+        for strategy in STRATEGIES:
+            facts = run(strategy, seed, options.work / f"{strategy}-{seed}", options.work / "cache")
+            runs.append({"strategy": strategy, "seed": seed, **facts})
+    mean = {
+        s: {k: statistics.mean(r[k] for r in runs if r["strategy"] == s) for k in ("map50", "map50_95", "seconds")}
+        for s in STRATEGIES
+    }
+    result = {
+        "machine": describe(),
+        "runs": runs,
+        "mean": mean,
+        "map50_below_jpeg": mean["jpeg_relay"]["map50"] - mean["fog"]["map50"],
+        "map50_95_below_jpeg": mean["jpeg_relay"]["map50_95"] - mean["fog"]["map50_95"],
+    }
+    options.out.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result["mean"], indent=2))
+
+
+if __name__ == "__main__":
+    main()

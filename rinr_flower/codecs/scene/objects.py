@@ -1,0 +1,101 @@
+"""Objects of a clip before a bit is spent: into how many volumes each run is cut, and where each volume lies."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rinr_flower.alignment import poses
+from rinr_flower.alignment.tracks import Track
+from rinr_flower.bitstream.entropy import encode_ints
+from rinr_flower.codecs.scene.build import base_pose, quantised_correction, split_runs, track_boxes
+from rinr_flower.codecs.scene.config import Effort
+from rinr_flower.codecs.scene.stream import LayerCode
+from rinr_flower.codecs.scene.volume import forward
+from rinr_flower.codecs.scene.wavelet import Floats
+
+LONGEST = 32  # appearances that one volume spans at most
+_SHORTEST = 8  # and at least, where a run is cut for a better fit
+_MAX_SIDE = 192
+_EDGE = 1  # pixels of a volume beyond the furthest corner of a box
+_NOMINAL_STEP = 24.0  # at which the bits of an object are estimated
+_BITS_PER_VOLUME = 100.0
+
+
+def cut_run(
+    run: Track, luma: Floats, boxes: list[NDArray[np.float32]], effort: Effort
+) -> tuple[list[Track], list[LayerCode]]:
+    """The volumes of one run of an object: as many as cost least by a quick estimate.
+
+    A short volume fits an object better that turns or comes nearer, a long one says once what does not change.
+    ``luma`` (frames, h, w) and ``boxes`` are those of the whole clip, in working pixels.
+    """
+    least = -(-len(run.frames) // LONGEST)
+    best: tuple[float, list[Track], list[LayerCode]] | None = None
+    for factor in effort.run_cuts:
+        count = least * factor
+        if best is not None and len(run.frames) < count * _SHORTEST:
+            break
+        tracks = split_runs([run], [count])
+        found = [_volume(t, luma, track_boxes(t, boxes), effort.align_rounds) for t in tracks]
+        bits = sum(b for b, _ in found) + _BITS_PER_VOLUME * count
+        if best is None or bits < best[0]:
+            best = bits, tracks, [layer for _, layer in found]
+    assert best is not None
+    return best[1], best[2]
+
+
+def _volume(track: Track, luma: Floats, boxes: NDArray[np.float32], align_rounds: int) -> tuple[float, LayerCode]:
+    """Estimated bits, and size and poses of one volume.
+
+    Poses start from the boxes, or from their centres alone; both are tried as they are and aligned.
+    """
+    wanted = np.median(boxes[:, 2:] - boxes[:, :2], axis=0)
+    height, width = (int(np.clip(np.ceil(s), 4, _MAX_SIDE)) for s in wanted[::-1])
+    size, none = (height, width), (0, 0, 0, 0)
+    frames = [luma[f] for f in track.frames]
+    base = [base_pose(b, size, none) for b in boxes]
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    fixed = [base_pose(np.concatenate([c - wanted / 2, c + wanted / 2]), size, none) for c in centre]
+    candidates = [base, fixed]
+    if align_rounds and len(frames) > 1:
+        candidates += [poses.align(frames, start, size, align_rounds) for start in (base, fixed)]
+    layers = [_placed(found, boxes, size) for found in candidates]
+    costs = [
+        _estimated_bits(np.stack([poses.crop(f, m, size) for f, m in zip(frames, found, strict=True)]))
+        + 8 * len(encode_ints(np.diff(layer.poses, axis=0, prepend=0).T))
+        for found, layer in zip(candidates, layers, strict=True)
+    ]
+    best = int(np.argmin(costs))
+    return costs[best], layers[best]
+
+
+def _placed(found: list[NDArray[np.float64]], boxes: NDArray[np.float32], size: tuple[int, int]) -> LayerCode:
+    """A volume around ``size`` that reaches as far as the boxes do once their pixels are aligned."""
+    height, width = size
+    corners = np.concatenate([_corners(b) @ m.T for b, m in zip(boxes, found, strict=True)])[:, :2]
+    over = np.concatenate([-corners.min(axis=0), corners.max(axis=0) - (width, height)])
+    left, top, right, bottom = (
+        int(np.clip(np.ceil(v), 0, side // 2)) + _EDGE for v, side in zip(over, (width, height) * 2, strict=True)
+    )
+    margins = (left, top, right, bottom)
+    whole = (height + top + bottom, width + left + right)
+    shift = np.eye(3)
+    shift[:2, 2] = left, top
+    code = [
+        quantised_correction(shift @ m @ np.linalg.inv(base_pose(b, whole, margins)), whole)
+        for m, b in zip(found, boxes, strict=True)
+    ]
+    return LayerCode(whole, margins, np.stack(code), np.zeros((2, 2), np.int64))
+
+
+def _estimated_bits(crops: Floats) -> float:
+    """What crops (appearances, h, w) would cost, by the size of their coefficients."""
+    crops = crops - crops.mean()
+    bands = forward([crops])[0]
+    return sum(float(np.log2(1 + (b / _NOMINAL_STEP) ** 2).sum()) for b in bands)
+
+
+def _corners(box: NDArray[np.float32]) -> NDArray[np.float64]:
+    x1, y1, x2, y2 = box.tolist()
+    return np.array([[x1, y1, 1], [x2, y1, 1], [x1, y2, 1], [x2, y2, 1]], np.float64)
