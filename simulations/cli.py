@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from rinr_flower.cli import parse_settings, run
+
+# before torch is loaded, here and in the devices' processes: OpenMP threads that wait for a core should not burn one
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 
 def test_importing_the_codecs_touches_neither_flower_ray_nor_ultralytics() -> None:
@@ -13,3 +15,11 @@ def test_importing_the_codecs_touches_neither_flower_ray_nor_ultralytics() -> No
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_package_folder_is_in_the_distribution() -> None:
+    root = Path(__file__).parents[2]
+    listed = set(tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = {".".join(p.parent.relative_to(root).parts) for p in (root / "rinr_flower").rglob("__init__.py")}
+    beside = {f"rinr_flower.{name}" for name in ("clients", "simulations", "strategies")}
+    assert listed == found | beside

@@ -8,9 +8,10 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from rinr_flower.bitstream.entropy import TOTAL, normalise
+from rinr_flower.bitstream.entropy import TOTAL
 from rinr_flower.errors import PayloadError
 
+UNIT = 16  # what one symbol counts
 _FORGET_AT = 2048  # symbols after which a table halves its counts
 
 
@@ -53,34 +54,73 @@ def _model(table: NDArray[np.int64]) -> Any:
     return constriction.stream.model.Categorical(table.astype(np.float32) / np.float32(TOTAL), perfect=False)
 
 
+def prior_counts(zero: NDArray[np.int64], ratio: NDArray[np.int64], symbols: int, weight: int) -> NDArray[np.int64]:
+    """Counts (contexts, symbols) that stand for ``weight`` symbols seen: ``zero`` / 1024 of them 0, the others with a
+    geometric tail of ``ratio`` / 1024."""
+    counts = np.zeros((len(zero), symbols), np.int64)
+    for row, (first, factor) in enumerate(zip(zero.tolist(), ratio.tolist(), strict=True)):
+        tail = [1 << 20]
+        for _ in range(symbols - 2):
+            tail.append(max(tail[-1] * factor >> 10, 1))
+        share, whole = 1024 - first, sum(tail)
+        counts[row] = [UNIT * first * weight >> 10, *(max(UNIT * share * t * weight // whole >> 10, 1) for t in tail)]
+    return counts
+
+
 class Tables:
     """Adaptive counts of one kind of symbol, one table for each context, all integers.
 
-    A context starts with the probability ``zero`` / 1024 of symbol 0, and a geometric tail of ratio ``ratio`` / 1024
-    above it.
+    They start from ``prior`` (contexts, symbols), see :func:`prior_counts`, and grow by UNIT for a symbol.
     """
 
-    def __init__(self, zero: NDArray[np.int64], ratio: NDArray[np.int64], symbols: int, weight: int) -> None:
-        self._counts = np.zeros((len(zero), symbols), np.int64)
-        for row, (first, factor) in enumerate(zip(zero.tolist(), ratio.tolist(), strict=True)):
-            tail = [1 << 20]
-            for _ in range(symbols - 2):
-                tail.append(max(tail[-1] * factor >> 10, 1))
-            share, whole = 1024 - first, sum(tail)
-            self._counts[row] = [first * weight >> 6, *(max((share * t * weight // whole) >> 6, 1) for t in tail)]
+    def __init__(self, prior: NDArray[np.int64]) -> None:
+        self._counts = prior.copy()
 
-    def table(self, context: int) -> NDArray[np.int64]:
-        return normalise(self._counts[context])
+    def code(self, coder: Coder, contexts: NDArray[Any], symbols: NDArray[Any]) -> NDArray[np.int64]:
+        """Code ``symbols`` (n,), each in its context, context by context; then count them. Returns the symbols."""
+        order = np.argsort(contexts, kind="stable")
+        counted = np.bincount(contexts, minlength=len(self._counts))
+        used = np.flatnonzero(counted)
+        tables = _normalised(self._counts[used])
+        stops = np.cumsum(counted[used])
+        source = np.asarray(symbols)[order]
+        ordered = np.concatenate(
+            [
+                coder.code(source[stop - count : stop], table)
+                for stop, count, table in zip(stops.tolist(), counted[used].tolist(), tables, strict=True)
+            ]
+        )
+        width = self._counts.shape[1]
+        seen = np.bincount(
+            np.repeat(np.arange(len(used)), counted[used]) * width + ordered, minlength=len(used) * width
+        )
+        rows = self._counts[used] + UNIT * seen.reshape(len(used), width)
+        while (over := rows.sum(axis=1) > UNIT * _FORGET_AT).any():
+            rows[over] = np.maximum(rows[over] // 2, 1)
+        self._counts[used] = rows
+        found = np.empty(len(ordered), np.int64)
+        found[order] = ordered
+        return found
 
-    def update(self, context: int, symbols: NDArray[np.int64]) -> None:
+    def code_one(self, coder: Coder, context: int, symbol: int) -> int:
+        """As :meth:`code` for a single symbol."""
         row = self._counts[context]
-        row += 16 * np.bincount(symbols, minlength=len(row))
-        while row.sum() > 16 * _FORGET_AT:
+        found = int(coder.code(np.array([symbol]), _normalised(row[None])[0])[0])
+        row[found] += UNIT
+        if int(row.sum()) > UNIT * _FORGET_AT:
             row[:] = np.maximum(row // 2, 1)
+        return found
 
     def bits(self) -> NDArray[np.float64]:
         """Cost in bits of every symbol in every context, as the counts stand."""
         return np.asarray(np.log2(self._counts.sum(axis=1, keepdims=True)) - np.log2(self._counts), np.float64)
+
+
+def _normalised(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of counts as rows of integers that add up to TOTAL, none of them 0."""
+    rows = np.maximum(counts * TOTAL // counts.sum(axis=1, keepdims=True), 1)
+    rows[np.arange(len(rows)), rows.argmax(axis=1)] += TOTAL - rows.sum(axis=1)
+    return np.asarray(rows, np.int64)
 
 
 class Observer:

@@ -73,7 +73,7 @@ def analyse_clip(clip: Clip, boxes: Sequence[NDArray[np.float32]], max_width: in
     ratio = np.array([size[1] / clip.width, size[0] / clip.height] * 2, np.float32)
     scaled = [b * ratio for b in boxes]
     ranges, steps = camera.find_shots(grey, scaled)
-    shots = []
+    shots: list[ShotCode] = []
     for frames in ranges:
         for code in _shots(frames, grey, scaled, steps, size):
             start = sum(s.frames for s in shots)

@@ -119,9 +119,9 @@ def canvas_step(step: float, frames: int) -> float:
     return step / math.sqrt(max(frames, LEAST_SHARED))
 
 
-def residual_step(step: float) -> float:
-    """The step of a residual at half size: each of its samples stands for four pixels."""
-    return step / 2
+def residual_step(step: float, scale: int) -> float:
+    """The step of a residual reduced by ``scale``: each of its samples stands for scale x scale pixels."""
+    return step / scale
 
 
 def build_shot(code: SceneCode, shot: ShotCode, device: torch.device) -> Shot:
@@ -134,8 +134,8 @@ def build_shot(code: SceneCode, shot: ShotCode, device: torch.device) -> Shot:
     if bend is not None:
         built.bend = torch.from_numpy(np.rint(bend / BEND_UNIT_PX).astype(np.int8)).to(device)
     if shot.residual_bands is not None:
-        volume = residual_shape(shot.frames, code.size, code.grey)
-        planes = inverse(shot.residual_bands, volume.steps(residual_step(code.step)))
+        volume = residual_shape(shot.frames, code.size, code.grey, code.residual_scale)
+        planes = inverse(shot.residual_bands, volume.steps(residual_step(code.step, code.residual_scale)))
         built.residual = resident(planes, torch.int8, device)
     return built
 
@@ -147,7 +147,7 @@ def build_layer(code: SceneCode, layer: LayerCode, boxes: NDArray[np.float32], d
         for pose, box in zip(layer.poses, boxes, strict=True)
     ]
     volume = VolumeShape(len(boxes), *layer.size, code.grey, full_chroma=True)
-    planes = inverse(layer.bands, volume.steps(code.object_step))
+    planes = inverse(layer.bands, volume.steps(code.object_step(layer)))
     return Layer(
         torch.from_numpy(np.stack(maps).astype(np.float32)).to(device),
         torch.from_numpy((layer.mask / MASK_LEVELS).astype(np.float32))[None].to(device),

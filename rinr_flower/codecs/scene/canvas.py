@@ -12,7 +12,7 @@ from rinr_flower.alignment.bend import cell_flow
 from rinr_flower.codecs.scene.build import bend_of, canvas_maps, canvas_step, residual_step
 from rinr_flower.codecs.scene.model import BEND_UNIT_PX
 from rinr_flower.codecs.scene.quantise import quantise
-from rinr_flower.codecs.scene.stream import BEND_STEP, ShotCode, bend_shape, residual_shape
+from rinr_flower.codecs.scene.stream import BEND_STEP, RESIDUAL_SCALES, ShotCode, bend_shape, residual_shape
 from rinr_flower.codecs.scene.volume import forward
 from rinr_flower.codecs.scene.wavelet import Floats
 from rinr_flower.frames import box_mask
@@ -107,7 +107,7 @@ def cost_of(shot: ShotCode, luma: Floats, boxes: list[NDArray[np.float32]], size
     """
     placement = Placement(shot, size)
     canvas = mean_canvas(placement, [luma], boxes, shot.canvas)[0]
-    half = residual_shape(shot.frames, size, grey=True)
+    half = residual_shape(shot.frames, size, True, RESIDUAL_SCALES[0])
     missing = np.stack(
         [
             cv2.resize(
@@ -118,7 +118,7 @@ def cost_of(shot: ShotCode, luma: Floats, boxes: list[NDArray[np.float32]], size
             for k, frame in enumerate(luma)
         ]
     )
-    steps = (canvas_step(_NOMINAL_STEP, shot.frames), residual_step(_NOMINAL_STEP))
+    steps = (canvas_step(_NOMINAL_STEP, shot.frames), residual_step(_NOMINAL_STEP, RESIDUAL_SCALES[0]))
     return 2.5 * sum(
         float(np.log2(1 + 2 * (band / step) ** 2).sum())
         for volume, step in zip((canvas, missing), steps, strict=True)

@@ -35,7 +35,8 @@ class Scene(Codec):
     preset : ``fast``, ``balanced`` or ``best``: how long the encoder looks for a smaller payload.
     quality : 0 to 100, of the whole frame; 12.5 more halve the quantiser step, which is about 4 dB where the payload
         spends bytes.
-    object_weight : how many times an error inside a box counts one outside it, 1 to 10,000.
+    object_weight : how many times an error inside a box counts one outside it, 1 to 10,000, for a box of a hundredth
+        of the frame; by the square root of the area more for smaller boxes, less for larger ones.
     bytes_per_frame : a budget for the whole payload divided by its frames, met within 5 %; ``quality`` is then found
         by search. ConfigError if even the coarsest payload is larger.
     max_width : a wider clip is coded at this width (it is still rendered at any size).
@@ -43,7 +44,7 @@ class Scene(Codec):
 
     preset: Literal["fast", "balanced", "best"] = "balanced"
     quality: float = 50.0
-    object_weight: float = 32.0
+    object_weight: float = 48.0
     bytes_per_frame: int | None = None
     max_width: int = 640
 

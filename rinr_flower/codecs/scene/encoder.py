@@ -26,15 +26,24 @@ from rinr_flower.codecs.scene.build import (
     track_boxes,
 )
 from rinr_flower.codecs.scene.canvas import Placement, mean_canvas
+from rinr_flower.codecs.scene.coefficients import Ints, encode_bands
 from rinr_flower.codecs.scene.config import Effort
 from rinr_flower.codecs.scene.model import Layer, Planes, Scene, layer_over
-from rinr_flower.codecs.scene.quantise import quantise
+from rinr_flower.codecs.scene.quantise import LAMBDA, quantise
 from rinr_flower.codecs.scene.sampling import sample, transform
-from rinr_flower.codecs.scene.stream import MASK_LEVELS, SceneCode, mask_shape, residual_shape
-from rinr_flower.codecs.scene.volume import VolumeShape, forward
+from rinr_flower.codecs.scene.stream import (
+    MASK_LEVELS,
+    RESIDUAL_SCALES,
+    SceneCode,
+    ShotCode,
+    mask_shape,
+    residual_shape,
+)
+from rinr_flower.codecs.scene.volume import VolumeShape, forward, inverse
 from rinr_flower.codecs.scene.wavelet import Floats
 from rinr_flower.frames import box_mask
 
+_COARSER_MAY_COST = 0.02  # a coarser residual arrives and renders faster
 _CPU = torch.device("cpu")
 
 
@@ -72,35 +81,59 @@ def _centres(height: int, width: int) -> torch.Tensor:
 
 
 def _code_residuals(found: Analysis, code: SceneCode, scene: Scene, starts: list[int], effort: Effort) -> None:
+    """Residuals of all shots of more than one frame, at the size that costs least in error and bits together."""
+    changing = [i for i, shot in enumerate(code.shots) if shot.frames > 1]
+    volumes = [_residual(found, scene, code.shots[i], starts[i]) for i in changing]
+    planes = len(found.planes)
+    best: tuple[float, int, list[list[Ints]]] | None = None
+    for scale in RESIDUAL_SCALES:
+        reduced, steps = [], []
+        for i, volume in zip(changing, volumes, strict=True):
+            shape = residual_shape(code.shots[i].frames, found.size, code.grey, scale)
+            reduced += [_resized(p, s) for p, s in zip(volume, shape.planes(), strict=True)]
+            steps += shape.steps(residual_step(code.step, scale))
+        chosen = quantise(forward(reduced), steps, planes, effort.quantise_rounds)
+        restored = inverse(chosen, steps)
+        wanted = [p for volume in volumes for p in volume]
+        error = sum(float(((a - _resized(b, a.shape[1:])) ** 2).sum()) for a, b in zip(wanted, restored, strict=True))
+        cost = error * RESIDUAL_SCALES[0] ** 2 + LAMBDA * code.step**2 * 8 * len(encode_bands(chosen, planes))
+        if best is not None and cost > best[0] * (1 + _COARSER_MAY_COST):
+            break
+        best = cost, scale, chosen
+    assert best is not None
+    _, code.residual_scale, chosen = best
+    for place, i in enumerate(changing):
+        bands = chosen[place * planes : (place + 1) * planes]
+        if any(b.any() for p in bands for b in p):
+            code.shots[i].residual_bands = bands
+            scene.shots[i] = build_shot(code, code.shots[i], _CPU)
+
+
+def _residual(found: Analysis, scene: Scene, shot: ShotCode, start: int) -> list[Floats]:
+    """What the canvas lacks outside the boxes: planes (frames, h, w) at the largest residual size."""
     height, width = found.size
     points = _centres(height, width)
-    pyramids, steps = [], []
-    for shot, start in zip(code.shots, starts, strict=True):
-        shape = residual_shape(shot.frames, found.size, code.grey)
-        volume = [np.zeros((shot.frames, *s), np.float32) for s in shape.planes()]
-        for k in range(shot.frames):
-            background = scene.background(start + k, points).reshape(-1, height, width).numpy()
-            keep = ~box_mask(found.boxes[start + k], width, height)
-            for plane, target in enumerate(volume):
-                actual = found.planes[plane][start + k]
-                expected = background[plane]
-                if plane:
-                    expected = cv2.resize(expected, actual.shape[::-1], interpolation=cv2.INTER_AREA)
-                difference = actual - expected
-                if plane:
-                    difference = difference * cv2.resize(keep.astype(np.float32), actual.shape[::-1])
-                else:
-                    difference = difference * keep
-                target[k] = cv2.resize(difference, target.shape[:0:-1], interpolation=cv2.INTER_AREA)
-        pyramids += forward(volume)
-        steps += shape.steps(residual_step(code.step))
-    chosen = quantise(pyramids, steps, len(found.planes), effort.quantise_rounds)
-    planes = len(found.planes)
-    for i, shot in enumerate(code.shots):
-        bands = chosen[i * planes : (i + 1) * planes]
-        if any(b.any() for p in bands for b in p):
-            shot.residual_bands = bands
-            scene.shots[i] = build_shot(code, shot, _CPU)
+    shape = residual_shape(shot.frames, found.size, found.grey, RESIDUAL_SCALES[0])
+    volume = [np.zeros((shot.frames, *s), np.float32) for s in shape.planes()]
+    for k in range(shot.frames):
+        background = scene.background(start + k, points).reshape(-1, height, width).numpy()
+        keep = np.asarray(~box_mask(found.boxes[start + k], width, height), np.float32)
+        for plane, target in enumerate(volume):
+            actual = found.planes[plane][start + k]
+            size = actual.shape[::-1]
+            expected, trust = background[plane], keep
+            if plane:
+                expected, trust = (cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (expected, keep))
+            target[k] = cv2.resize((actual - expected) * trust, target.shape[:0:-1], interpolation=cv2.INTER_AREA)
+    return volume
+
+
+def _resized(pictures: Floats, size: tuple[int, ...]) -> Floats:
+    """``pictures`` (n, h, w) at ``size``: area means of a larger one, bilinear from a smaller one."""
+    if pictures.shape[1:] == size:
+        return pictures
+    method = cv2.INTER_AREA if pictures.shape[2] > size[1] else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(p, size[::-1], interpolation=method) for p in pictures])
 
 
 def _code_objects(found: Analysis, code: SceneCode, scene: Scene, effort: Effort) -> None:
@@ -124,7 +157,7 @@ def _code_objects(found: Analysis, code: SceneCode, scene: Scene, effort: Effort
         volume = np.stack([s.volume(mask, effort.sharpen_rounds) for s in sights], axis=1)
         shape = VolumeShape(len(boxes), *layer.size, code.grey, full_chroma=True)
         layer.bands = quantise(
-            forward(list(volume)), shape.steps(code.object_step), len(volume), effort.quantise_rounds
+            forward(list(volume)), shape.steps(code.object_step(layer)), len(volume), effort.quantise_rounds
         )
         code.layers.append(layer)
         add_layer(scene, build_layer(code, layer, boxes, _CPU), track)

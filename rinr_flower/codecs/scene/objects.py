@@ -10,7 +10,7 @@ from rinr_flower.alignment.tracks import Track
 from rinr_flower.bitstream.entropy import encode_ints
 from rinr_flower.codecs.scene.build import base_pose, quantised_correction, split_runs, track_boxes
 from rinr_flower.codecs.scene.config import Effort
-from rinr_flower.codecs.scene.stream import LayerCode
+from rinr_flower.codecs.scene.stream import STEPS_PER_OCTAVE, LayerCode
 from rinr_flower.codecs.scene.volume import forward
 from rinr_flower.codecs.scene.wavelet import Floats
 
@@ -20,6 +20,8 @@ _MAX_SIDE = 192
 _EDGE = 1  # pixels of a volume beyond the furthest corner of a box
 _NOMINAL_STEP = 24.0  # at which the bits of an object are estimated
 _BITS_PER_VOLUME = 100.0
+_TYPICAL_AREA = 0.01  # of a frame; an object of this area gets object_weight as it is
+_MOST_FINER = 12
 
 
 def cut_run(
@@ -42,7 +44,16 @@ def cut_run(
         if best is None or bits < best[0]:
             best = bits, tracks, [layer for _, layer in found]
     assert best is not None
+    for layer in best[2]:
+        layer.finer = _finer(layer.size, luma.shape[1] * luma.shape[2])
     return best[1], best[2]
+
+
+def _finer(size: tuple[int, int], frame_px: int) -> int:
+    """By how much an object's step is below the common one: weights go with one over the square root of the area, so
+    that a small object has a say that its few pixels do not give it."""
+    finer = STEPS_PER_OCTAVE / 4 * np.log2(_TYPICAL_AREA * frame_px / (size[0] * size[1]))
+    return int(np.rint(np.clip(finer, -_MOST_FINER, _MOST_FINER)))
 
 
 def _volume(track: Track, luma: Floats, boxes: NDArray[np.float32], align_rounds: int) -> tuple[float, LayerCode]:

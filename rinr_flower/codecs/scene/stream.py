@@ -18,8 +18,10 @@ CORNER_UNIT_PX = 1 / 8  # of camera motion and object poses
 MASK_LEVELS = 15
 STEPS_PER_OCTAVE = 16
 BEND_STEP = 4.0  # in model.BEND_UNIT_PX
+RESIDUAL_SCALES = (2, 4, 8)
 MAX_WORKING_SIDE = 4096
 MAX_LAYER_SIDE = 1024
+MAX_FINER = 4 * STEPS_PER_OCTAVE
 MAX_SAMPLES = 1 << 26
 CANVAS_LIMIT = 8  # a canvas has at most so many times the pixels of a frame
 
@@ -44,12 +46,14 @@ class ShotCode:
 class LayerCode:
     """One object: volume ``size`` (height, width) and its ``margins`` (left, top, right, bottom) outside the box, in
     the volume's pixels; ``poses`` int64 (appearances, 6), displacements of three corners in
-    CORNER_UNIT_PX from where the box puts them; ``mask`` int64 (h, w) in 0..MASK_LEVELS; coefficient pyramids."""
+    CORNER_UNIT_PX from where the box puts them; ``mask`` int64 (h, w) in 0..MASK_LEVELS; ``finer``, by how many
+    1/STEPS_PER_OCTAVE octaves its step is below the objects' common step; coefficient pyramids."""
 
     size: tuple[int, int]
     margins: tuple[int, int, int, int]
     poses: NDArray[np.int64]
     mask: NDArray[np.int64]
+    finer: int = 0
     bands: Pyramids = field(default_factory=list)
 
 
@@ -62,6 +66,7 @@ class SceneCode:
     grey: bool
     step_code: int
     object_step_code: int
+    residual_scale: int = RESIDUAL_SCALES[0]
     shots: list[ShotCode] = field(default_factory=list)
     parts: list[int] = field(default_factory=list)
     layers: list[LayerCode] = field(default_factory=list)
@@ -71,9 +76,9 @@ class SceneCode:
         """Quantiser step of the background, in grey levels of one frame."""
         return float(2 ** (self.step_code / STEPS_PER_OCTAVE))
 
-    @property
-    def object_step(self) -> float:
-        return float(2 ** (self.object_step_code / STEPS_PER_OCTAVE))
+    def object_step(self, layer: LayerCode) -> float:
+        """Quantiser step of one object."""
+        return float(2 ** ((self.object_step_code - layer.finer) / STEPS_PER_OCTAVE))
 
     def to_parts(self) -> dict[str, bytes]:
         """The payload parts: ``background``, ``motion`` and ``object``."""
@@ -81,7 +86,7 @@ class SceneCode:
         planes = 1 if self.grey else 3
         head.varint(self.size[0])
         head.varint(self.size[1])
-        head.u8(int(self.grey))
+        head.u8(int(self.grey) + 2 * RESIDUAL_SCALES.index(self.residual_scale))
         head.u8(self.step_code)
         head.u8(self.object_step_code)
         head.varint(len(self.shots))
@@ -117,6 +122,7 @@ class SceneCode:
         for layer in self.layers:
             layers.varint(layer.size[0])
             layers.varint(layer.size[1])
+            layers.signed(layer.finer)
             for margin in layer.margins:
                 layers.varint(margin)
         if self.layers:
@@ -140,9 +146,9 @@ def bend_shape(size: tuple[int, int]) -> tuple[int, int]:
     return (max(size[0] // 40, 2), max(size[1] // 40, 2))
 
 
-def residual_shape(frames: int, size: tuple[int, int], grey: bool) -> VolumeShape:
-    """The residual of a shot: half the working size."""
-    return VolumeShape(frames, (size[0] + 1) // 2, (size[1] + 1) // 2, grey)
+def residual_shape(frames: int, size: tuple[int, int], grey: bool, scale: int) -> VolumeShape:
+    """The residual of a shot: the working size reduced by ``scale``."""
+    return VolumeShape(frames, -(-size[0] // scale), -(-size[1] // scale), grey)
 
 
 def read_parts(
@@ -170,7 +176,10 @@ def read_parts(
             f"scene has a working size of {size[1]}x{size[0]} pixels for frames of {picture[1]}x{picture[0]}"
         )
     limit_px = CANVAS_LIMIT * max(size[0] * size[1], 4096)
-    code = SceneCode(size, bool(head.u8()), head.u8(), head.u8())
+    form = head.u8()
+    if form >> 1 >= len(RESIDUAL_SCALES):
+        raise PayloadError(f"scene is of an unknown form {form}")
+    code = SceneCode(size, bool(form & 1), head.u8(), head.u8(), RESIDUAL_SCALES[form >> 1])
     planes = 1 if code.grey else 3
     flags = []
     for _ in range(head.varint(frames)):
@@ -197,7 +206,7 @@ def read_parts(
     ):
         shot.canvas_bands = bands
     changing = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 4]
-    volumes = [residual_shape(s.frames, size, code.grey) for s in changing]
+    volumes = [residual_shape(s.frames, size, code.grey, code.residual_scale) for s in changing]
     for shot, bands in zip(
         changing, _split(decode_bands(head.raw(head.left), _shapes(volumes), planes), volumes), strict=True
     ):
@@ -218,13 +227,14 @@ def read_parts(
     layers = ByteReader(parts.get("object", b""), "scene objects")
     for seen in counts:
         layer_size = (layers.varint(MAX_LAYER_SIDE), layers.varint(MAX_LAYER_SIDE))
+        finer = layers.signed(MAX_FINER)
         margins = tuple(layers.varint(MAX_LAYER_SIDE) for _ in range(4))
         left, top, right, bottom = margins
         if left + right >= layer_size[1] or top + bottom >= layer_size[0] or layer_size[0] * layer_size[1] > limit_px:
             raise PayloadError(f"scene declares an object of {layer_size[1]}x{layer_size[0]} pixels")
         pose, poses = _undelta(poses, seen, 6)
         code.layers.append(
-            LayerCode(layer_size, (left, top, right, bottom), pose, np.zeros(mask_shape(layer_size), np.int64))
+            LayerCode(layer_size, (left, top, right, bottom), pose, np.zeros(mask_shape(layer_size), np.int64), finer)
         )
     masks = decode_ints(layers.blob(), sum(layer.mask.size for layer in code.layers), "object masks")
     if masks.min() < 0 or masks.max() > MASK_LEVELS:
