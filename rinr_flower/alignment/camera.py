@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rinr_flower.alignment.geometry import Matrix
 from rinr_flower.frames import box_mask
 
 Grey = NDArray[np.uint8]
-Matrix = NDArray[np.float64]
 
 _CORNERS = 500
 _MIN_INLIERS = 12
@@ -113,25 +113,6 @@ def correlation(target: Grey, source: Grey, matrix: Matrix) -> float:
     if power < (4.0 * len(x)) ** 2:  # two flat pictures: compare their levels instead
         return 1.0 if abs(float(a.mean()) - float(b.mean())) < 16 else 0.0
     return float((x * y).sum() / np.sqrt(power))
-
-
-def moved_corners(matrix: Matrix, width: int, height: int) -> NDArray[np.float64]:
-    """Displacement (4, 2) in pixels of the picture's corners under ``matrix``."""
-    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64)
-    points = np.c_[corners, np.ones(4)] @ matrix.T
-    return np.asarray(points[:, :2] / points[:, 2:] - corners)
-
-
-def from_corners(moved: NDArray[np.float64], width: int, height: int) -> Matrix:
-    """The homography that displaces the picture's corners by ``moved`` (4, 2): the inverse of :func:`moved_corners`."""
-    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64)
-    targets = corners + moved
-    rows, values = [], []
-    for (x, y), (u, v) in zip(corners, targets, strict=True):
-        rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
-        values += [u, v]
-    solution = np.linalg.solve(np.array(rows), np.array(values))
-    return np.append(solution, 1.0).reshape(3, 3)
 
 
 def sensible(matrix: Matrix, width: int, height: int) -> bool:

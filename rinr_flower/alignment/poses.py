@@ -12,24 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rinr_flower.alignment.geometry import Matrix
+
 Floats = NDArray[np.float32]
-Matrix = NDArray[np.float64]
-
-
-def box_pose(box: NDArray[np.float32], size: tuple[int, int], margin: float) -> Matrix:
-    """The map (3, 3) from frame pixels to object pixels that stretches ``box`` over the picture (height, width) less
-    ``margin`` pixels at each side."""
-    x1, y1, x2, y2 = (float(v) for v in box)
-    height, width = size
-    sx, sy = (width - 2 * margin) / max(x2 - x1, 1e-3), (height - 2 * margin) / max(y2 - y1, 1e-3)
-    return np.array([[sx, 0, margin - sx * x1], [0, sy, margin - sy * y1], [0, 0, 1]])
-
-
-def centred_pose(box: NDArray[np.float32], size: tuple[int, int], margin: float, median: tuple[float, float]) -> Matrix:
-    """As :func:`box_pose` for a box of the ``median`` (width, height) about the box's centre."""
-    cx, cy = (float(box[0]) + float(box[2])) / 2, (float(box[1]) + float(box[3])) / 2
-    w, h = median
-    return box_pose(np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], np.float32), size, margin)
 
 
 def align(frames: Sequence[Floats], poses: Sequence[Matrix], size: tuple[int, int], rounds: int) -> list[Matrix]:

@@ -21,7 +21,7 @@ VARIANTS = ("BS", "BE", "DE", "RE", "QRE")
 
 
 def paper_variant(background: str, variant: str, **schedule: Any) -> Codec:
-    """One of the paper's variants over ``rapid_inr`` or ``nerv``; ``schedule`` goes to the background (``steps``...)."""
+    """One of the variants over ``rapid_inr`` or ``nerv``; ``schedule`` goes to the background (``steps`` ...)."""
     if background not in _BACKGROUNDS or variant not in VARIANTS:
         known = ", ".join(f"{b}:{v}" for b in _BACKGROUNDS for v in VARIANTS)
         raise ConfigError(f"no paper variant {background}:{variant}; known: {known}")

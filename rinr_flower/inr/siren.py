@@ -71,9 +71,7 @@ class TrainableBank:
     bits : bit width that the forward pass simulates once the schedule says so.
     """
 
-    def __init__(
-        self, shape: SirenShape, tensors: Sequence[torch.Tensor], bits: int, device: torch.device
-    ) -> None:
+    def __init__(self, shape: SirenShape, tensors: Sequence[torch.Tensor], bits: int, device: torch.device) -> None:
         self.shape, self.bits = shape, bits
         self.tensors = [t.to(device).requires_grad_() for t in tensors]
         self.masks: list[torch.Tensor] | None = None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rinr_flower.alignment import camera, poses
+from rinr_flower.alignment import camera, geometry, poses
 from rinr_flower.alignment.bend import cell_flow
 from rinr_flower.alignment.tracks import Track, link
 
@@ -23,19 +23,19 @@ def texture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 def test_corner_displacements_describe_a_homography_completely() -> None:
     matrix = np.array([[1.02, 0.03, -4.0], [-0.01, 0.98, 7.0], [1e-5, -2e-5, 1.0]])
-    moved = camera.moved_corners(matrix, 320, 200)
-    np.testing.assert_allclose(camera.from_corners(moved, 320, 200), matrix, atol=1e-9)
+    moved = geometry.moved_corners(matrix, 320, 200)
+    np.testing.assert_allclose(geometry.from_corners(moved, 320, 200), matrix, atol=1e-9)
 
 
 def test_homography_is_found_within_half_a_pixel_and_ignores_the_box() -> None:
-    matrix = camera.from_corners(np.array([[3.0, 1], [5, -2], [2, 4], [6, 2]]), 240, 180)
+    matrix = geometry.from_corners(np.array([[3.0, 1], [5, -2], [2, 4], [6, 2]]), 240, 180)
     source = texture(180, 240)
     target = cv2.warpPerspective(source, matrix, (240, 180), borderMode=cv2.BORDER_REFLECT)
     source[60:120, 80:160] = texture(60, 80, seed=5)  # an object that does not move with the scene
     target[60:120, 60:140] = texture(60, 80, seed=5)
     boxes = np.array([[80, 60, 160, 120]], np.float32)
     found = camera.homography(source, target, boxes)
-    difference = camera.moved_corners(found, 240, 180) - camera.moved_corners(matrix, 240, 180)
+    difference = geometry.moved_corners(found, 240, 180) - geometry.moved_corners(matrix, 240, 180)
     assert np.abs(difference).max() < 0.6
 
 
@@ -47,13 +47,14 @@ def test_an_object_without_a_box_does_not_move_a_standing_camera() -> None:
 
 
 def test_shots_are_split_at_a_cut_only() -> None:
-    frames = [texture(120, 160)[:, k : k + 120] for k in range(4)] + [texture(120, 160, 7)[:, k : k + 120] for k in (0, 1)]
+    frames = [texture(120, 160)[:, k : k + 120] for k in range(4)]
+    frames += [texture(120, 160, 7)[:, k : k + 120] for k in (0, 1)]
     frames = [np.ascontiguousarray(f) for f in frames]
     shots, steps = camera.find_shots(frames, [NONE] * 6)
     assert shots == [range(0, 4), range(4, 6)]
     np.testing.assert_array_equal(steps[4], np.eye(3))
     maps = camera.to_middle(frames[:4], [NONE] * 4, steps[:4])
-    shift = camera.moved_corners(maps[0], 120, 120).mean(axis=0)
+    shift = geometry.moved_corners(maps[0], 120, 120).mean(axis=0)
     np.testing.assert_allclose(shift, [-2, 0], atol=0.3)  # frame 0 shows what frame 2 shows, two pixels further right
 
 
@@ -88,7 +89,7 @@ def test_alignment_undoes_the_jitter_of_boxes() -> None:
     picture = texture(120, 160).astype(np.float32)
     rng = np.random.default_rng(1)
     boxes = [np.array([40, 30, 100, 80], np.float32) + rng.uniform(-3, 3, 4).astype(np.float32) for _ in range(8)]
-    start = [poses.box_pose(b, (50, 60), 0.0) for b in boxes]
+    start = [geometry.box_pose(b, (50, 60), 0.0) for b in boxes]
     aligned = poses.align([picture] * 8, start, (50, 60), rounds=3)
     assert poses.spread([picture] * 8, aligned, (50, 60)) < 0.1 * poses.spread([picture] * 8, start, (50, 60))
 

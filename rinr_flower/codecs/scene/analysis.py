@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rinr_flower.alignment import camera
+from rinr_flower.alignment import camera, geometry
 from rinr_flower.alignment.tracks import Track
 from rinr_flower.bitstream.entropy import encode_ints
 from rinr_flower.codecs.scene.build import runs
@@ -131,7 +131,7 @@ def _shots(
     maps = camera.to_middle([grey[i] for i in pick], [boxes[i] for i in pick], [steps[i] for i in pick])
     half = np.eye(3)
     half[:2, 2] = 0.5  # pixel centres at +0.5 instead of 0
-    moved = np.stack([camera.moved_corners(half @ m @ np.linalg.inv(half), width, height) for m in maps])
+    moved = np.stack([geometry.moved_corners(half @ m @ np.linalg.inv(half), width, height) for m in maps])
     if np.abs(moved).max() < _STANDS_STILL_PX:
         return [ShotCode(len(pick), size, (0, 0), None)]
     corners = moved + np.array([[0, 0], [width, 0], [0, height], [width, height]])

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rinr_flower.alignment.camera import from_corners
-from rinr_flower.alignment.poses import box_pose
+from rinr_flower.alignment.geometry import box_pose, from_corners
 from rinr_flower.alignment.tracks import Track, link
 from rinr_flower.codecs.scene.model import BEND_UNIT_PX, Layer, Scene, Shot
 from rinr_flower.codecs.scene.stream import (
