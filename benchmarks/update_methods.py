@@ -90,11 +90,11 @@ def yolo_methods() -> Iterator[Method]:
         for fraction in (0.003, 0.01, 0.03, 0.1, 0.3):
             yield Method(name, name, {"fraction": fraction, "scope": "model"})
     for bits, suffix in ((32, ""), (6, CODED)):
-        for rank in (2, 8):
+        for rank in (2, 8, 16):
             options: Options = {"rank": rank, "bits": bits}
             yield Method(f"structured_low_rank{suffix}", "structured_low_rank", options, "restricted")
         yield Method(f"random_mask{suffix}", "random_mask", {"fraction": 0.05, "bits": bits}, "restricted")
-    for rank in (1, 2, 4):
+    for rank in (2, 4, 8, 16):
         yield Method("factorised", "factorised", {"rank": rank, "step": 0.5}, "factors", warm=True)
 
 
