@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from rinr_flower.alignment.bend import cell_flow
 from rinr_flower.codecs.scene.build import bend_of, canvas_maps, canvas_step, residual_step
 from rinr_flower.codecs.scene.model import BEND_UNIT_PX
-from rinr_flower.codecs.scene.quantise import quantise
-from rinr_flower.codecs.scene.stream import BEND_STEP, RESIDUAL_SCALES, ShotCode, bend_shape, residual_shape
+from rinr_flower.codecs.scene.quantise import LAMBDA, quantise
+from rinr_flower.codecs.scene.stream import BEND_STEP, ShotCode, bend_shape, residual_shape
 from rinr_flower.codecs.scene.volume import forward
 from rinr_flower.codecs.scene.wavelet import Floats
 from rinr_flower.frames import box_mask
 
 _NOMINAL_STEP = 96.0  # at which the ways to place a shot are compared
+_NOMINAL_SCALE = 2
 OBJECT_WEIGHT = 0.03  # of pixels inside boxes: they show what is behind an object only where nothing else does
 
 
@@ -107,19 +108,15 @@ def cost_of(shot: ShotCode, luma: Floats, boxes: list[NDArray[np.float32]], size
     """
     placement = Placement(shot, size)
     canvas = mean_canvas(placement, [luma], boxes, shot.canvas)[0]
-    half = residual_shape(shot.frames, size, True, RESIDUAL_SCALES[0])
-    missing = np.stack(
-        [
-            cv2.resize(
-                (frame - placement.from_canvas(k, canvas[0])) * trust_of(size, boxes[k], 1),
-                (half.width, half.height),
-                interpolation=cv2.INTER_AREA,
-            )
-            for k, frame in enumerate(luma)
-        ]
-    )
-    steps = (canvas_step(_NOMINAL_STEP, shot.frames), residual_step(_NOMINAL_STEP, RESIDUAL_SCALES[0]))
-    return 2.5 * sum(
+    half = residual_shape(shot.frames, size, True, _NOMINAL_SCALE)
+    finest = 0.0  # squared error that a residual of half the size cannot mend
+    missing = np.empty((shot.frames, half.height, half.width), np.float32)
+    for k, frame in enumerate(luma):
+        difference = (frame - placement.from_canvas(k, canvas[0])) * trust_of(size, boxes[k], 1)
+        missing[k] = cv2.resize(difference, (half.width, half.height), interpolation=cv2.INTER_AREA)
+        finest += float((difference**2).sum()) - _NOMINAL_SCALE**2 * float((missing[k] ** 2).sum())
+    steps = (canvas_step(_NOMINAL_STEP, shot.frames), residual_step(_NOMINAL_STEP, _NOMINAL_SCALE))
+    return finest / (LAMBDA * _NOMINAL_STEP**2) + 2.5 * sum(
         float(np.log2(1 + 2 * (band / step) ** 2).sum())
         for volume, step in zip((canvas, missing), steps, strict=True)
         for band in forward([volume])[0]

@@ -43,6 +43,8 @@ from rinr_flower.codecs.scene.volume import VolumeShape, forward, inverse
 from rinr_flower.codecs.scene.wavelet import Floats
 from rinr_flower.frames import box_mask
 
+_FINEST_BITS = 2000.0
+_STRIDE = 4  # frames looked at for that
 _COARSER_MAY_COST = 0.02  # a coarser residual arrives and renders faster
 _CPU = torch.device("cpu")
 
@@ -85,8 +87,9 @@ def _code_residuals(found: Analysis, code: SceneCode, scene: Scene, starts: list
     changing = [i for i, shot in enumerate(code.shots) if shot.frames > 1]
     volumes = [_residual(found, scene, code.shots[i], starts[i]) for i in changing]
     planes = len(found.planes)
+    worth = LAMBDA * code.step**2  # squared error that a bit is worth
     best: tuple[float, int, list[list[Ints]]] | None = None
-    for scale in RESIDUAL_SCALES:
+    for scale in _scales_to_try(volumes, worth):
         reduced, steps = [], []
         for i, volume in zip(changing, volumes, strict=True):
             shape = residual_shape(code.shots[i].frames, found.size, code.grey, scale)
@@ -96,10 +99,11 @@ def _code_residuals(found: Analysis, code: SceneCode, scene: Scene, starts: list
         restored = inverse(chosen, steps)
         wanted = [p for volume in volumes for p in volume]
         error = sum(float(((a - _resized(b, a.shape[1:])) ** 2).sum()) for a, b in zip(wanted, restored, strict=True))
-        cost = error * RESIDUAL_SCALES[0] ** 2 + LAMBDA * code.step**2 * 8 * len(encode_bands(chosen, planes))
-        if best is not None and cost > best[0] * (1 + _COARSER_MAY_COST):
+        cost = error / worth + 8 * len(encode_bands(chosen, planes))
+        if best is None or cost < best[0] * (1 + _COARSER_MAY_COST):
+            best = cost, scale, chosen
+        else:
             break
-        best = cost, scale, chosen
     assert best is not None
     _, code.residual_scale, chosen = best
     for place, i in enumerate(changing):
@@ -109,8 +113,20 @@ def _code_residuals(found: Analysis, code: SceneCode, scene: Scene, starts: list
             scene.shots[i] = build_shot(code, code.shots[i], _CPU)
 
 
+def _scales_to_try(volumes: list[list[Floats]], worth: float) -> tuple[int, ...]:
+    """Scales, finest first. The full size, which costs time and memory, is left out unless much is lost at half of it:
+    more than _FINEST_BITS a frame's worth."""
+    lost = 0.0
+    for volume in volumes:
+        for frame in volume[0][::_STRIDE]:
+            half = cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            lost += float((frame**2).sum()) - 4 * float((half**2).sum())
+    frames = sum(len(volume[0][::_STRIDE]) for volume in volumes)
+    return RESIDUAL_SCALES if lost > _FINEST_BITS * worth * max(frames, 1) else RESIDUAL_SCALES[1:]
+
+
 def _residual(found: Analysis, scene: Scene, shot: ShotCode, start: int) -> list[Floats]:
-    """What the canvas lacks outside the boxes: planes (frames, h, w) at the largest residual size."""
+    """What the canvas lacks outside the boxes: planes (frames, h, w)."""
     height, width = found.size
     points = _centres(height, width)
     shape = residual_shape(shot.frames, found.size, found.grey, RESIDUAL_SCALES[0])
@@ -124,7 +140,7 @@ def _residual(found: Analysis, scene: Scene, shot: ShotCode, start: int) -> list
             expected, trust = background[plane], keep
             if plane:
                 expected, trust = (cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (expected, keep))
-            target[k] = cv2.resize((actual - expected) * trust, target.shape[:0:-1], interpolation=cv2.INTER_AREA)
+            target[k] = (actual - expected) * trust
     return volume
 
 
