@@ -18,6 +18,7 @@ from rinr_flower.bitstream.stream import pack_blobs, unpack_blobs
 from rinr_flower.codecs.base import Codec, Progress, codecs
 from rinr_flower.codecs.roi import Boxes, Window, crop, paste, still_windows, stored_boxes
 from rinr_flower.codecs.video import (
+    VideoRenderer,
     VideoStream,
     X264Preset,
     av1_stream,
@@ -28,7 +29,6 @@ from rinr_flower.codecs.video import (
     working_size,
     x264_stream,
 )
-from rinr_flower.decoding.pixels import PixelRenderer
 from rinr_flower.errors import PayloadError
 from rinr_flower.frames import Clip
 
@@ -134,12 +134,8 @@ class VideoRoi(Codec):
         return VideoRoiRenderer(device, cls().coarse())
 
 
-class VideoRoiRenderer(PixelRenderer):
+class VideoRoiRenderer(VideoRenderer):
     """A coarse video stream with the objects' streams pasted in."""
-
-    def __init__(self, device: torch.device, stream: VideoStream) -> None:
-        super().__init__(device)
-        self._stream = stream
 
     def decode(self, payload: Payload) -> list[NDArray[np.uint8]]:
         what = f"the video of a {payload.codec} payload"
