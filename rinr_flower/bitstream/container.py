@@ -6,7 +6,6 @@ The format is specified in docs/format.md.
 from __future__ import annotations
 
 import dataclasses
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rinr_flower.bitstream.entropy import decode_ints, encode_ints
+from rinr_flower.bitstream.envelope import unwrap, wrap
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import PayloadError
 from rinr_flower.frames import MAX_FRAME_PX, MAX_SIDE_PX, Clip
@@ -91,28 +91,12 @@ class Payload:
         for name, data in self.parts.items():
             body.u8(PARTS.index(name))
             body.blob(data)
-        content = body.getvalue()
-        head = ByteWriter()
-        head.raw(MAGIC)
-        head.u8(VERSION)
-        head.u32(len(content))
-        head.u32(zlib.crc32(content))
-        return head.getvalue() + content
+        return wrap(MAGIC, VERSION, body.getvalue())
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Payload:
         """Parse and check. Raises PayloadError on anything that :meth:`to_bytes` did not write."""
-        reader = ByteReader(data)
-        if reader.raw(min(4, reader.left)) != MAGIC:
-            raise PayloadError(f"not a payload: it starts with {data[:4]!r}, not {MAGIC!r}")
-        version = reader.u8()
-        if version != VERSION:
-            raise PayloadError(f"payload format version {version}; this program reads version {VERSION}")
-        length, checksum = reader.u32(), reader.u32()
-        if length != reader.left:
-            raise PayloadError(f"payload is truncated or padded: {length:,} bytes declared, {reader.left:,} present")
-        if zlib.crc32(data[-length:] if length else b"") != checksum:
-            raise PayloadError("payload is altered: its CRC-32 does not match")
+        reader = unwrap(data, MAGIC, VERSION, "payload")
         codec = _text(reader, "ascii", 64)
         frames = reader.varint(MAX_FRAMES)
         width, height = reader.varint(MAX_SIDE_PX), reader.varint(MAX_SIDE_PX)
@@ -157,22 +141,33 @@ def _pack_boxes(boxes: tuple[NDArray[np.float32], ...], classes: tuple[NDArray[n
         return writer.getvalue()
     corners = np.rint(flat * 2**shift).astype(np.int64)
     corners[:, 2:] -= corners[:, :2]  # x, y, width, height vary less from frame to frame than two corners
-    deltas, class_deltas = np.empty_like(corners), np.concatenate([c.reshape(-1) for c in classes]).astype(np.int64)
-    labels, starts = class_deltas.copy(), np.concatenate([[0], np.cumsum(counts)])
-    for i in range(len(counts)):
-        rows, before = slice(starts[i], starts[i + 1]), slice(starts[i - 1], starts[i]) if i else slice(0, 0)
-        deltas[rows] = corners[rows] - _as_rows(corners[before], int(counts[i]))
-        class_deltas[rows] = labels[rows] - _as_rows(labels[before, None], int(counts[i]))[:, 0]
+    labels = np.concatenate([c.reshape(-1) for c in classes]).astype(np.int64)
+    rows, before = _places(counts)[1], np.repeat(np.concatenate([[0], counts[:-1]]), counts)
+    previous = (np.arange(len(rows)) - before).clip(0)
+    known = rows < before
+    deltas = corners - np.where(known[:, None], corners[previous], 0)
+    class_deltas = labels - np.where(known, labels[previous], 0)
     writer.blob(encode_ints(class_deltas))
     writer.raw(encode_ints(deltas.T))
     return writer.getvalue()
 
 
-def _as_rows(previous: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    rows = np.zeros((count, previous.shape[1]), np.int64)
-    shared = min(count, len(previous))
-    rows[:shared] = previous[:shared]
-    return rows
+def _places(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Frame and row within it of every box, from the number of boxes of every frame."""
+    frames = np.repeat(np.arange(len(counts)), counts)
+    return frames, np.arange(len(frames)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def _accumulated(deltas: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Running sums of ``deltas`` (boxes, columns) along each row, begun anew where the frame before lacks the row."""
+    frames, rows = _places(counts)
+    order = np.lexsort((frames, rows))
+    sums = np.cumsum(deltas[order], axis=0)
+    starts = np.flatnonzero((np.diff(rows[order], prepend=-1) != 0) | (np.diff(frames[order], prepend=-2) != 1))
+    before = np.concatenate([np.zeros_like(sums[:1]), sums[starts[1:] - 1]])
+    out = np.empty_like(sums)
+    out[order] = sums - np.repeat(before, np.diff(starts, append=len(sums)), axis=0)
+    return out
 
 
 def _unpack_boxes(
@@ -194,18 +189,11 @@ def _unpack_boxes(
         return (none[0],) * frames, (none[1],) * frames
     class_deltas = decode_ints(reader.blob(), total, "box classes")
     deltas = decode_ints(reader.raw(reader.left), total * 4, "box coordinates").reshape(4, total).T
-    boxes, classes = [], []
-    corners, labels, start = np.zeros((0, 4), np.int64), np.zeros((0, 1), np.int64), 0
-    for count in counts.tolist():
-        rows = slice(start, start + count)
-        corners = deltas[rows] + _as_rows(corners, count)
-        labels = class_deltas[rows, None] + _as_rows(labels, count)
-        start += count
-        if count and (np.abs(corners).max() > 2**24 or labels.min() < 0 or labels.max() >= max(n_classes, 1)):
-            raise PayloadError(f"box table holds a coordinate or class out of range ({n_classes} classes)")
-        if corners[:, 2:].min(initial=0) < 0:
-            raise PayloadError("box table holds a box of negative width or height")
-        edges = np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:]], axis=1)
-        boxes.append((edges / 2**shift).astype(np.float32))
-        classes.append(labels[:, 0].copy())
-    return tuple(boxes), tuple(classes)
+    corners, labels = _accumulated(deltas, counts), _accumulated(class_deltas[:, None], counts)[:, 0]
+    if np.abs(corners).max() > 2**24 or labels.min() < 0 or labels.max() >= max(n_classes, 1):
+        raise PayloadError(f"box table holds a coordinate or class out of range ({n_classes} classes)")
+    if corners[:, 2:].min() < 0:
+        raise PayloadError("box table holds a box of negative width or height")
+    corners[:, 2:] += corners[:, :2]
+    boxes, stops = (corners / 2**shift).astype(np.float32), np.cumsum(counts)[:-1]
+    return tuple(np.split(boxes, stops)), tuple(np.split(labels, stops))

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from rinr_flower.bandwidth.report.bars import scheme_bars
 from rinr_flower.bandwidth.report.chart import OWN, WIDTH_IN, Chart, colours, place_labels
-from rinr_flower.bandwidth.report.units import bytes_text, decibel_text, number, ratio_text, scheme_label, share_text
+from rinr_flower.bandwidth.report.units import bytes_text, decibel_text, number, ratio_text, share_text
 
 PARTS = (
     ("up_bytes", "up to the fog", "#1457c4"),
@@ -27,37 +27,16 @@ def bytes_by_scheme(summary: Mapping[str, Any]) -> Chart | None:
     rows = sorted(summary["schemes"], key=lambda s: float(s["message_bytes"]), reverse=True)
     if not rows:
         return None
-    figure = Figure((WIDTH_IN, 0.9 + 0.27 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    chart = Chart(
+    return scheme_bars(
         "bytes_by_scheme",
         "Bytes by way of sharing",
         "Image data that crosses the links if the same captures are shared in each way. The number behind a bar is how "
         "many times fewer bytes than serverless JPEG.",
-        figure,
+        rows,
+        PARTS,
+        bytes_text,
+        lambda row: f"{bytes_text(row['message_bytes'])}  {ratio_text(row['gain'])}",
     )
-    left = np.zeros(len(rows))
-    for key, label, colour in PARTS:
-        widths = np.array([float(r[key]) for r in rows])
-        if not widths.any():
-            continue
-        bars = axes.barh(range(len(rows)), widths, left=left, color=colour, label=label, height=0.7)
-        for bar, row, width in zip(bars, rows, widths, strict=True):
-            if width:
-                chart.tip(bar, f"{scheme_label(row)}: {bytes_text(width)} {label}")
-        left += widths
-    for index, row in enumerate(rows):
-        text = f" {bytes_text(row['message_bytes'])}  {ratio_text(row['gain'])}"
-        axes.text(left[index], index, text, va="center", fontsize=8, fontweight="bold" if row["own"] else "normal")
-    axes.set_yticks(range(len(rows)), [scheme_label(r) for r in rows])
-    for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
-        tick.set_fontweight("bold" if row["own"] else "normal")
-    axes.set_xlim(0, left.max() * 1.32)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: bytes_text(v)))
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.grid(axis="y", visible=False)
-    figure.legend(loc="outside upper center", ncols=2)
-    return chart
 
 
 def quality(summary: Mapping[str, Any], key: str, what: str) -> Chart | None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 
 from rinr_flower.bandwidth import model
+from rinr_flower.bandwidth.report.bars import scheme_bars
 from rinr_flower.bandwidth.report.chart import OWN, WIDTH_IN, Chart, colours
-from rinr_flower.bandwidth.report.units import bytes_text, number, scheme_label, seconds_text
+from rinr_flower.bandwidth.report.units import bytes_text, number, seconds_text
 
 
 def crossover(summary: Mapping[str, Any]) -> Chart | None:
@@ -128,34 +129,13 @@ def time_by_scheme(summary: Mapping[str, Any]) -> Chart | None:
     if not rows:
         return None
     rows = sorted(rows, key=lambda r: number(r["total_seconds"]), reverse=True)
-    figure = Figure((WIDTH_IN, 0.9 + 0.27 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    chart = Chart(
+    return scheme_bars(
         "time_by_scheme",
         "Time from capture to trained detector",
         "All rounds: the scenario's link model, and what encoding, decoding and training took where they were measured "
         "(the table below says where).",
-        figure,
+        rows,
+        TIMES,
+        seconds_text,
+        lambda row: seconds_text(row["total_seconds"]),
     )
-    left = np.zeros(len(rows))
-    for key, label, colour in TIMES:
-        widths = np.nan_to_num([number(r[key]) for r in rows])
-        if not widths.any():
-            continue
-        bars = axes.barh(range(len(rows)), widths, left=left, color=colour, label=label, height=0.7)
-        for bar, row, width in zip(bars, rows, widths, strict=True):
-            if width:
-                chart.tip(bar, f"{scheme_label(row)}: {seconds_text(width)} {label}")
-        left += widths
-    for index, row in enumerate(rows):
-        text = f" {seconds_text(row['total_seconds'])}"
-        axes.text(left[index], index, text, va="center", fontsize=8, fontweight="bold" if row["own"] else "normal")
-    axes.set_yticks(range(len(rows)), [scheme_label(r) for r in rows])
-    for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
-        tick.set_fontweight("bold" if row["own"] else "normal")
-    axes.set_xlim(0, left.max() * 1.2 or 1)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: seconds_text(v) if v else "0"))
-    axes.grid(axis="y", visible=False)
-    figure.legend(loc="outside upper center", ncols=2)
-    return chart
