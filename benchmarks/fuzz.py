@@ -4,7 +4,8 @@
 address space more than it has after its imports, and two seconds of processor time an input. What counts as a finding:
 an exception that is no RinrError, a worker that dies, an overrun, altered bytes that pass the checksum and give another
 picture, and a result that contradicts its own header. ``--keep DIR`` writes the input of every finding there;
-``--only N`` repeats input N alone. Exit code 1 if there are findings.
+``--only N`` repeats input N alone. ``--out FILE`` is written anew after every 20,000 inputs, and ``--resume`` goes on
+from where that file stops. Exit code 1 if there are findings.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from fuzz_inputs import Input, Seed, mutate, seeds, small_model
+from fuzz_inputs import Input, Seed, digest, mutate, seeds, small_model
 from machine import describe
 from rich.console import Console
 
@@ -42,10 +43,12 @@ from rinr_flower.updates import apply_update
 
 MEMORY_BYTES = 1 << 30
 SECONDS = 2.0
-STALL_S = 120.0  # wall clock after which a worker that does not come back from native code is killed
+STALL_CPU_S = 30.0  # processor time after which a worker that does not come back from native code is killed
+STALL_WALL_S = 1800.0  # and wall clock, for one that sleeps; on a busy machine a worker may wait long for its turn
 NATIVE_PX = 1 << 18  # declared pixels up to which a whole clip is decoded; of larger ones one frame is drawn small
 SMALL = (64, 64)
 _CHUNK = 200
+_CHECKPOINT = 20_000  # inputs after which the report is written
 
 
 class OverrunError(BaseException):
@@ -130,93 +133,145 @@ def limit_memory(more_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def work(corpus: list[Seed], seed: int, numbers: list[int], current: Any, results: Any) -> None:
-    """The worker: every input in ``numbers``; a chunk of outcomes at a time goes to ``results``."""
+def work(corpus: list[Seed], seed: int, numbers: range, deadly: Mapping[int, str], current: Any, results: Any) -> None:
+    """The worker: every input in ``numbers``; a chunk of outcomes at a time goes to ``results``.
+
+    Inputs that ended a worker before are in ``deadly``, with what they did; they are not tried again.
+    """
     torch.set_num_threads(1)
     base = small_model()
     wanted = {s.data: digest_of(s.data, base) for s in corpus}
     limit_memory(MEMORY_BYTES)
     chunk: list[tuple[int, str, str, str, str, float]] = []
+    parent = os.getppid()
     for number in numbers:
+        if os.getppid() != parent:  # the run was killed
+            return
         current.value = number
         item = mutate(corpus, seed, number)
-        chunk.append((number, item.seed.name, item.layer, *attempt(item, wanted[item.seed.data], base)))
-        if len(chunk) == _CHUNK or chunk[-1][3] == "finding":
+        if number in deadly:
+            outcome: tuple[str, str, float] = ("finding", deadly[number], 0.0)
+        else:
+            outcome = attempt(item, wanted[item.seed.data], base)
+        chunk.append((number, item.seed.name, item.layer, *outcome))
+        if len(chunk) == _CHUNK or outcome[0] == "finding" or number == numbers[-1]:
             results.put(chunk)
             chunk = []
-    results.put(chunk)
-    results.put(None)
 
 
-def run(count: int, seed: int, *, first: int = 0) -> dict[str, Any]:
-    """Inputs ``first`` to ``first + count``; a worker that dies or stalls is a finding and the next one goes on."""
+class Tally:
+    """What has come out so far; ``before`` is the report of the part of the run that was done earlier."""
+
+    def __init__(self, corpus: list[Seed], count: int, seed: int, first: int, before: Mapping[str, Any]) -> None:
+        self._fixed = {
+            "count": count,
+            "first": first,
+            "seed": seed,
+            "corpus": digest(corpus),
+            "memory_limit_bytes": MEMORY_BYTES,
+            "seconds_limit": SECONDS,
+        }
+        for name, wanted in self._fixed.items():
+            if before and before.get(name) != wanted:
+                raise SystemExit(f"the report to resume has {name} {before.get(name)}, this run {wanted}; start anew")
+        self.done: int = before.get("done", 0)
+        self._cpu_s: float = before.get("cpu_seconds", 0.0)
+        self._wall_s: float = before.get("wall_seconds", 0.0)
+        self._started = time.monotonic()
+        self._peak: int = before.get("peak_resident_bytes", 0)
+        self._slowest: dict[str, Any] = before.get("slowest", {"seconds": 0.0})
+        self._outcomes: dict[str, Counter[str]] = {k: Counter(v) for k, v in before.get("outcomes", {}).items()}
+        self._findings: list[dict[str, Any]] = list(before.get("findings", []))
+
+    def add(self, number: int, name: str, layer: str, outcome: str, text: str, seconds: float) -> None:
+        """Count one input."""
+        where = "raw" if layer == "raw" else "behind the checksum"
+        self._outcomes.setdefault(f"{name}, {where}", Counter())[outcome] += 1
+        if outcome == "finding":
+            self._findings.append({"number": number, "seed": name, "layer": layer, "what": text})
+        if seconds > self._slowest["seconds"]:
+            self._slowest = {"seconds": seconds, "number": number, "seed": name, "layer": layer}
+        self.done += 1
+
+    def report(self, worker: int | None) -> dict[str, Any]:
+        """Everything so far as plain values; ``worker`` is the process whose time is not yet among the children's."""
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return self._fixed | {
+            "done": self.done,
+            "cpu_seconds": round(self._cpu_s + children.ru_utime + children.ru_stime + _cpu_seconds(worker), 1),
+            "wall_seconds": round(self._wall_s + time.monotonic() - self._started, 1),
+            "peak_resident_bytes": max(self._peak, children.ru_maxrss * 1024, _peak_bytes(worker)),
+            "slowest": self._slowest,
+            "outcomes": {name: dict(sorted(self._outcomes[name].items())) for name in sorted(self._outcomes)},
+            "findings": self._findings,
+            "machine": describe(),
+        }
+
+
+def _cpu_seconds(process: int | None) -> float:
+    """Processor time of a running process."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak_bytes(process: int | None) -> int:
+    """The most memory that a running process has had resident."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def run(
+    count: int,
+    seed: int,
+    *,
+    first: int = 0,
+    before: Mapping[str, Any] | None = None,
+    checkpoint: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Inputs ``first`` to ``first + count``; a worker that dies or stalls is a finding and the next one goes on.
+
+    ``before`` is the report of an earlier, shorter part of the same run; ``checkpoint`` is given the report from time
+    to time.
+    """
     corpus, stop = seeds(), first + count
+    tally = Tally(corpus, count, seed, first, before or {})
     context = multiprocessing.get_context("fork")
-    outcomes: Counter[tuple[str, str, str]] = Counter()
-    findings: list[dict[str, Any]] = []
-    slowest, at, deadly = {"seconds": 0.0}, first, set[int]()
-    while at < stop:
+    written, deadly = tally.done, dict[int, str]()
+    while (at := first + tally.done) < stop:
         current, results = context.Value(ctypes.c_longlong, at), context.Queue()
-        numbers = [n for n in range(at, stop) if n not in deadly]
-        worker = context.Process(target=work, args=(corpus, seed, numbers, current, results), daemon=True)
+        worker = context.Process(
+            target=work, daemon=True, args=(corpus, seed, range(at, stop), deadly, current, results)
+        )
         worker.start()
-        seen, moved = at, time.monotonic()
-        while True:
+        seen, moved, spent = at, time.monotonic(), 0.0
+        while first + tally.done < stop:
             try:
                 chunk = results.get(timeout=1)
             except queue.Empty:
                 if current.value != seen:
-                    seen, moved = current.value, time.monotonic()
-                stalled = time.monotonic() - moved > STALL_S
+                    seen, moved, spent = current.value, time.monotonic(), _cpu_seconds(worker.pid)
+                stalled = _cpu_seconds(worker.pid) - spent > STALL_CPU_S or time.monotonic() - moved > STALL_WALL_S
                 if stalled:
                     worker.kill()
-                if not worker.is_alive() or stalled:
+                if stalled or not worker.is_alive():
                     worker.join()
-                    item = mutate(corpus, seed, current.value)
                     text = "hangs in native code" if stalled else f"the worker ended with code {worker.exitcode}"
-                    findings.append(_finding(current.value, item.seed.name, item.layer, text))
-                    outcomes[item.seed.name, item.layer, "finding"] += 1
-                    deadly.add(current.value)
+                    deadly[current.value] = text
                     break
                 continue
-            if chunk is None:
-                worker.join()
-                at = stop
-                break
-            for number, name, layer, outcome, text, seconds in chunk:
-                at = number + 1
-                outcomes[name, layer, outcome] += 1
-                if outcome == "finding":
-                    findings.append(_finding(number, name, layer, text))
-                if seconds > slowest["seconds"]:
-                    slowest = {"seconds": seconds, "number": number, "seed": name, "layer": layer}
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {
-        "count": count,
-        "first": first,
-        "seed": seed,
-        "memory_limit_bytes": MEMORY_BYTES,
-        "seconds_limit": SECONDS,
-        "cpu_seconds": round(children.ru_utime + children.ru_stime, 1),
-        "peak_resident_bytes": children.ru_maxrss * 1024,
-        "slowest": slowest,
-        "outcomes": _table(outcomes),
-        "findings": findings,
-        "machine": describe(),
-    }
-
-
-def _finding(number: int, name: str, layer: str, text: str) -> dict[str, Any]:
-    return {"number": number, "seed": name, "layer": layer, "what": text}
-
-
-def _table(outcomes: Counter[tuple[str, str, str]]) -> dict[str, dict[str, int]]:
-    table: dict[str, dict[str, int]] = {}
-    for (name, layer, outcome), number in sorted(outcomes.items()):
-        where = "raw" if layer == "raw" else "behind the checksum"
-        row = table.setdefault(f"{name}, {where}", {})
-        row[outcome] = row.get(outcome, 0) + number
-    return table
+            for outcome in chunk:
+                tally.add(*outcome)
+            if checkpoint is not None and tally.done - written >= _CHECKPOINT:
+                written = tally.done
+                checkpoint(tally.report(worker.pid))
+        worker.join()
+    return tally.report(None)
 
 
 def keep(report: dict[str, Any], folder: Path) -> None:
@@ -230,26 +285,41 @@ def keep(report: dict[str, Any], folder: Path) -> None:
         (folder / name).write_bytes(data)
 
 
+def save(report: dict[str, Any], path: Path) -> None:
+    """Write the report; a reader sees the whole of it or the one before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(report, indent=2) + "\n")
+    os.replace(part, path)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Decode mutated payloads and updates under limits.")
     parser.add_argument("--count", type=int, default=2_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="repeat this one input")
     parser.add_argument("--keep", type=Path, help="folder for the inputs of findings")
-    parser.add_argument("--out", type=Path, help="write the report here as JSON")
+    parser.add_argument("--out", type=Path, help="write the report here as JSON, and while the run lasts what is known")
+    parser.add_argument("--resume", action="store_true", help="go on from where the report in --out stops")
     options = parser.parse_args()
+    out: Path | None = options.out
     single = options.only is not None
-    report = run(1 if single else options.count, options.seed, first=options.only if single else 0)
+    report = run(
+        1 if single else options.count,
+        options.seed,
+        first=options.only if single else 0,
+        before=json.loads(out.read_text()) if out is not None and options.resume and out.exists() else None,
+        checkpoint=None if out is None else lambda found: save(found, out),
+    )
     if options.keep is not None:
         keep(report, options.keep)
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=2) + "\n")
+    if out is not None:
+        save(report, out)
     console = Console()
     totals: Counter[str] = Counter()
     for row in report["outcomes"].values():
         totals.update(row)
-    console.print(f"{report['count']:,} inputs, seed {report['seed']}, {report['cpu_seconds']} s: {dict(totals)}")
+    console.print(f"{report['done']:,} inputs, seed {report['seed']}, {report['cpu_seconds']} s: {dict(totals)}")
     for finding in report["findings"][:50]:
         console.print("{number:>9,} {seed} ({layer}): {what}".format(**finding), markup=False)
     return 1 if report["findings"] else 0

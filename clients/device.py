@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from rinr_flower.clients.folder import DeviceFolder
+from rinr_flower.clients.array_file import Arrays
+from rinr_flower.clients.device_state import DeviceState
+from rinr_flower.clients.incoming import add_payloads
+from rinr_flower.clients.own_frames import OwnClip, OwnFrames
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.decoding import FrameStore
 from rinr_flower.detection import Accuracy, Detector, State, TrainingLog
+from rinr_flower.errors import ConfigError
+from rinr_flower.strategies.identity import DeviceIdentity
 from rinr_flower.strategies.protocol import Capture
 from rinr_flower.strategies.training import Training
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What training gave.
+
+    Attributes
+    ----------
+    model : the new weights.
+    log : of the training.
+    frames : trained on.
+    refused : names of payloads that could not be used.
+    """
+
+    model: State
+    log: TrainingLog
+    frames: int
+    refused: tuple[str, ...]
 
 
 class EdgeDevice:
@@ -20,28 +44,41 @@ class EdgeDevice:
 
     Parameters
     ----------
-    folder : its own frames.
+    frames : its own, a :class:`DeviceFolder` or a :class:`FrameFolder`.
     device : torch device that it decodes and trains on.
+    state : where it keeps what must outlast a message; None is the folder that ``frames`` proposes.
+    identity : its keys; None leaves messages unsigned and unchecked.
+
+    Raises
+    ------
+    ConfigError
+        If ``identity`` is of another name.
     """
 
-    def __init__(self, folder: DeviceFolder, device: torch.device | str = "cpu") -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        frames: OwnFrames,
+        device: torch.device | str = "cpu",
+        *,
+        state: DeviceState | None = None,
+        identity: DeviceIdentity | None = None,
+    ) -> None:
+        if identity is not None and identity.name != frames.name:
+            raise ConfigError(f"the device is called {frames.name!r}, but its key belongs to {identity.name!r}")
+        self.frames = frames
         self.device = torch.device(device)
+        self.state = DeviceState(frames.path / "state") if state is None else state
+        self.identity = identity
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.frames.name
 
-    def upload(self, server_round: int, upload: str | Mapping[str, Any] | None) -> list[Capture]:
-        """The captures of a round, encoded for the way up; the camera's own files as they are where that is asked.
-
-        None where no captures are asked for.
-        """
-        if upload is None:
-            return []
+    def upload(self, captured: Sequence[OwnClip], upload: str | Mapping[str, Any]) -> list[Capture]:
+        """Captures encoded for the way up; the camera's own files as they are where that is asked."""
         codec = codecs.create(upload)
         captures = []
-        for clip in self.folder.captures(server_round):
+        for clip in captured:
             data = clip.data
             if codec != codecs.create("jpeg"):
                 data = codec.encode(decode(clip.data, name=clip.name), device=self.device)
@@ -49,13 +86,18 @@ class EdgeDevice:
         return captures
 
     def train(
-        self, server_round: int, received: Sequence[bytes], model: State | None, training: Training
-    ) -> tuple[State, TrainingLog, int]:
-        """Train on what was received and on the own captures so far: new weights, log, and the number of frames."""
-        own = [clip.data for clip in self.folder.captured_until(server_round)]
-        store = FrameStore([*own, *received], device=self.device)
+        self,
+        server_round: int,
+        own: Sequence[OwnClip],
+        received: Mapping[str, bytes],
+        model: Arrays | None,
+        training: Training,
+    ) -> Trained:
+        """Train on the own captures so far and on received payloads, given by name; a bad one costs itself alone."""
+        store = FrameStore([clip.data for clip in own], device=self.device)
+        refused = add_payloads(store, received, training.class_names)
         detector = self._detector(model, training)
-        trained = detector.fit(
+        log = detector.fit(
             store,
             range(len(store)),
             steps=training.steps,
@@ -64,14 +106,14 @@ class EdgeDevice:
             seed=training.seed + server_round,
             learning_rate=training.learning_rate,
         )
-        return detector.state(), trained, len(store)
+        return Trained(detector.state(), log, len(store), tuple(refused))
 
-    def evaluate(self, model: State | None, training: Training) -> Accuracy:
-        """Accuracy on the frames held back."""
-        store = FrameStore([self.folder.held_back().data], device=self.device)
+    def evaluate(self, held_back: OwnClip, model: Arrays | None, training: Training) -> Accuracy:
+        """Accuracy on frames that were held back."""
+        store = FrameStore([held_back.data], device=self.device)
         return self._detector(model, training).evaluate(store, range(len(store)), size=training.image_size)
 
-    def _detector(self, model: State | None, training: Training) -> Detector:
+    def _detector(self, model: Arrays | None, training: Training) -> Detector:
         detector = training.detector(self.device)
         if model is not None:
             detector.load_state(model)

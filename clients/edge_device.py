@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from rinr_flower.clients.common_model import holding, take_common_model, update_of
+from rinr_flower.clients.array_file import Arrays
+from rinr_flower.clients.common_model import holding, memory_of, take_common_model, update_of
 from rinr_flower.clients.device import EdgeDevice
-from rinr_flower.detection import State
+from rinr_flower.clients.device_state import Held, JobState
+from rinr_flower.clients.durable_file import name_of
+from rinr_flower.clients.incoming import model_of
+from rinr_flower.clients.own_frames import CapturedFrames
 from rinr_flower.errors import DataError
 from rinr_flower.strategies.protocol import (
     ARRAYS,
     COMPRESSOR,
     CONFIG,
+    JOB,
     METRICS,
     NUM_EXAMPLES,
     RETURN_MODEL,
@@ -24,106 +30,184 @@ from rinr_flower.strategies.protocol import (
     TRAIN_HERE,
     UPDATES,
     captures_content,
-    payloads_record,
     read_payloads,
     read_query,
 )
 from rinr_flower.strategies.training import Training
 
-MODEL = "model"  # ArrayRecord in Context.state: the device's own model
-RECEIVED = "received"  # ConfigRecord in Context.state: payloads of other devices
+# What a device keeps in arrays:
+MODEL = "model"  # its own model
+COMMON = "common-model"  # the model in common
+RESIDUAL = "update-residual"  # what updates to the fog still owe
+BASIS = "update-basis"  # the compressor's own state
+
+MAX_ROUND = 10**9
 
 
 def client_app(open_device: Callable[[Context], EdgeDevice], *, threads: int | None = None) -> ClientApp:
     """A ClientApp that shares captures, trains on what it receives or takes over updates, and evaluates.
 
-    Model, model in common, error feedback and received payloads stay in ``Context.state`` between messages.
+    Model, model in common, error feedback and received payloads stay in the device's state on its disk. A message that
+    comes twice gives the same answer twice.
 
     Parameters
     ----------
-    open_device : gives the device behind a context: the one place that knows where a node's frames are.
+    open_device : gives the device behind a context: the one place that knows where a node's frames and state are.
     threads : CPU threads of a message's work; None leaves torch's own choice.
     """
     app = ClientApp()
 
     @app.query()
     def query(message: Message, context: Context) -> Message:
-        server_round, upload = read_query(message.content)
-        device = open_device(context)
-        return Message(captures_content(device.name, device.upload(server_round, upload)), reply_to=message)
+        return _answered(message, context, open_device(context), _query)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
         _limit(threads)
-        config = message.content.config_records[CONFIG]
-        common = _common(message, context)
-        if not config.get(TRAIN_HERE, True):
-            if common is None:
-                raise DataError("the fog asks for no training and sends no model updates; there is nothing to do")
-            content = RecordDict({METRICS: MetricRecord({NUM_EXAMPLES: 1}), UPDATES: holding(common)})
-            return Message(content, reply_to=message)
-        received = _received(context)
-        received += [payload for payload in read_payloads(message.content) if payload not in received]
-        device, server_round = open_device(context), int(str(config[SERVER_ROUND]))
-        model, log, frames = device.train(server_round, received, _model(message, context), Training.of_config(config))
-        arrays = ArrayRecord({name: Array(array) for name, array in model.items()})
-        context.state[RECEIVED] = payloads_record(received)
-        metrics = MetricRecord(
-            {
-                NUM_EXAMPLES: frames,
-                "loss": log.losses[-1],
-                "render-seconds": log.seconds_rendering,
-                "train-seconds": log.seconds_training,
-            }
-        )
-        content = RecordDict({METRICS: metrics})
-        compressor = config.get(COMPRESSOR)
-        if common is not None and compressor is not None:  # the model in common stays the device's model
-            source = f"{device.name} {server_round}"
-            content[UPDATES] = update_of(common, model, json.loads(str(compressor)), context, source=source)
-        else:
-            context.state[MODEL] = arrays
-            if common is not None:
-                content[UPDATES] = holding(common)
-        if config.get(RETURN_MODEL, True):
-            content[ARRAYS] = arrays
-        return Message(content, reply_to=message)
+        return _answered(message, context, open_device(context), _train)
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
         _limit(threads)
-        training = Training.of_config(message.content.config_records[CONFIG])
-        common = _common(message, context)
-        accuracy = open_device(context).evaluate(_model(message, context), training)
-        metrics = MetricRecord({NUM_EXAMPLES: accuracy.images, "map50": accuracy.map50, "map50-95": accuracy.map50_95})
-        content = RecordDict({METRICS: metrics})
-        if common is not None:
-            content[UPDATES] = holding(common)
-        return Message(content, reply_to=message)
+        return _answered(message, context, open_device(context), _evaluate)
 
     return app
 
 
-def _common(message: Message, context: Context) -> ArrayRecord | None:
-    """The model in common after the message's updates, which becomes the device's own; None if it is not about that."""
-    common = take_common_model(message, context)
+@dataclass(frozen=True)
+class _Task:
+    """One message of the fog, and what is needed to do what it asks.
+
+    Attributes
+    ----------
+    device, content : who is asked what; the content has been checked for its signature.
+    round, kind : of the message.
+    job : the device's state in the message's job.
+    held : what the device held before the message; nothing in a job that it does not remember.
+    own : the device's frames in that job.
+    """
+
+    device: EdgeDevice
+    content: RecordDict
+    round: int
+    kind: str
+    job: JobState
+    held: Held | None
+    own: CapturedFrames
+
+    @property
+    def config(self) -> ConfigRecord:
+        return self.content.config_records[CONFIG]
+
+    def brought_model(self) -> Arrays | None:
+        """The model that the message brings to train or evaluate; with updates it is only what these start from."""
+        arrays = self.content.array_records.get(ARRAYS)
+        return model_of(arrays) if arrays and UPDATES not in self.content else None
+
+    def arrays(self) -> tuple[dict[str, Arrays], Arrays | None]:
+        """All arrays held after the message's updates, and the model in common if the message is about it."""
+        arrays = {} if self.held is None else dict(self.held.arrays)
+        common = take_common_model(self.content, arrays.get(COMMON))
+        if common is not None:
+            arrays |= {MODEL: common, COMMON: common}
+        return arrays, common
+
+
+def _answered(message: Message, context: Context, device: EdgeDevice, work: Callable[[_Task], RecordDict]) -> Message:
+    """Check who asks, do the work, and sign the answer."""
+    content, kind = message.content, message.metadata.message_type
+    if device.identity is not None:
+        content = device.identity.open(content, kind=kind, node=context.node_id)
+    config = content.config_records.get(CONFIG)
+    if config is None:
+        raise DataError(f"the message has no ConfigRecord {CONFIG!r}; it has {sorted(content)}")
+    server_round = config.get(SERVER_ROUND)
+    if type(server_round) is not int or not 0 <= server_round <= MAX_ROUND:
+        raise DataError(f"{SERVER_ROUND!r} is {str(server_round)[:40]!r}; it must be a number in 0..{MAX_ROUND}")
+    with device.state.job(str(config.get(JOB, f"run-{context.run_id}"))) as job:
+        held = job.before(server_round, kind)
+        own = device.frames.in_job(job.captures)
+        answer = work(_Task(device, content, server_round, kind, job, held, own))
+    if device.identity is not None:
+        answer = device.identity.seal(answer, question=message.content)
+    return Message(answer, reply_to=message)
+
+
+def _query(task: _Task) -> RecordDict:
+    server_round, upload = read_query(task.content)
+    captures = [] if upload is None else task.device.upload(task.own.captures(server_round), upload)
+    return captures_content(task.device.name, captures, task.job.holds(task.held))
+
+
+def _train(task: _Task) -> RecordDict:
+    arrays, common = task.arrays()
+    held = task.held or Held()
+    if not task.config.get(TRAIN_HERE, True):
+        if common is None:
+            raise DataError("the fog asks for no training and sends no model updates; there is nothing to do")
+        task.job.finish(task.round, task.kind, replace(held, arrays=arrays))
+        return RecordDict({METRICS: MetricRecord({NUM_EXAMPLES: 1}), UPDATES: holding(common)})
+    model = task.brought_model() or arrays.get(MODEL)
+    incoming = {name_of(payload): payload for payload in read_payloads(task.content)}
+    array_bytes = Held({**arrays, MODEL: model or {}}).array_bytes
+    held, received = _received(task.job, held, task.round, incoming, array_bytes)
+    own = task.own.captured_until(task.round)
+    trained = task.device.train(task.round, own, received, model, Training.of_config(task.config))
+    held = held.without(trained.refused)
+
+    metrics: dict[str, int | float] = {
+        NUM_EXAMPLES: trained.frames,
+        "loss": trained.log.losses[-1],
+        "render-seconds": trained.log.seconds_rendering,
+        "train-seconds": trained.log.seconds_training,
+    }
+    if trained.refused:
+        metrics["refused-payloads"] = len(trained.refused)
+    content = RecordDict({METRICS: MetricRecord({**metrics})})
+    compressor = task.config.get(COMPRESSOR)
+    if common is not None and compressor is not None:  # the model in common stays the device's model
+        memory = memory_of(arrays.get(RESIDUAL, {}), arrays.get(BASIS, {}))
+        source = f"{task.device.name} {task.round}"
+        content[UPDATES] = update_of(common, trained.model, json.loads(str(compressor)), memory, source=source)
+        arrays |= {RESIDUAL: memory.residual, BASIS: memory.basis}
+    else:
+        arrays[MODEL] = trained.model
+        if common is not None:
+            content[UPDATES] = holding(common)
+    kept = set(held.kept)
+    new = [payload for name, payload in incoming.items() if name in kept]
+    task.job.finish(task.round, task.kind, replace(held, arrays=arrays), new)
+    if task.config.get(RETURN_MODEL, True):
+        content[ARRAYS] = ArrayRecord({name: Array(array) for name, array in trained.model.items()})
+    return content
+
+
+def _evaluate(task: _Task) -> RecordDict:
+    arrays, common = task.arrays()
+    model = task.brought_model() or arrays.get(MODEL)
+    accuracy = task.device.evaluate(task.own.held_back(), model, Training.of_config(task.config))
+    metrics = MetricRecord({NUM_EXAMPLES: accuracy.images, "map50": accuracy.map50, "map50-95": accuracy.map50_95})
+    content = RecordDict({METRICS: metrics})
     if common is not None:
-        context.state[MODEL] = common
-    return common
+        task.job.finish(task.round, task.kind, replace(task.held or Held(), arrays=arrays))
+        content[UPDATES] = holding(common)
+    return content
 
 
-def _model(message: Message, context: Context) -> State | None:
-    """The model that the message brings, else the device's own, else none. Updates have been applied to the latter."""
-    brought = None if UPDATES in message.content.config_records else message.content.array_records.get(ARRAYS)
-    for record in (brought, context.state.array_records.get(MODEL)):
-        if record:
-            return {name: array.numpy() for name, array in record.items()}
-    return None
+def _received(
+    job: JobState, held: Held, server_round: int, incoming: Mapping[str, bytes], array_bytes: int
+) -> tuple[Held, dict[str, bytes]]:
+    """What the device holds with the payloads of a message, and all payloads that it trains on, by name.
 
-
-def _received(context: Context) -> list[bytes]:
-    record = context.state.config_records.get(RECEIVED, ConfigRecord())
-    return list(record.get("payloads", []))  # type: ignore[arg-type]
+    Which old payloads give way to new ones is settled before training, from the message and what was held before it, so
+    that a repeated message trains on the same frames.
+    """
+    sizes = {name: len(payload) for name, payload in incoming.items()}
+    after = held.with_received(server_round, sizes).fitting(job.budget, array_bytes)
+    received = job.payloads(replace(held, let_go=after.let_go))
+    kept = after.kept
+    received |= {name: payload for name, payload in incoming.items() if name in set(kept) - set(received)}
+    return after.without(set(kept) - set(received)), received
 
 
 def _limit(threads: int | None) -> None:

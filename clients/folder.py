@@ -1,32 +1,16 @@
-"""A device's own frames on its own disk."""
+"""The folder of a simulated device: its frames, dealt to rounds before the run."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from rinr_flower.bitstream.container import Payload
-from rinr_flower.bitstream.stream import unpack_blobs
+from rinr_flower.clients.own_frames import OwnClip
 from rinr_flower.codecs import codecs
 from rinr_flower.errors import DataError
 from rinr_flower.frames import Clip
-
-
-@dataclass(frozen=True, eq=False)
-class OwnClip:
-    """A clip that the device took itself: the camera's JPEG files and boxes, as a ``jpeg`` payload."""
-
-    name: str
-    data: bytes
-
-    @property
-    def camera_bytes(self) -> int:
-        """Bytes of the camera's files alone."""
-        payload = Payload.from_bytes(self.data)
-        return sum(map(len, unpack_blobs(payload.part("background"), len(payload), "a device's own clip")))
 
 
 class DeviceFolder:
@@ -65,6 +49,10 @@ class DeviceFolder:
         }
         _write(path / "device.json", json.dumps(content, indent=1).encode())
         return cls(path)
+
+    def in_job(self, memory: Path) -> DeviceFolder:
+        """The same in every job: what it captures in which round is written in ``device.json``."""
+        return self
 
     def captures(self, server_round: int) -> list[OwnClip]:
         """What the device captured in a round, from 1; nothing after its last."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from rinr_flower.cli import parse_settings, run
+from rinr_flower.errors import ConfigError
 
 # before torch is loaded, here and in the devices' processes: OpenMP threads that wait for a core should not burn one
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -37,12 +39,14 @@ def simulate(
     out: Annotated[Path | None, typer.Option(help="the run's folder, new or empty [runs/DATE-TIME]")] = None,
     config: Annotated[str | None, typer.Option(help="scenario: a YAML file, or a shipped one by its name")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="any scenario key=value; repeatable")] = None,
+    resume: Annotated[Path | None, typer.Option(help="go on with the run in this folder, with its scenario")] = None,
 ) -> None:
     """Simulate edge devices that learn from each other's frames through a fog node.
 
-    Options left out keep the scenario's values; without --config that is the shipped scenario "default".
+    Options left out keep the scenario's values; without --config that is the shipped scenario "default". Ctrl-C ends
+    the run with a report of what there is, a second one at once.
     """
-    from rinr_flower.simulations.scenario import load_scenario
+    from rinr_flower.simulations.scenario import begun_scenario, load_scenario
 
     named = {
         "num_clients": num_clients,
@@ -57,16 +61,34 @@ def simulate(
     }
     overrides: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
     overrides |= {key: yaml.safe_load(value) for key, value in parse_settings(settings or []).items()}
-    scenario = load_scenario(config, overrides)
+    if resume is not None and out is not None:
+        raise ConfigError("--resume goes on in the run's own folder; leave --out out")
+    scenario = load_scenario(config, overrides) if resume is None else begun_scenario(resume, config, overrides)
 
+    from rinr_flower.bandwidth import RunRecord
     from rinr_flower.simulations.result_table import show_result
-    from rinr_flower.simulations.runner import run_scenario
+    from rinr_flower.simulations.run_folder import RunFolder
+    from rinr_flower.simulations.runner import resume_scenario, run_scenario
+    from rinr_flower.simulations.stopping import StopSignals
 
+    def show(record: RunRecord) -> None:
+        console = Console()
+        show_result(record, console)
+        console.print(f"report: {record.folder}/report.html", highlight=False, soft_wrap=True)
+
+    def leave(record: RunRecord) -> None:
+        Console(stderr=True).show_cursor(True)
+        show(record)
+        sys.stdout.flush()
+        os._exit(stop.exit_code)  # Ray's processes end with this one
+
+    stop = StopSignals(leave)
     with _bars() as progress:
-        record = run_scenario(scenario, progress)
-    console = Console()
-    show_result(record, console)
-    console.print(f"report: {record.folder}/report.html", highlight=False, soft_wrap=True)
+        if resume is None:
+            record = run_scenario(scenario, progress, stop)
+        else:
+            record = resume_scenario(scenario, RunFolder(resume.resolve()), progress, stop)
+    show(record)
 
 
 @contextmanager

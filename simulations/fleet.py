@@ -11,6 +11,7 @@ from flwr.app import Context
 from rinr_flower.clients import DeviceFolder, EdgeDevice
 from rinr_flower.datasets import Share, deal, load
 from rinr_flower.devices import pick_device
+from rinr_flower.errors import DataError
 from rinr_flower.simulations.scenario import Scenario
 
 
@@ -33,6 +34,14 @@ def equip(shares: Sequence[Share], devices: Path) -> list[DeviceFolder]:
         captures = [[replace(clip, name=f"{clip.name} {taken}")] for taken, clip in enumerate(share.captures, start=1)]
         folders.append(DeviceFolder.write(devices / f"{number:03d}", share.name, captures, share.held_back))
     return folders
+
+
+def equipped(devices: Path, count: int) -> list[DeviceFolder]:
+    """The folders that :func:`equip` wrote before; none if it did not write all of them."""
+    try:
+        return [DeviceFolder(devices / f"{number:03d}") for number in range(count)]
+    except DataError:
+        return []
 
 
 def simulated_device(context: Context, devices: Path, device: str) -> EdgeDevice:

@@ -18,24 +18,38 @@ from flwr.serverapp import Grid
 from rinr_flower.bandwidth import RunRecord
 from rinr_flower.cli import parse_settings
 from rinr_flower.clients import EdgeDevice
-from rinr_flower.simulations.fleet import equip, shares_of, simulated_device
+from rinr_flower.simulations.fleet import equip, equipped, shares_of, simulated_device
 from rinr_flower.simulations.main_job import main_job
 from rinr_flower.simulations.run_folder import RunFolder
-from rinr_flower.simulations.scenario import Scenario, load_scenario
+from rinr_flower.simulations.scenario import Scenario, begun_scenario, load_scenario
+from rinr_flower.simulations.stopping import StopSignals
 
 log = logging.getLogger("flwr.rinr_flower")
 
 
 def run_fog(grid: Grid, context: Context) -> RunRecord:
     """The fog's side of a run over all nodes that are connected."""
-    scenario = scenario_of(context, {"num_clients": _settled(grid)})
-    shares = shares_of(scenario)
-    run = RunFolder.create(scenario.out)
-    scenario.save(run.path / "scenario.yaml")
-    folders = equip(shares, run.devices)
-    record = main_job(grid, scenario, run, folders, _logged())
+    scenario, run = open_run(context, lambda: {"num_clients": _settled(grid)})
+    folders = equipped(run.devices, scenario.num_clients) or equip(shares_of(scenario), run.devices)
+    with StopSignals() as stop:
+        record = main_job(grid, scenario, run, folders, logged_progress(), stop=stop)
     log.info("report: %s", run.path / "report.html")
     return record
+
+
+def open_run(context: Context, overrides: Callable[[], dict[str, int]] = dict[str, int]) -> tuple[Scenario, RunFolder]:
+    """The scenario and the folder that a run's configuration asks for: a new one, or that of ``resume``.
+
+    ``overrides`` gives further scenario values for a new run. Raises ConfigError if the folder to go on with was begun
+    with other settings.
+    """
+    if not context.run_config.get("resume"):
+        scenario = scenario_of(context, overrides())
+        run = RunFolder.create(scenario.out)
+        scenario.save(run.scenario)
+        return scenario, run
+    scenario = scenario_of(context)
+    return scenario, RunFolder(Path(scenario.out))
 
 
 def open_device(context: Context) -> EdgeDevice:
@@ -45,10 +59,12 @@ def open_device(context: Context) -> EdgeDevice:
 
 
 def scenario_of(context: Context, overrides: dict[str, int] | None = None) -> Scenario:
-    """The scenario of a run, from its configuration: ``scenario``, ``set`` and ``out``."""
+    """The scenario of a run, from its configuration: ``scenario``, ``set`` and ``out``, or ``resume`` alone."""
     config = context.run_config
     settings = parse_settings(str(config["set"]).split())
     values = {key: yaml.safe_load(value) for key, value in settings.items()}
+    if resume := str(config.get("resume", "")):
+        return begun_scenario(Path(resume), None, values)
     out = str(config["out"]) or str(Path.home() / "rinr-runs" / str(context.run_id))
     return load_scenario(str(config["scenario"]), {**values, "out": out, **(overrides or {})})
 
@@ -64,7 +80,7 @@ def _settled(grid: Grid, seconds: float = 2.0) -> int:
     return count
 
 
-def _logged() -> Callable[[str, float], None]:
+def logged_progress() -> Callable[[str, float], None]:
     """Progress as log lines: where a run has no terminal, one at the start and one at the end of each piece of work."""
     running: set[str] = set()
 

@@ -2,37 +2,61 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord
 from flwr.serverapp import Grid
 
-from rinr_flower.bandwidth import Ledger, RunRecord
+from rinr_flower.bandwidth import FailureRecord, Ledger, RunRecord
 from rinr_flower.bandwidth.report import write_report
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.clients import DeviceFolder, Training
 from rinr_flower.devices import pick_device
+from rinr_flower.errors import ConfigError
 from rinr_flower.simulations.aggregation import aggregation
 from rinr_flower.simulations.record import run_record
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
 from rinr_flower.simulations.start_model import start_model
+from rinr_flower.simulations.stopping import RunStopped, StopSignals
 from rinr_flower.simulations.watched_grid import WatchedGrid
 from rinr_flower.strategies import CompressedFedAvg, EdgeOrFog, FogNode, FogTraining, JpegSharing
+from rinr_flower.strategies.encoding import RayEncoder, encode_here
+from rinr_flower.strategies.identity import FogIdentity
+from rinr_flower.strategies.metering import FOG
+
+log = logging.getLogger("flwr.rinr_flower")
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the fraction done, 0 to 1."""
 
 
 def main_job(
-    grid: Grid, scenario: Scenario, run: RunFolder, folders: list[DeviceFolder], progress: Progress
+    grid: Grid | None,
+    scenario: Scenario,
+    run: RunFolder,
+    folders: Sequence[DeviceFolder] | None,
+    progress: Progress,
+    *,
+    identity: FogIdentity | None = None,
+    stop: StopSignals | None = None,
 ) -> RunRecord:
-    """Run all rounds over ``grid``, then write the run's record and report into its folder."""
+    """Run all rounds over ``grid`` that ``run`` does not hold yet, then write the run's record and report into it.
+
+    Parameters
+    ----------
+    grid : to the devices; None if all rounds are there.
+    folders : the devices' disks, where the fog can read them; None: it knows what they upload.
+    identity : the fog's keys; None sends and takes messages unsigned.
+    stop : signals that end the run early; the record then says so.
+    """
+    signals = StopSignals() if stop is None else stop
     device = pick_device(scenario.device)
-    class_names = Payload.from_bytes(folders[0].held_back().data).class_names
+    class_names = _class_names(scenario, folders)
     training = Training(
         class_names,
         scenario.scale,
@@ -42,31 +66,63 @@ def main_job(
         scenario.learning_rate,
         scenario.seed,
     )
-    model = start_model(scenario, class_names, device, partial(progress, "start model"))
-    strategy = build_strategy(scenario, run, progress)
-    await_devices(grid, scenario.num_clients, scenario.timeout_s)
-    strategy.start(
-        grid=WatchedGrid(grid, progress),
-        initial_arrays=ArrayRecord({name: Array(array) for name, array in model.items()}),
-        num_rounds=scenario.rounds,
-        timeout=scenario.timeout_s,
-        train_config=ConfigRecord(training.to_config()),
-        evaluate_config=ConfigRecord(training.to_config()),
-    )
+    strategy = build_strategy(scenario, run, signals.watched(progress), identity)
+    done = strategy.recall()
+    if strategy.start_arrays is None:
+        model = start_model(scenario, class_names, device, partial(progress, "start model"))
+        arrays = ArrayRecord({name: Array(array) for name, array in model.items()})
+    else:
+        arrays = strategy.start_arrays
+        model = {name: array.numpy() for name, array in arrays.items()}
+    if grid is not None and done < scenario.rounds:
+        try:
+            await_devices(grid, scenario.num_clients, scenario.timeout_s, signals)
+            strategy.start(
+                grid=WatchedGrid(grid, signals.watched(progress)),
+                initial_arrays=arrays,
+                num_rounds=scenario.rounds,
+                timeout=scenario.timeout_s,
+                train_config=ConfigRecord(training.to_config()),
+                evaluate_config=ConfigRecord(training.to_config()),
+            )
+        except RunStopped as stopped:
+            number = strategy.memory.rounds + 1
+            reason = f"{stopped} in round {number} of {scenario.rounds}; --resume goes on with that round"
+            strategy.failures.append(FailureRecord(number, FOG, "stopped", reason))
+            log.warning("the run is stopped: %s", reason)
+            strategy.ledger.flush()
     record = run_record(scenario, run, folders, strategy, model, training, progress)
     record.save(run.path)
     write_report(record, run.path, progress=partial(progress, "report"))
     return record
 
 
-def build_strategy(scenario: Scenario, run: RunFolder, progress: Progress | None = None) -> FogNode:
-    """The strategy that the scenario describes, with its ledger in the run's folder."""
+def _class_names(scenario: Scenario, folders: Sequence[DeviceFolder] | None) -> tuple[str, ...]:
+    """From the devices' own frames where the fog can read them, else from the scenario."""
+    if folders is not None:
+        return Payload.from_bytes(folders[0].held_back().data).class_names
+    if not scenario.classes:
+        raise ConfigError(
+            "scenario key 'classes' is empty; the fog cannot read its devices' disks, so the scenario must name the "
+            "classes, in the order of the devices' label files"
+        )
+    return tuple(scenario.classes)
+
+
+def build_strategy(
+    scenario: Scenario, run: RunFolder, progress: Progress | None = None, identity: FogIdentity | None = None
+) -> FogNode:
+    """The strategy that the scenario describes, with its ledger and all that it keeps in the run's folder."""
     options: dict[str, Any] = {
         "inner": aggregation(scenario.aggregation),
         "min_devices": scenario.min_devices,
         "seed": scenario.seed,
         "device": str(pick_device(scenario.device)),
-        "ledger": Ledger(run.ledger),
+        # Ray's resources are all with the clients, which are idle while the fog encodes
+        "encoder": RayEncoder(scenario.encoders, cpus=0.0) if scenario.encoders else encode_here,
+        "ledger": Ledger.open(run.ledger),
+        "keep": run,
+        "identity": identity,
         "progress": progress,
     }
     if scenario.strategy == "fog":
@@ -82,8 +138,9 @@ def build_strategy(scenario: Scenario, run: RunFolder, progress: Progress | None
     return JpegSharing(relay=scenario.strategy == "jpeg_relay", **options)
 
 
-def await_devices(grid: Grid, count: int, timeout_s: float) -> None:
+def await_devices(grid: Grid, count: int, timeout_s: float, stop: StopSignals) -> None:
     """Return as soon as ``count`` nodes are connected, or when the time is up."""
     end = time.monotonic() + timeout_s
     while len(list(grid.get_node_ids())) < count and time.monotonic() < end:
+        stop.check()
         time.sleep(0.1)

@@ -32,7 +32,7 @@ from rinr_flower.quality import measure
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
 from rinr_flower.strategies import EdgeOrFog, FogNode, Shared
-from rinr_flower.strategies.protocol import Capture
+from rinr_flower.strategies.keeping import Blob
 from rinr_flower.strategies.update_sharing import UpdateSharing
 
 Progress = Callable[[str, float], None]
@@ -43,7 +43,7 @@ EXAMPLES = 4
 def run_record(
     scenario: Scenario,
     run: RunFolder,
-    folders: Sequence[DeviceFolder],
+    folders: Sequence[DeviceFolder] | None,
     strategy: FogNode,
     model: State,
     training: Training,
@@ -51,32 +51,32 @@ def run_record(
 ) -> RunRecord:
     """Everything that the report shows.
 
-    Quality is measured against the decoded camera files.
+    Quality is measured against the decoded camera files: those on the devices' disks, or, where ``folders`` is None,
+    what was uploaded; the start model's accuracy is then not known.
     """
     device = str(pick_device(scenario.device))
-    captured = strategy.shared if strategy.upload is not None else _kept(scenario, folders)
-    originals = [_original(item, folders) for item in captured]
+    captured = strategy.shared if strategy.upload is not None else _kept(scenario, folders or ())
+    originals = [_original(item, folders or ()) for item in captured]
     payloads: list[PayloadRecord] = []
     examples: list[ExampleRecord] = []
     for done, (item, original) in enumerate(zip(captured, originals, strict=True), start=1):
-        if strategy.upload is not None:
-            run.keep("captures", item.capture.data)
-            run.keep("payloads", item.payload)
         start = time.perf_counter()
-        decoded = decode(item.payload, device=device)
+        decoded = decode(item.payload.data, device=device)
         payloads.append(_payload(item, original, decoded, time.perf_counter() - start))
         if len(examples) < EXAMPLES:
-            examples.append(_example(run, item, original, decoded))
+            examples.append(_example(run, len(examples), item, original, decoded))
         progress("quality", done / len(captured))
+    described = {key: value for key, value in scenario.to_mapping().items() if key != "out"}
+    if folders is not None:
+        described["command"] = (
+            "flower-simulation --config scenario.yaml --out NEW_FOLDER   # scenario.yaml is in this folder"
+        )
     return RunRecord(
-        scenario={
-            **{key: value for key, value in scenario.to_mapping().items() if key != "out"},
-            "command": "flower-simulation --config scenario.yaml --out NEW_FOLDER   # scenario.yaml is in this folder",
-        },
+        scenario=described,
         environment=environment(device),
         devices=_devices(strategy, captured),
         payloads=tuple(payloads),
-        accuracy=(*_before(folders, model, training, device, progress), *_accuracy(strategy)),
+        accuracy=(*_before(folders or (), model, training, device, progress), *_accuracy(strategy)),
         failures=tuple(strategy.failures),
         controls=tuple(_controls(scenario, captured, originals, progress)),
         examples=tuple(examples),
@@ -90,7 +90,7 @@ def run_record(
 def _kept(scenario: Scenario, folders: Sequence[DeviceFolder]) -> list[Shared]:
     """Captures that no device uploaded, with the bytes that they would have had: what the other ways would send."""
     return [
-        Shared(number, 0, Capture(folder.name, clip.name, clip.camera_bytes, clip.data), clip.data, 0.0)
+        Shared(number, folder.name, clip.name, clip.camera_bytes, Blob.of(clip.data), Blob.of(clip.data), 0.0)
         for number in range(1, scenario.rounds + 1)
         for folder in folders
         for clip in folder.captures(number)
@@ -107,28 +107,27 @@ def _updates(strategy: FogNode) -> tuple[UpdateRecord, ...]:
 
 def _original(item: Shared, folders: Sequence[DeviceFolder]) -> Clip:
     """The clip as the camera took it: from the device's disk where it can be read, else what was uploaded."""
-    data = item.capture.data
     for folder in folders:
-        if folder.name == item.capture.device:
-            with suppress(DataError):
-                data = next((c.data for c in folder.captures(item.round) if c.name == item.capture.clip), data)
-    return decode(data, name=item.capture.clip)
+        if folder.name == item.device:
+            with suppress(DataError, StopIteration):
+                return decode(next(c.data for c in folder.captures(item.round) if c.name == item.clip), name=item.clip)
+    return decode(item.upload.data, name=item.clip)
 
 
 def _payload(item: Shared, original: Clip, decoded: Clip, decode_seconds: float) -> PayloadRecord:
-    payload = Payload.from_bytes(item.payload)
+    payload = Payload.from_bytes(item.payload.data)
     quality = measure(original, decoded)
     return PayloadRecord(
         round=item.round,
-        device=item.capture.device,
-        clip=item.capture.clip,
+        device=item.device,
+        clip=item.clip,
         codec=payload.codec,
         frames=len(payload),
         width=payload.width,
         height=payload.height,
-        camera_bytes=item.capture.camera_bytes,
-        upload_bytes=len(item.capture.data),
-        payload_bytes=len(item.payload),
+        camera_bytes=item.camera_bytes,
+        upload_bytes=item.upload.size,
+        payload_bytes=item.payload.size,
         bytes_by_part=payload.bytes_by_part(),
         encode_seconds=item.encode_seconds,
         frame_db=quality.frame_db,
@@ -138,30 +137,29 @@ def _payload(item: Shared, original: Clip, decoded: Clip, decode_seconds: float)
     )
 
 
-def _example(run: RunFolder, item: Shared, original: Clip, decoded: Clip) -> ExampleRecord:
+def _example(run: RunFolder, number: int, item: Shared, original: Clip, decoded: Clip) -> ExampleRecord:
     """The first frame with a box, else the middle one, as the camera took it and as it was decoded."""
     with_box = [i for i, frame in enumerate(original.frames) if len(frame.boxes)]
     index = with_box[0] if with_box else len(original) // 2
     run.examples.mkdir(exist_ok=True)
-    number = len(list(run.examples.glob("*-original.png")))
     names = (f"{number:02d}-original.png", f"{number:02d}-decoded.png")
     for name, clip in zip(names, (original, decoded), strict=True):
         Image.fromarray(clip.frames[index].image).save(run.examples / name)
     box = tuple(float(x) for x in original.frames[index].boxes[0]) if with_box else ()
-    return ExampleRecord(item.capture.clip, index, f"examples/{names[0]}", f"examples/{names[1]}", box)
+    return ExampleRecord(item.clip, index, f"examples/{names[0]}", f"examples/{names[1]}", box)
 
 
 def _devices(strategy: FogNode, captured: Sequence[Shared]) -> tuple[DeviceRecord, ...]:
     held_back = {item.device: int(item.metrics["num-examples"]) for item in strategy.evaluated}
     rows = []
-    for name in sorted(strategy.names.values()):
-        own = [item for item in captured if item.capture.device == name]
+    for name in sorted(strategy.memory.devices):
+        own = [item for item in captured if item.device == name]
         rows.append(
             DeviceRecord(
                 name,
-                tuple(item.capture.clip for item in own),
-                sum(item.capture.camera_bytes for item in own),
-                sum(len(Payload.from_bytes(item.capture.data)) for item in own),
+                tuple(item.clip for item in own),
+                sum(item.camera_bytes for item in own),
+                sum(len(Payload.from_bytes(item.upload.data)) for item in own),
                 held_back.get(name, 0),
             )
         )
@@ -174,7 +172,7 @@ def _before(
     """The start model on every device's held-back frames."""
     rows = []
     for done, folder in enumerate(folders, start=1):
-        accuracy = EdgeDevice(folder, device).evaluate(model, training)
+        accuracy = EdgeDevice(folder, device).evaluate(folder.held_back(), model, training)
         rows.append(AccuracyRecord(0, folder.name, accuracy.map50, accuracy.map50_95))
         progress("accuracy of the start model", done / len(folders))
     return rows
@@ -218,7 +216,7 @@ def _controls(
                 ControlRecord(
                     describe(spec),
                     clip.name,
-                    item.capture.device,
+                    item.device,
                     item.round,
                     len(payload),
                     quality.frame_db,

@@ -12,6 +12,7 @@ from rich.text import Text
 from rinr_flower.bandwidth import RunRecord
 from rinr_flower.bandwidth.report import summarise
 from rinr_flower.bandwidth.report.units import bytes_text, decibel_text, ratio_text, seconds_text
+from rinr_flower.strategies.metering import FOG
 
 _CAPTION = "PSNR against the camera's files; the bold row was run, the others are the same captures sent that way"
 
@@ -23,7 +24,8 @@ def show_result(record: RunRecord, console: Console) -> None:
     for decision in record.decisions:
         console.print(Text(f"round {decision.round}: {decision.choice}: {decision.reason}"))
     for failure in record.failures:
-        console.print(Text(f"round {failure.round}: {failure.device} left out ({failure.kind}): {failure.reason}"))
+        what = failure.kind if failure.device == FOG else f"{failure.device} left out ({failure.kind})"
+        console.print(Text(f"round {failure.round}: {what}: {failure.reason}"))
 
 
 def _schemes(summary: Mapping[str, Any]) -> Table:

@@ -1,21 +1,49 @@
-"""Where a run keeps what it made."""
+"""Where a run keeps what it made, so that a killed run can be taken up again."""
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from rinr_flower.errors import ConfigError
+from rinr_flower.clients.array_file import Arrays, pack_arrays, unpack_arrays
+from rinr_flower.clients.durable_file import keep, name_of, read_record, recall, write_file, write_record
+from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.strategies.keeping import Blob, Kept
 
 
 class RunFolder:
-    """A run's folder: ``scenario.yaml``, ``devices/``, ``captures/``, ``payloads/``, ``examples/``, the log, the ledger
-    and the reports. Captures and payloads are files named by the SHA-256 of their bytes."""
+    """A run's folder, and what a fog node keeps in it (:class:`rinr_flower.strategies.keeping.Keep`).
+
+    ::
+
+        scenario.yaml job.json      what is run, and its name on all devices
+        devices/                    the simulated devices' disks
+        captures/ payloads/ updates/   files called by the SHA-256 of their bytes
+        encoded.jsonl               which payload was made of which capture, a line for each as soon as it is made
+        rounds/NNN.json arrays/     what the fog knew after each round, and the models of the last two
+        ledger.csv run.json report.html examples/ flower.log
+
+    Every file is either whole or not there; the two that grow, ``encoded.jsonl`` and ``ledger.csv``, can end in a torn
+    line, which is left out.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        try:
+            self.job = str(json.loads((path / "job.json").read_text(encoding="utf-8"))["job"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path} cannot be taken up again: its job.json is missing or damaged; begin a new run in a new folder"
+            ) from error
+        self._encoded = _read_index(path / "encoded.jsonl")
+        self._arrays: dict[int, str] = {}  # round -> file of its arrays
 
     @classmethod
     def create(cls, out: str) -> RunFolder:
@@ -24,9 +52,12 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
-                raise ConfigError(f"the run's folder {path} is not empty; name a new one with --out")
+                raise ConfigError(
+                    f"the run's folder {path} is not empty; name a new one with --out, or go on with it by --resume"
+                )
         except OSError as error:
             raise ConfigError(f"the run's folder {path} cannot be made: {error}") from error
+        write_file(path / "job.json", json.dumps({"job": secrets.token_hex(8)}).encode())
         return cls(path.resolve())
 
     @property
@@ -45,12 +76,112 @@ class RunFolder:
     def log(self) -> Path:
         return self.path / "flower.log"
 
-    def keep(self, kind: str, data: bytes) -> Path:
-        """Store bytes under ``captures`` or ``payloads``; a reader sees the whole file or none."""
-        path = self.path / kind / f"{hashlib.sha256(data).hexdigest()}.rinr"
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            temporary = path.with_suffix(".part")
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
-        return path
+    @property
+    def scenario(self) -> Path:
+        return self.path / "scenario.yaml"
+
+    def put(self, kind: str, data: bytes) -> Blob:
+        """Keep bytes in the folder ``kind``; DataError if they cannot be written."""
+        name = name_of(data)
+        path = self._file(kind, name)
+        try:
+            there = path.read_bytes() == data
+        except OSError:
+            there = False
+        if not there:
+            write_file(path, data)
+        return self.get(kind, name, len(data))
+
+    def get(self, kind: str, name: str, size: int) -> Blob:
+        return Blob(name, size, partial(self._read, kind, name))
+
+    def encoded(self, key: str) -> tuple[Blob, float] | None:
+        name, seconds = self._encoded.get(key, ("", 0.0))
+        with suppress(DataError):  # damaged or deleted: encoded again
+            return (self.get("payloads", name, len(self._read("payloads", name))), seconds) if name else None
+        return None
+
+    def note_encoded(self, key: str, payload: Blob, seconds: float) -> None:
+        line = json.dumps({"key": key, "payload": payload.name, "seconds": seconds}).encode() + b"\n"
+        path = self.path / "encoded.jsonl"
+        try:
+            with path.open("ab+") as file:
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    line = line if file.read(1) == b"\n" else b"\n" + line  # after a line that was cut off
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise DataError(
+                f"{path} cannot be written: {error.strerror or error}; free space there or make it writable"
+            ) from error
+        self._encoded[key] = (payload.name, seconds)
+
+    def save_round(self, number: int, state: Mapping[str, Any], arrays: Arrays) -> None:
+        """Arrays stay for round 0 and the last two rounds."""
+        self._arrays[number] = keep(self.path / "arrays", pack_arrays(arrays))
+        write_record(self._round(number), {**state, "arrays": self._arrays[number]})
+        needed = {self._arrays.get(i) for i in (0, number - 1, number)}
+        for path in (self.path / "arrays").iterdir():
+            if path.name not in needed:
+                path.unlink(missing_ok=True)
+
+    def load(self) -> Kept | None:
+        """Rounds after one that cannot be read are done again, so that their files go."""
+        rounds: list[dict[str, Any]] = []
+        first: Arrays = {}
+        last: Arrays = {}
+        try:
+            while True:
+                rounds.append(read_record(self._round(len(rounds))))
+        except DataError:
+            pass
+        while rounds:
+            try:
+                first, last = (self._read_arrays(state["arrays"]) for state in (rounds[0], rounds[-1]))
+                break
+            except DataError:
+                rounds.pop()
+        for path in (self.path / "rounds").glob("*.json"):
+            if not path.stem.isdigit() or int(path.stem) >= len(rounds):
+                path.unlink(missing_ok=True)
+        self._arrays = {number: state["arrays"] for number, state in enumerate(rounds)}
+        return Kept(list(rounds), first, last) if rounds else None
+
+    def whole_rounds(self) -> int:
+        """Number of the last round that was finished; 0 if there is none."""
+        number = 0
+        while self._round(number + 1).exists():
+            number += 1
+        return number
+
+    def _read_arrays(self, name: str) -> Arrays:
+        return unpack_arrays(recall(self.path / "arrays", name))
+
+    def _round(self, number: int) -> Path:
+        return self.path / "rounds" / f"{number:03d}.json"
+
+    def _file(self, kind: str, name: str) -> Path:
+        return self.path / kind / f"{name}.rinr"
+
+    def _read(self, kind: str, name: str) -> bytes:
+        path = self._file(kind, name)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        if name_of(data) != name:
+            raise DataError(f"{path} is torn or altered: its SHA-256 is not its name")
+        return data
+
+
+def _read_index(path: Path) -> dict[str, tuple[str, float]]:
+    """Payload and seconds by key; lines that are torn are left out."""
+    found: dict[str, tuple[str, float]] = {}
+    with suppress(FileNotFoundError):
+        for line in path.read_bytes().splitlines():
+            with suppress(ValueError, KeyError, TypeError):
+                row = json.loads(line)
+                found[str(row["key"])] = (str(row["payload"]), float(row["seconds"]))
+    return found

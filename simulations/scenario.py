@@ -54,6 +54,8 @@ class Scenario:
         that averages models (``FedAvg``, ``FedProx``, ...), alone or as a mapping with ``name`` and its options.
         ``compressed_fedavg`` takes ``none`` for ``FedAvg``; where the fog trains there is nothing to average.
     min_devices : a round with fewer answers is skipped.
+    encoders : clips that the fog encodes at the same time, each in a Ray task; 0 encodes them in its own process.
+    classes : names of the classes, for devices whose disks the fog cannot read; else those of the data are taken.
     data : where frames come from, for example ``sample`` or ``otb100:PATH``.
     frames_per_clip : frames of one capture.
     holdout : frames that each device keeps for evaluation and never captures.
@@ -69,7 +71,7 @@ class Scenario:
     parallel : devices that compute at the same time; 0 takes one per CPU core.
     seed : every random choice follows from it.
     link : the link model's fields, see :class:`rinr_flower.bandwidth.LinkModel`.
-    timeout_s : how long the fog waits for answers in one exchange.
+    timeout_s : how long the fog waits for answers in one exchange, and how long a message lives.
     controls : rival codecs that the fog encodes the same captures with, for the report.
     control_clips : how many clips the rivals are measured on.
     out : the run's folder, new or empty; empty text makes ``runs/DATE-TIME``.
@@ -83,6 +85,8 @@ class Scenario:
     compressor: str | dict[str, Any] = "factorised"
     aggregation: str | dict[str, Any] = "none"
     min_devices: int = 1
+    encoders: int = 0
+    classes: list[str] = field(default_factory=list)
     data: str = "sample"
     frames_per_clip: int = 16
     holdout: int = 16
@@ -107,6 +111,7 @@ class Scenario:
             ("num_clients", 2),
             ("rounds", 1),
             ("min_devices", 1),
+            ("encoders", 0),
             ("frames_per_clip", 1),
             ("holdout", 1),
             ("steps", 1),
@@ -124,6 +129,8 @@ class Scenario:
             raise ConfigError("scenario keys 'learning_rate' and 'timeout_s' must be greater than 0")
         if self.min_devices > self.num_clients:
             raise ConfigError(f"min_devices is {self.min_devices}, but there are only {self.num_clients} devices")
+        if not isinstance(self.classes, list) or not all(isinstance(name, str) for name in self.classes):
+            raise ConfigError(f"scenario key 'classes' is {self.classes!r}; it is a list of names")
         if not isinstance(self.controls, list):
             raise ConfigError(f"scenario key 'controls' is {self.controls!r}; it is a list of codecs")
         for component in (self.codec, self.upload, *self.controls):
@@ -166,6 +173,25 @@ def load_scenario(file: str | Path | None = None, overrides: Mapping[str, Any] |
     for key, value in (overrides or {}).items():
         _put(values, key, value)
     return build_dataclass(Scenario, values, where="a scenario")
+
+
+def begun_scenario(folder: Path, file: str | Path | None, overrides: Mapping[str, Any]) -> Scenario:
+    """The scenario of a run that was begun in ``folder``.
+
+    ConfigError if there is none, or if ``file`` or ``overrides`` say anything else than what was begun.
+    """
+    path = folder / "scenario.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{folder} holds no run to go on with: it has no scenario.yaml")
+    begun = load_scenario(path, {"out": str(folder)})
+    now = load_scenario(path if file is None else file, {**overrides, "out": str(folder)})
+    for key, value in begun.to_mapping().items():
+        if (other := getattr(now, key)) != value:
+            raise ConfigError(
+                f"the run was begun with {key}={value!r} and cannot go on with {other!r}; leave the option out, or "
+                "begin a new run in a new folder"
+            )
+    return begun
 
 
 def shipped_scenarios() -> list[str]:

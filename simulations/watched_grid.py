@@ -25,7 +25,8 @@ class WatchedGrid(Grid):
     Parameters
     ----------
     grid : carries the messages.
-    progress : called with the exchange and the share of answers that have come in.
+    progress : called with the exchange and the share of answers that have come in, several times a second; what it
+        raises ends the waiting.
     """
 
     def __init__(self, grid: Grid, progress: Callable[[str, float], None]) -> None:

@@ -2,10 +2,11 @@
 
 from rinr_flower.strategies.compressed_fedavg import CompressedFedAvg
 from rinr_flower.strategies.deciding import EdgeOrFog
-from rinr_flower.strategies.fog_node import FogNode, Measured, Shared
+from rinr_flower.strategies.fog_node import FogNode
 from rinr_flower.strategies.fog_training import FogTraining
 from rinr_flower.strategies.jpeg_sharing import JpegSharing
 from rinr_flower.strategies.local_training import LocalTraining
+from rinr_flower.strategies.memory import Measured, Shared
 
 __all__ = [
     "CompressedFedAvg",

@@ -13,7 +13,7 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 
 from rinr_flower.bandwidth import FailureRecord
 from rinr_flower.errors import DataError, RinrError
-from rinr_flower.strategies.metering import FOG
+from rinr_flower.strategies.metering import FOG, Clip
 from rinr_flower.strategies.protocol import ARRAYS, COMPRESSOR, METRICS, RETURN_MODEL, check_metrics, read_updates
 from rinr_flower.strategies.update_chain import arrays_of, tensors_of
 from rinr_flower.strategies.update_sharing import UpdateSharing
@@ -26,7 +26,7 @@ class CompressedFedAvg(UpdateSharing):
     """No captures are shared: devices train on their own, and models travel as compressed updates both ways.
 
     Wraps any Flower strategy that averages models. Up: what a device's training changed in the model in common, with
-    error feedback that the device keeps in ``Context.state``. Down: what averaging changed in it, with the fog's own
+    error feedback that the device keeps. Down: what averaging changed in it, with the fog's own
     error feedback. The model in common is what the updates make of it, so fog and devices hold the same weights; a
     device trains from them and keeps them, not its own result.
 
@@ -76,19 +76,15 @@ class CompressedFedAvg(UpdateSharing):
             self.failures.append(FailureRecord(server_round, FOG, "error", str(error)))
         return self.chain.arrays, metrics
 
-    def _training_message(self, server_round: int, message: Message) -> Message:
-        message = self._evaluation_message(message)
-        self.meter.asked(server_round, self._name(message.metadata.dst_node_id), message, ())
-        return message
+    def _training_content(self, server_round: int, device: str, content: RecordDict) -> tuple[RecordDict, list[Clip]]:
+        return self._evaluation_content(device, content), []
 
-    def _evaluation_message(self, message: Message) -> Message:
-        node = message.metadata.dst_node_id
-        content = RecordDict({**message.content, **self.chain.content(node)})
-        return Message(content, dst_node_id=node, message_type=message.metadata.message_type, ttl=self._timeout_s)
+    def _evaluation_content(self, device: str, content: RecordDict) -> RecordDict:
+        return RecordDict({**content, **self.chain.content(device)})
 
-    def _check(self, reply: Message) -> None:
+    def _check(self, device: str, reply: Message) -> None:
         """Also puts the model that the update makes into the answer, where the inner strategy looks for it."""
-        super()._check(reply)
+        super()._check(device, reply)
         if reply.metadata.message_type != MessageType.TRAIN:
             return
         found = read_updates(reply.content)

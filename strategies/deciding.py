@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from logging import getLogger
 from typing import Any
 
-from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.app import ArrayRecord, RecordDict
 
 from rinr_flower.bandwidth import DecisionRecord
 from rinr_flower.bandwidth.model import fog_bytes, fog_training_bytes
+from rinr_flower.bandwidth.run import from_json, to_json
 from rinr_flower.codecs import Codec, codecs
-from rinr_flower.frames import Clip
 from rinr_flower.strategies.fog_node import FogNode
 from rinr_flower.strategies.fog_training import FogTraining
-from rinr_flower.strategies.protocol import ARRAYS, Capture
+from rinr_flower.strategies.keeping import Arrays
+from rinr_flower.strategies.metering import Clip
+from rinr_flower.strategies.protocol import ARRAYS
 from rinr_flower.strategies.update_training import TrainedUpdate
 from rinr_flower.updates import UpdateCompressor
 
@@ -59,24 +61,25 @@ class EdgeOrFog(FogTraining):
         log.info("\t├──> Sharing %s, or training at the fog with %s", self.codec, self.compressor)
         log.info("\t├──> Captures uploaded as %s, at least %d devices in a round", self.upload, self.min_devices)
 
-    def _sends(self, server_round: int, found: list[tuple[int, Capture, Clip]], trained: TrainedUpdate) -> bool:
+    def _sends(self, server_round: int, trained: TrainedUpdate) -> bool:
         """Whether the update is smaller than this round's payloads, over all receivers."""
-        decision = self._decide(server_round, len(found), len(trained.payload))
+        decision = self._decide(server_round, len(trained.payload))
         self.decisions.append(decision)
         log.info("round %d: %s: %s", server_round, decision.choice, decision.reason)
         return decision.choice == "fog"
 
-    def _decide(self, server_round: int, clips: int, beta: int) -> DecisionRecord:
-        new = self.shared[len(self.shared) - clips :]
-        camera = [max(item.capture.camera_bytes, 1) for item in new]
-        up = [len(item.capture.data) / size for item, size in zip(new, camera, strict=True)]
-        alpha = [len(item.payload) / size for item, size in zip(new, camera, strict=True)]
-        receivers = [len(self._attending - {item.node}) for item in new]
-        devices = len(self._attending)
+    def _decide(self, server_round: int, beta: int) -> DecisionRecord:
+        new = [item for item in self.shared if item.round == server_round]
+        camera = [max(item.camera_bytes, 1) for item in new]
+        up = [item.upload.size / size for item, size in zip(new, camera, strict=True)]
+        alpha = [item.payload.size / size for item, size in zip(new, camera, strict=True)]
+        names = {self.exchange.name(node) for node in self._attending}
+        receivers = [len(names - {item.device}) for item in new]
+        devices = len(names)
         edge = fog_bytes(camera, receivers, alpha=alpha, u=up, broadcast=self.broadcast)
         fog = fog_training_bytes(camera, devices, beta=beta, u=up, broadcast=self.broadcast)
         choice = "fog" if fog.down < edge.down else "edge"
-        payloads = sum(len(item.payload) for item in new)
+        payloads = sum(item.payload.size for item in new)
         reason = (
             f"alpha is {payloads / max(sum(camera), 1):.4f} ({payloads:,} of {sum(camera):,} bytes), so payloads come "
             f"to {edge.down:,.0f} bytes down; beta is {beta:,} bytes, so updates for {devices} devices come to "
@@ -84,11 +87,15 @@ class EdgeOrFog(FogTraining):
         )
         return DecisionRecord(server_round, choice, reason, round(edge.total), round(fog.total))
 
-    def _training_message(self, server_round: int, message: Message) -> Message:
+    def _training_content(self, server_round: int, device: str, content: RecordDict) -> tuple[RecordDict, list[Clip]]:
         if self._update is not None:
-            return super()._training_message(server_round, message)
-        node = message.metadata.dst_node_id
-        model = {ARRAYS: ArrayRecord()} if self.chain.holds(node) else self.chain.content(node)
-        content = RecordDict({**message.content, **model})
-        message = Message(content, dst_node_id=node, message_type=message.metadata.message_type)
-        return FogNode._training_message(self, server_round, message)
+            return super()._training_content(server_round, device, content)
+        model = {ARRAYS: ArrayRecord()} if self.chain.holds(device) else self.chain.content(device)
+        return FogNode._training_content(self, server_round, device, RecordDict({**content, **model}))
+
+    def _state(self) -> dict[str, Any]:
+        return {**super()._state(), "decisions": to_json(self.decisions)}
+
+    def _take_up(self, states: list[Mapping[str, Any]], arrays: Arrays) -> None:
+        super()._take_up(states, arrays)
+        self.decisions = [from_json(DecisionRecord, item) for item in states[-1]["decisions"]]

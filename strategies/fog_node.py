@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from logging import getLogger
 from typing import Any
@@ -17,9 +16,15 @@ from flwr.serverapp.strategy import Result, Strategy
 from rinr_flower.bandwidth import FailureRecord, Ledger
 from rinr_flower.codecs import Codec, codecs, decode
 from rinr_flower.errors import DataError, RinrError
-from rinr_flower.frames import Clip
+from rinr_flower.strategies.encode_once import encode_once
+from rinr_flower.strategies.encoding import Encoder, encode_here
+from rinr_flower.strategies.exchange import Exchange
+from rinr_flower.strategies.identity import FogIdentity
+from rinr_flower.strategies.keeping import Arrays, Blob, InMemory, Keep
 from rinr_flower.strategies.local_training import LocalTraining
-from rinr_flower.strategies.metering import Meter
+from rinr_flower.strategies.memory import FogMemory, Measured, Shared
+from rinr_flower.strategies.metering import FOG, Clip, Meter
+from rinr_flower.strategies.model_arrays import arrays_in, arrays_of_record, prefixed, put_arrays, record_of, under
 from rinr_flower.strategies.protocol import (
     PAYLOADS,
     Capture,
@@ -29,41 +34,14 @@ from rinr_flower.strategies.protocol import (
     query_content,
     read_captures,
 )
-from rinr_flower.strategies.replies import Lost, sort_replies
+from rinr_flower.strategies.replies import Answer, Lost
+from rinr_flower.strategies.resuming import check_same, describe
+from rinr_flower.strategies.rounds import Rounds
 
 log = getLogger("flwr.rinr_flower")
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the fraction done, 0 to 1."""
-
-
-@dataclass(frozen=True, eq=False)
-class Shared:
-    """One clip that the fog shares.
-
-    Attributes
-    ----------
-    round : when it was captured, from 1.
-    node : Flower's id of the device that captured it.
-    capture : what that device uploaded.
-    payload : what the other devices receive.
-    encode_seconds : the clip's share of the time that its batch took to encode.
-    """
-
-    round: int
-    node: int
-    capture: Capture
-    payload: bytes
-    encode_seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """What one device reported of its training or its evaluation in a round: numbers by name."""
-
-    round: int
-    device: str
-    metrics: Mapping[str, Any]
 
 
 class FogNode(Strategy):
@@ -83,14 +61,20 @@ class FogNode(Strategy):
     min_devices : the fog waits for so many devices; a round with fewer answers is skipped.
     seed : of the encoder; round and order of the captures do not change it.
     device : torch device that the fog encodes on.
+    encoder : encodes the clips of a round, see ``encoding``: by default in this process, one after the other.
     ledger : takes every message; by default a new one, at ``.ledger``.
+    keep : where captures, payloads and the state after every round are kept; :meth:`start` goes on where what it holds
+        ends. None keeps them in memory: a run that is killed is lost.
+    identity : signs what is sent and checks who answers; None believes every answer.
     progress : called while the fog encodes.
 
     Attributes
     ----------
+    memory : what the fog knows of its devices, and the lists that follow.
     shared : every clip shared so far.
     failures : every device's failure so far.
     trained, evaluated : what every device has reported so far.
+    start_arrays : the model that the first round began with; None before.
     """
 
     def __init__(
@@ -102,7 +86,10 @@ class FogNode(Strategy):
         min_devices: int = 1,
         seed: int = 0,
         device: str = "cpu",
+        encoder: Encoder = encode_here,
         ledger: Ledger | None = None,
+        keep: Keep | None = None,
+        identity: FogIdentity | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.codec = codec if isinstance(codec, Codec) else codecs.create(codec)
@@ -111,21 +98,21 @@ class FogNode(Strategy):
         self.min_devices = min_devices
         self.seed = seed
         self.device = device
+        self.encoder = encoder
         self.ledger = Ledger() if ledger is None else ledger
+        self.keep = InMemory() if keep is None else keep
+        self.exchange = Exchange(self.keep.job, identity)
         self.meter = Meter(self.ledger)
         self.progress = progress
-        self.shared: list[Shared] = []
-        self.failures: list[FailureRecord] = []
-        self.trained: list[Measured] = []
-        self.evaluated: list[Measured] = []
-        self.names: dict[int, str] = {}  # of the nodes that have answered
+        self.memory = FogMemory()
+        self.shared, self.failures = self.memory.shared, self.memory.failures
+        self.trained, self.evaluated = self.memory.trained, self.memory.evaluated
+        self.start_arrays: ArrayRecord | None = None
         self._passes_on = upload is not None and self.codec == codecs.create(upload)
-        self._timeout_s = 3600.0
         self._attending: set[int] = set()  # nodes that have answered everything so far in this round
-        self._asked: list[Message] = []  # messages of the running exchange
-        self._sent: dict[int, set[int]] = {}  # node -> numbers of the shared clips that it was sent last
-        self._confirmed: dict[int, set[int]] = {}  # node -> numbers of the shared clips that it has for certain
+        self._loaded: dict[int, bytes] = {}  # payloads on their way in this exchange, by their clips' numbers
         self._model = ArrayRecord()  # what this round's training started from
+        self._arrays = ArrayRecord()  # what the next round starts from
 
     def summary(self) -> None:
         log.info("\t├──> Sharing: %s uploaded as %s", self.codec, self.upload)
@@ -142,34 +129,62 @@ class FogNode(Strategy):
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
-        """As in Flower. ``timeout`` (seconds) also bounds the collection of captures and every message's life."""
-        self._timeout_s = timeout
-        self.meter.start_model = initial_arrays
-        return super().start(grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn)
+        """As in Flower, but ``num_rounds`` is the number of the last round: what has been done before counts.
+
+        ``timeout`` (seconds) bounds every exchange and every message's life. ``initial_arrays`` are taken before the
+        first round only.
+
+        Raises
+        ------
+        DataError
+            If something cannot be kept, or what was kept cannot be read.
+        ConfigError
+            If what was kept is of a strategy with other settings.
+        """
+        self.exchange.timeout_s = timeout
+        self.recall()
+        if self.start_arrays is None:
+            self.start_arrays = self._arrays = initial_arrays
+            self._keep_round(0, 0.0)
+        self.meter.start_model = self.start_arrays
+        rounds = Rounds(self, grid, timeout, train_config or ConfigRecord(), evaluate_config or ConfigRecord())
+        return rounds.run(self.memory.rounds, num_rounds, self.start_arrays, self._arrays, self._finish, evaluate_fn)
+
+    def recall(self) -> int:
+        """Take up what ``keep`` holds, unless that has been done; the number of whole rounds so far."""
+        if self.start_arrays is None and (kept := self.keep.load()) is not None:
+            check_same(kept.rounds[-1]["strategy"], describe(self))
+            self.memory.take_up(kept.rounds, self.keep)
+            self.start_arrays = self._arrays = record_of(under("model", kept.first))
+            if self.memory.rounds and (model := under("model", kept.last)):
+                self._arrays = record_of(model)
+            put_arrays(self.inner, under("inner", kept.last))
+            self._take_up(kept.rounds, kept.last)
+            self.ledger.break_off(int(kept.rounds[-1]["ledger"]))
+            if self.memory.rounds:
+                log.info("going on after round %d", self.memory.rounds)
+        return self.memory.rounds
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Collect captures, encode them, and put payloads into the inner strategy's messages."""
-        self.ledger.flush()
-        captures = self._collect(server_round, grid)
-        self._encode(server_round, captures)
+        self._encode(server_round, self._collect(server_round, grid))
         if len(self._attending) < self.min_devices:
-            log.warning(
-                "round %d is skipped: %d answered, min_devices is %d",
-                server_round,
-                len(self._attending),
-                self.min_devices,
-            )
+            reason = f"{len(self._attending)} devices answered, min_devices is {self.min_devices}"
+            log.warning("round %d is skipped: %s", server_round, reason)
+            self.failures.append(FailureRecord(server_round, FOG, "skipped", reason))
             self._attending.clear()
         self._model = arrays
         messages = self.inner.configure_train(server_round, arrays, config, grid) if self._attending else []
-        self._asked = [
-            self._training_message(server_round, message)
-            for message in messages
-            if message.metadata.dst_node_id in self._attending
-        ]
-        return self._asked
+        self.exchange.begin()
+        for message in messages:
+            if (node := message.metadata.dst_node_id) in self._attending:
+                device = self.exchange.name(node)
+                self._ask(server_round, message, *self._training_content(server_round, device, message.content))
+        self._loaded.clear()
+        self.ledger.flush()
+        return self.exchange.asked
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -177,7 +192,7 @@ class FogNode(Strategy):
         """Keep the usable answers, remember what has been received, and let the inner strategy aggregate."""
         usable = self._usable(server_round, replies)
         for reply in usable:
-            device = self._name(reply.metadata.src_node_id)
+            device = self.exchange.names[reply.metadata.src_node_id]
             self.trained.append(Measured(server_round, device, check_metrics(reply.content)))
         try:
             return self.inner.aggregate_train(server_round, usable)
@@ -190,132 +205,178 @@ class FogNode(Strategy):
     ) -> Iterable[Message]:
         """The inner strategy's messages, to the devices that have answered so far in this round."""
         messages = self.inner.configure_evaluate(server_round, arrays, config, grid) if self._attending else []
-        self._asked = [
-            self._evaluation_message(message) for message in messages if message.metadata.dst_node_id in self._attending
-        ]
-        for message in self._asked:
-            message.metadata.ttl = self._timeout_s
-            self.meter.asked(server_round, self._name(message.metadata.dst_node_id), message, ())
-        return self._asked
+        self.exchange.begin()
+        for message in messages:
+            if (node := message.metadata.dst_node_id) in self._attending:
+                content = self._evaluation_content(self.exchange.name(node), message.content)
+                self._ask(server_round, message, content, ())
+        self.ledger.flush()
+        return self.exchange.asked
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Keep the usable answers and let the inner strategy average them."""
         usable = self._usable(server_round, replies)
         for reply in usable:
             metrics = check_metrics(reply.content)
-            self.evaluated.append(Measured(server_round, self._name(reply.metadata.src_node_id), metrics))
-        self.ledger.flush()
+            self.evaluated.append(Measured(server_round, self.exchange.names[reply.metadata.src_node_id], metrics))
         return self.inner.aggregate_evaluate(server_round, usable)
 
-    def _collect(self, server_round: int, grid: Grid) -> list[tuple[int, Capture, Clip]]:
-        """Every capture that can be decoded, with its node, in order of the devices' names."""
+    def _collect(self, server_round: int, grid: Grid) -> list[Capture]:
+        """Every capture that can be decoded, in order of the devices' and the clips' names."""
         content = query_content(server_round, self.upload)
-        queries = [
-            Message(content, dst_node_id=node, message_type=MessageType.QUERY, ttl=self._timeout_s)
-            for node in self._wait_for_devices(grid)
-        ]
-        for query in queries:
-            self.meter.asked(server_round, self._name(query.metadata.dst_node_id), query, ())
-        answers, lost = sort_replies(queries, grid.send_and_receive(queries, timeout=self._timeout_s))
+        self.exchange.begin()
         self._attending = set()
-        found: list[tuple[int, Capture, Clip]] = []
-        for node, reply in answers.items():
+        for node in self._wait_for_devices(grid):
+            self.exchange.ask(server_round, node, MessageType.QUERY, content)
+        replies = grid.send_and_receive(self.exchange.asked, timeout=self.exchange.timeout_s)
+        answers, lost = self._answers(server_round, replies)
+        found: list[Capture] = []
+        for node, answer in answers.items():
             try:
-                device, captures = read_captures(reply.content)
-                if self.names.get(node, device) != device or device in (n for k, n in self.names.items() if k != node):
-                    raise DataError(f"the device calls itself {device!r}, which is not its name or another's")
+                device, captures, holds = read_captures(answer.content)
+                self.exchange.claim(node, device, answer.sender, self._attending)
             except DataError as error:
                 lost.append(Lost(node, "malformed", str(error)))
+                self.meter.refused(server_round, self.exchange.name(node), answer.message)
                 continue
-            self.names[node] = device
             self._attending.add(node)
-            self.meter.answered(server_round, device, reply, [(c.clip, c.data) for c in captures])
+            self.meter.answered(server_round, device, answer.message, [(c.clip, c.data) for c in captures])
+            self._greet(node, device, holds)
             for capture in captures:
                 try:
-                    found.append((node, capture, decode(capture.data, device=self.device, name=capture.clip)))
+                    decode(capture.data, device=self.device, name=capture.clip)
+                    found.append(capture)
                 except RinrError as error:
                     lost.append(Lost(node, "malformed", f"clip {capture.clip!r}: {error}"))
+        for question in self.exchange.asked:  # now that the nodes' names are known
+            self.meter.asked(server_round, self.exchange.name(question.metadata.dst_node_id), question, ())
         self._note(server_round, lost)
-        return sorted(found, key=lambda item: (item[1].device, item[1].clip))
+        self.ledger.flush()
+        return sorted(found, key=lambda capture: (capture.device, capture.clip))
 
-    def _encode(self, server_round: int, found: list[tuple[int, Capture, Clip]]) -> None:
-        """One batched fit over all clips of the round."""
-        if not found:
-            return
-        start = time.perf_counter()
+    def _greet(self, node: int, device: str, holds: str | None) -> None:
+        """Set right what the device has, by what it says itself."""
+        holding = self.memory.greet(device)
+        if holds is not None and not self.memory.compare(device, holds):
+            self._forget(device)
+        if isinstance(self.inner, LocalTraining):
+            self.inner.equip(node, holding.equipped)
+
+    def _encode(self, server_round: int, captures: list[Capture]) -> None:
+        """Every clip of the round becomes a payload, unless it has one from before the run was broken off."""
+        uploads = [self.keep.put("captures", capture.data) for capture in captures]
+        made: dict[int, tuple[Blob, float]]
         if self._passes_on:
-            payloads = [capture.data for _, capture, _ in found]
+            made = {i: (self.keep.put("payloads", capture.data), 0.0) for i, capture in enumerate(captures)}
         else:
-            payloads = self.codec.encode_many(
-                [clip for _, _, clip in found],
-                seed=self.seed,
-                device=self.device,
-                progress=None if self.progress is None else partial(self.progress, f"round {server_round}: encoding"),
-            )
-        seconds = time.perf_counter() - start
-        pixels = [clip.width * clip.height * len(clip) for _, _, clip in found]
-        for (node, capture, _), payload, count in zip(found, payloads, pixels, strict=True):
-            self.shared.append(Shared(server_round, node, capture, payload, seconds * count / sum(pixels)))
-        uploaded, encoded = sum(len(c.data) for _, c, _ in found), sum(map(len, payloads))
-        log.info("round %d: %d clips, %d bytes uploaded, %d to share", server_round, len(found), uploaded, encoded)
+            progress = None if self.progress is None else partial(self.progress, f"round {server_round}: encoding")
+            options = {"seed": self.seed, "device": self.device, "progress": progress}
+            made, reasons = encode_once(self.codec, captures, uploads, self.keep, self.encoder, **options)
+            for index, reason in reasons.items():
+                what = f"clip {captures[index].clip!r} cannot be encoded: {reason}"
+                self.failures.append(FailureRecord(server_round, captures[index].device, "malformed", what))
+        for index, (capture, upload) in enumerate(zip(captures, uploads, strict=True)):
+            if index in made:
+                self.shared.append(
+                    Shared(server_round, capture.device, capture.clip, capture.camera_bytes, upload, *made[index])
+                )
+        uploaded, encoded = sum(upload.size for upload in uploads), sum(payload.size for payload, _ in made.values())
+        log.info("round %d: %d clips, %d bytes uploaded, %d to share", server_round, len(made), uploaded, encoded)
 
-    def _training_message(self, server_round: int, message: Message) -> Message:
+    def _training_content(self, server_round: int, device: str, content: RecordDict) -> tuple[RecordDict, list[Clip]]:
         """The inner strategy's message with every payload of other devices that its receiver has not confirmed."""
-        node = message.metadata.dst_node_id
-        confirmed = self._confirmed.get(node, set())
-        numbers = [i for i, item in enumerate(self.shared) if item.node != node and i not in confirmed]
-        self._sent[node] = set(numbers)
-        items = [self.shared[i] for i in numbers]
-        content = RecordDict({**message.content, PAYLOADS: payloads_record([item.payload for item in items])})
-        message = Message(content, dst_node_id=node, message_type=message.metadata.message_type, ttl=self._timeout_s)
-        clips = [(item.capture.device, item.capture.clip, item.payload) for item in items]
-        self.meter.asked(server_round, self._name(node), message, clips)
-        return message
+        numbers = self.memory.missing(device)
+        self.memory.send(device, numbers, numbers)
+        for i in numbers:
+            if i not in self._loaded:
+                self._loaded[i] = self.shared[i].payload.data
+        clips = [(self.shared[i].device, self.shared[i].clip, self._loaded[i]) for i in numbers]
+        return RecordDict({**content, PAYLOADS: payloads_record([data for *_, data in clips])}), clips
+
+    def _evaluation_content(self, device: str, content: RecordDict) -> RecordDict:
+        """What the inner strategy's evaluation message becomes on its way."""
+        return content
+
+    def _ask(self, server_round: int, message: Message, content: RecordDict, clips: Iterable[Clip]) -> None:
+        """Send ``content`` in the place of the inner strategy's message."""
+        node, kind = message.metadata.dst_node_id, message.metadata.message_type
+        question = self.exchange.ask(server_round, node, kind, content)
+        self.meter.asked(server_round, self.exchange.name(node), question, clips)
+
+    def _answers(self, server_round: int, replies: Iterable[Message]) -> tuple[dict[int, Answer], list[Lost]]:
+        came = self.exchange.sort(replies)
+        for reply in came.refused:
+            self.meter.refused(server_round, self.exchange.name(reply.metadata.src_node_id), reply)
+        return came.answers, came.lost
 
     def _usable(self, server_round: int, replies: Iterable[Message]) -> list[Message]:
         """Answers to this exchange that are sound; the others become failures, and their devices sit out."""
-        answers, lost = sort_replies(self._asked, replies)
+        answers, lost = self._answers(server_round, replies)
         usable = []
-        for node, reply in answers.items():
-            self.meter.answered(server_round, self._name(node), reply, ())
+        for node, answer in answers.items():
+            reply, device = answer.message, self.exchange.names[node]
+            self.meter.answered(server_round, device, reply, ())
+            reply.content = answer.content
             try:
-                self._check(reply)
+                self._check(device, reply)
             except RinrError as error:
                 lost.append(Lost(node, "malformed", str(error)))
                 continue
-            self._received(node)
+            self._received(device)
             usable.append(reply)
-        self._attending -= {item.node for item in lost}
+        self._attending -= {message.metadata.dst_node_id for message in self.exchange.asked}
+        self._attending |= {reply.metadata.src_node_id for reply in usable}
         self._note(server_round, lost)
-        self._asked = []
-        return sorted(usable, key=lambda reply: self.names[reply.metadata.src_node_id])
+        self.ledger.flush()
+        return sorted(usable, key=lambda reply: self.exchange.names[reply.metadata.src_node_id])
 
-    def _evaluation_message(self, message: Message) -> Message:
-        """What the inner strategy's evaluation message becomes on its way."""
-        return message
-
-    def _check(self, reply: Message) -> None:
+    def _check(self, device: str, reply: Message) -> None:
         """RinrError unless the answer can be used."""
         check_metrics(reply.content)
         for arrays in reply.content.array_records.values() if self._model else ():
             check_model(arrays, self._model)
 
-    def _received(self, node: int) -> None:
-        """The node has answered: what it was sent last has arrived."""
-        self._confirmed.setdefault(node, set()).update(self._sent.pop(node, ()))
+    def _received(self, device: str) -> None:
+        """The device has answered: what it was sent last has arrived."""
+        self.memory.confirm(device)
+
+    def _forget(self, device: str) -> None:
+        """The device has lost all that it had."""
+        log.info("%s remembers nothing of this run; it gets everything again", device)
 
     def _wait_for_devices(self, grid: Grid) -> list[int]:
         """Ids of the connected nodes, as soon as there are ``min_devices``, or when the time is up."""
-        end = time.monotonic() + self._timeout_s
+        end = time.monotonic() + self.exchange.timeout_s
         while len(nodes := sorted(grid.get_node_ids())) < self.min_devices and time.monotonic() < end:
             time.sleep(0.2)
         return nodes
 
     def _note(self, server_round: int, lost: Iterable[Lost]) -> None:
-        for item in lost:
-            failure = FailureRecord(server_round, self._name(item.node), item.kind, item.reason)
+        for item in sorted(lost, key=lambda item: self.exchange.name(item.node)):
+            failure = FailureRecord(server_round, self.exchange.name(item.node), item.kind, item.reason)
             self.failures.append(failure)
             log.warning("round %d: %s is left out (%s): %s", server_round, failure.device, item.kind, item.reason)
 
-    def _name(self, node: int) -> str:
-        return self.names.get(node, f"node {node}")
+    def _finish(self, server_round: int, arrays: ArrayRecord, seconds: float) -> None:
+        self.memory.rounds, self._arrays = server_round, arrays
+        self._keep_round(server_round, seconds)
+
+    def _keep_round(self, server_round: int, seconds: float) -> None:
+        """Write down what is known after a round, in one piece and after the ledger."""
+        self.ledger.flush()
+        state = {"strategy": describe(self), "seconds": seconds, "ledger": len(self.ledger), **self.memory.state()}
+        arrays = prefixed("inner", arrays_in(self.inner))
+        if server_round == 0 or self._arrays is not self.start_arrays:
+            arrays |= prefixed("model", arrays_of_record(self._arrays))
+        self.keep.save_round(server_round, {**state, **self._state()}, {**arrays, **self._more_arrays()})
+
+    def _state(self) -> dict[str, Any]:
+        """What a subclass remembers besides, as JSON values: what is new since the last call."""
+        return {}
+
+    def _more_arrays(self) -> dict[str, Any]:
+        """Arrays that a subclass remembers besides."""
+        return {}
+
+    def _take_up(self, states: list[Mapping[str, Any]], arrays: Arrays) -> None:
+        """Know again what ``_state`` and ``_more_arrays`` gave after every round."""

@@ -14,8 +14,7 @@ from flwr.serverapp import Grid
 
 from rinr_flower.bandwidth import FailureRecord
 from rinr_flower.errors import RinrError
-from rinr_flower.frames import Clip
-from rinr_flower.strategies.metering import FOG
+from rinr_flower.strategies.metering import FOG, Clip
 from rinr_flower.strategies.protocol import CONFIG, NUM_EXAMPLES, TRAIN_HERE, Capture
 from rinr_flower.strategies.training import Training
 from rinr_flower.strategies.update_sharing import UpdateSharing
@@ -80,15 +79,15 @@ class FogTraining(UpdateSharing):
             metrics = MetricRecord(numbers) if metrics is not None else None
         return self.chain.arrays, metrics
 
-    def _encode(self, server_round: int, found: list[tuple[int, Capture, Clip]]) -> None:
+    def _encode(self, server_round: int, captures: list[Capture]) -> None:
         """Take in the captures, train on all so far, and go on to the model that the update makes."""
-        super()._encode(server_round, found)
+        super()._encode(server_round, captures)
         self._update = None
         if not self.shared or len(self._attending) < self.min_devices:
             return
         memory = deepcopy(self._memory)
         trained = self._trained(server_round, memory)
-        if trained is not None and self._sends(server_round, found, trained):
+        if trained is not None and self._sends(server_round, trained):
             self._update, self._memory = trained, memory
             self.chain.advance(trained.payload)
 
@@ -97,7 +96,7 @@ class FogTraining(UpdateSharing):
         try:
             trained = train_update(
                 self.chain.state,
-                [item.capture.data for item in self.shared],
+                [item.upload.data for item in self.shared],
                 self._training,
                 self.compressor,
                 memory=memory,
@@ -119,16 +118,12 @@ class FogTraining(UpdateSharing):
         )
         return trained
 
-    def _sends(self, server_round: int, found: list[tuple[int, Capture, Clip]], trained: TrainedUpdate) -> bool:
+    def _sends(self, server_round: int, trained: TrainedUpdate) -> bool:
         """Whether this round sends updates: always."""
         return True
 
-    def _training_message(self, server_round: int, message: Message) -> Message:
+    def _training_content(self, server_round: int, device: str, content: RecordDict) -> tuple[RecordDict, list[Clip]]:
         """The updates that the receiver lacks, with the request not to train."""
-        node = message.metadata.dst_node_id
-        config = ConfigRecord({**message.content.config_records[CONFIG], TRAIN_HERE: False})
-        content = RecordDict({**message.content, **self.chain.content(node), CONFIG: config})
-        self._sent[node] = set(range(len(self.shared)))  # the update was trained on all of them
-        message = Message(content, dst_node_id=node, message_type=message.metadata.message_type, ttl=self._timeout_s)
-        self.meter.asked(server_round, self._name(node), message, ())
-        return message
+        config = ConfigRecord({**content.config_records[CONFIG], TRAIN_HERE: False})
+        self.memory.send(device, range(len(self.shared)))  # the update was trained on all of them
+        return RecordDict({**content, **self.chain.content(device), CONFIG: config}), []

@@ -25,6 +25,10 @@ class LocalTraining(Strategy):
     def __init__(self) -> None:
         self._equipped: set[int] = set()
 
+    def equip(self, node: int, equipped: bool) -> None:
+        """Say whether a node has a model of its own, where that is known from elsewhere."""
+        (self._equipped.add if equipped else self._equipped.discard)(node)
+
     def summary(self) -> None:
         log.info("\t├──> Each device keeps its own model")
 

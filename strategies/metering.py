@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord, Message
 from flwr.common.serde import array_record_to_proto, config_record_to_proto, message_to_proto
 
 from rinr_flower.bandwidth import Entry, Ledger
-from rinr_flower.bandwidth.ledger import CONTROL, MODEL, PAYLOAD, SHARE, UPDATE, UPLOAD
+from rinr_flower.bandwidth.ledger import CONTROL, MODEL, PAYLOAD, REFUSED, SHARE, UPDATE, UPLOAD
 from rinr_flower.strategies.protocol import UPDATES, payloads_record
 
 FOG = "fog"
@@ -54,6 +54,11 @@ class Meter:
         if not self.direct:
             self._enter_clips(server_round, device, FOG, UPLOAD, sent)
         self._enter_rest(server_round, device, FOG, message, [data for *_, data in sent])
+
+    def refused(self, server_round: int, device: str, message: Message) -> None:
+        """A message to the fog that could not be used, whatever is in it."""
+        size = int(message_to_proto(message).ByteSize())
+        self.ledger.append(Entry(server_round, device, FOG, REFUSED, 0, size))
 
     def _enter_clips(self, server_round: int, source: str, to: str, kind: str, clips: Sequence[Clip]) -> None:
         if clips:

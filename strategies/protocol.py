@@ -5,14 +5,16 @@ docs/strategies.md says the same in words. Any ClientApp that follows it can tak
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from numpy.typing import NDArray
 
 from rinr_flower.errors import DataError
 
@@ -24,6 +26,7 @@ PAYLOADS = "payloads"  # ConfigRecord: what the fog sends on
 UPDATES = "updates"  # ConfigRecord: changes of the model that fog and devices hold in common
 
 SERVER_ROUND = "server-round"
+JOB = "job"  # which run a message belongs to: 1 to 64 of the characters 0-9, a-z and -
 UPLOAD = "upload"
 RETURN_MODEL = "return-model"
 NUM_EXAMPLES = "num-examples"
@@ -31,6 +34,7 @@ TRAIN_HERE = "train"
 COMPRESSOR = "compressor"
 
 MAX_NAME_LENGTH = 128
+MAX_WEIGHT = 1e6  # no weight of a network that can still be trained comes near this: beyond it, a model has exploded
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +65,19 @@ def read_query(content: RecordDict) -> tuple[int, str | Mapping[str, Any] | None
     return int(str(config[SERVER_ROUND])), json.loads(str(config[UPLOAD]))
 
 
-def captures_content(device: str, captures: Sequence[Capture]) -> RecordDict:
-    """A device's answer to a QUERY; a device without a new capture answers with empty lists."""
+def captures_content(device: str, captures: Sequence[Capture], holds: str | None = None) -> RecordDict:
+    """A device's answer to a QUERY; a device without a new capture answers with empty lists.
+
+    ``holds`` is :func:`holds_digest` of the payloads that it has received in the job, empty if it remembers nothing,
+    not even the start model. A device that does not say (None) is believed to hold what it has confirmed.
+    """
+    said = {} if holds is None else {"holds": holds}
     return RecordDict(
         {
             CAPTURES: ConfigRecord(
                 {
                     "device": device,
+                    **said,
                     "clips": [c.clip for c in captures],
                     "camera-bytes": [c.camera_bytes for c in captures],
                     "payloads": [c.data for c in captures],
@@ -77,8 +87,13 @@ def captures_content(device: str, captures: Sequence[Capture]) -> RecordDict:
     )
 
 
-def read_captures(content: RecordDict) -> tuple[str, list[Capture]]:
-    """The device's name and its captures, or DataError that names what is wrong with the answer."""
+def holds_digest(names: Iterable[str]) -> str:
+    """16 hex digits that stand for a set of payloads, given by name: the SHA-256 of their bytes as 64 hex digits."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+
+
+def read_captures(content: RecordDict) -> tuple[str, list[Capture], str | None]:
+    """The device's name, its captures, and what it says it holds; DataError names what is wrong with the answer."""
     record = content.config_records.get(CAPTURES)
     if record is None:
         raise DataError(f"the answer has no ConfigRecord {CAPTURES!r}; it has {sorted(content)}")
@@ -92,7 +107,10 @@ def read_captures(content: RecordDict) -> tuple[str, list[Capture]]:
         raise DataError(f"{len(clips)} clips, {len(sizes)} sizes and {len(data)} payloads; there must be one of each")
     if any(size < 0 for size in sizes) or any(len(clip) > MAX_NAME_LENGTH for clip in clips):
         raise DataError("a camera size is negative or a clip name too long")
-    return device, [Capture(device, c, s, d) for c, s, d in zip(clips, sizes, data, strict=True)]
+    holds = record.get("holds")
+    if holds is not None and (not isinstance(holds, str) or len(holds) > MAX_NAME_LENGTH):
+        raise DataError(f"'holds' is {str(holds)[:40]!r}; it must be a digest of 16 hex digits, or empty")
+    return device, [Capture(device, c, s, d) for c, s, d in zip(clips, sizes, data, strict=True)], holds
 
 
 def _list_of(record: ConfigRecord, key: str, kind: type[Any]) -> list[Any]:
@@ -144,8 +162,38 @@ def check_metrics(content: RecordDict) -> MetricRecord:
     return records[0]
 
 
+def numbers_of(name: str, array: Array) -> NDArray[np.generic]:
+    """An array of a model out of a message.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read without running code, is not of the shape and type that it says, does not consist of
+        numbers, or holds NaN, infinity or a number beyond :data:`MAX_WEIGHT`.
+    """
+    try:
+        numbers = np.array(array.numpy())
+    except (ValueError, TypeError, EOFError, OSError, SyntaxError, MemoryError) as error:
+        raise DataError(f"array {name[:80]!r} cannot be read: {error}") from error
+    said, found = f"{array.dtype} {tuple(array.shape)}", f"{numbers.dtype} {numbers.shape}"
+    if said != found or numbers.dtype.kind not in "biuf":
+        raise DataError(f"array {name[:80]!r} says {said[:80]} and holds {found[:80]}; a model has plain numbers")
+    check_numbers(name, numbers)
+    return numbers
+
+
+def check_numbers(name: str, numbers: NDArray[np.generic]) -> None:
+    """DataError if an array of a model holds NaN, infinity or a number beyond :data:`MAX_WEIGHT`."""
+    if numbers.dtype.kind == "f" and numbers.size:
+        largest = float(np.max(np.abs(numbers)))
+        if not largest <= MAX_WEIGHT:  # also where it is NaN
+            raise DataError(
+                f"array {name[:80]!r} holds {largest:g}; a model's numbers are finite and at most {MAX_WEIGHT:g}"
+            )
+
+
 def check_model(arrays: ArrayRecord, expected: ArrayRecord) -> None:
-    """DataError unless ``arrays`` has the names, shapes and types of ``expected`` and only finite numbers."""
+    """DataError unless ``arrays`` has the names, shapes and types of ``expected`` and numbers that a model may have."""
     if set(arrays) != set(expected):
         odd = sorted(set(arrays) ^ set(expected))
         raise DataError(f"the model has other arrays than the fog's: {len(odd)} differ, for example {odd[0]!r}")
@@ -155,5 +203,4 @@ def check_model(arrays: ArrayRecord, expected: ArrayRecord) -> None:
             raise DataError(
                 f"array {name!r} is {array.dtype} {tuple(array.shape)}; the fog's is {other.dtype} {tuple(other.shape)}"
             )
-        if not np.isfinite(array.numpy()).all():
-            raise DataError(f"array {name!r} holds numbers that are not finite")
+        numbers_of(name, array)

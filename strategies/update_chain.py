@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -52,14 +52,17 @@ def catch_up(state: State, updates: Sequence[bytes], model: bytes) -> State:
 
 
 class UpdateChain:
-    """The fog's end of the model in common: its updates, and how many of them each node has confirmed.
+    """The fog's end of the model in common: its updates, and how many of them each device has confirmed.
 
-    A node gets the start model once and from then on updates: all that it has not confirmed, or the whole present model
-    if that is smaller, or if the node has said that it cannot use what it was sent.
+    A device gets the start model once and from then on updates: all that it has not confirmed, or the whole present
+    model if that is smaller, or if it has said that it cannot use what it was sent.
 
     Parameters
     ----------
     start : the model that all begin with.
+    arrays : the present model, where there have been updates before; None: ``start``.
+    updates : those updates.
+    held : how many of them each device has confirmed, by its name; None: unknown, or it holds another model.
 
     Attributes
     ----------
@@ -67,14 +70,20 @@ class UpdateChain:
     updates : all so far, each for the model that the one before it makes.
     """
 
-    def __init__(self, start: ArrayRecord) -> None:
+    def __init__(
+        self,
+        start: ArrayRecord,
+        arrays: ArrayRecord | None = None,
+        updates: Iterable[bytes] = (),
+        held: Mapping[str, int | None] | None = None,
+    ) -> None:
         self.start = start
-        self.arrays = start
-        self.state: State = tensors_of(start)
+        self.arrays = start if arrays is None else arrays
+        self.state: State = tensors_of(self.arrays)
         self.fingerprint = fingerprint(self.state)
-        self.updates: list[bytes] = []
-        self._held: dict[int, int | None] = {}  # node -> updates confirmed; None: unknown, or not the model in common
-        self._sent: dict[int, int] = {}  # node -> updates contained in what it was sent last
+        self.updates = list(updates)
+        self.held = dict(held or {})
+        self._sent: dict[str, int] = {}  # device -> updates contained in what it was sent last
 
     def advance(self, update: bytes) -> None:
         """Go on to the model that ``update`` makes, which is what devices will hold, bit for bit."""
@@ -83,31 +92,36 @@ class UpdateChain:
         self.fingerprint = fingerprint(self.state)
         self.updates.append(update)
 
-    def content(self, node: int) -> dict[str, ArrayRecord | ConfigRecord]:
-        """The records that bring a node to the present model."""
-        self._sent[node] = len(self.updates)
-        held = self._held.get(node, 0)
+    def content(self, device: str) -> dict[str, ArrayRecord | ConfigRecord]:
+        """The records that bring a device to the present model."""
+        self._sent[device] = len(self.updates)
+        held = self.held.get(device, 0)
         missing = self.updates if held is None else self.updates[held:]
         whole = sum(len(array.data) for array in self.arrays.values())
         if held is None or sum(map(len, missing)) >= whole:
             return {ARRAYS: self.arrays, UPDATES: updates_record((), self.fingerprint)}
-        arrays = ArrayRecord() if node in self._held else self.start
+        arrays = ArrayRecord() if device in self.held else self.start
         return {ARRAYS: arrays, UPDATES: updates_record(missing, self.fingerprint)}
 
-    def holds(self, node: int) -> bool:
-        """True if the node has confirmed a model in common, present or earlier."""
-        return self._held.get(node) is not None
+    def holds(self, device: str) -> bool:
+        """True if the device has confirmed a model in common, present or earlier."""
+        return self.held.get(device) is not None
 
-    def awaits(self, node: int) -> bool:
-        """True if the node has been sent the model and has not answered yet."""
-        return node in self._sent
+    def awaits(self, device: str) -> bool:
+        """True if the device has been sent the model and has not answered yet."""
+        return device in self._sent
 
-    def confirm(self, node: int) -> None:
-        """The node holds what it was sent last."""
-        if node in self._sent:
-            self._held[node] = self._sent.pop(node)
+    def confirm(self, device: str) -> None:
+        """The device holds what it was sent last."""
+        if device in self._sent:
+            self.held[device] = self._sent.pop(device)
 
-    def missed(self, node: int, *, unusable: bool) -> None:
-        """The node did not confirm; ``unusable`` if it answered that it could not take what it was sent."""
-        if self._sent.pop(node, None) is not None and unusable:
-            self._held[node] = None
+    def missed(self, device: str, *, unusable: bool) -> None:
+        """The device did not confirm; ``unusable`` if it answered that it could not take what it was sent."""
+        if self._sent.pop(device, None) is not None and unusable:
+            self.held[device] = None
+
+    def forget(self, device: str) -> None:
+        """The device has lost its model: it gets the start model and what came after it."""
+        self._sent.pop(device, None)
+        self.held.pop(device, None)

@@ -12,6 +12,8 @@ from flwr.serverapp.strategy import Result
 
 from rinr_flower.errors import DataError
 from rinr_flower.strategies.fog_node import FogNode
+from rinr_flower.strategies.keeping import Arrays
+from rinr_flower.strategies.model_arrays import prefixed, under
 from rinr_flower.strategies.protocol import UPDATES, check_metrics, read_updates
 from rinr_flower.strategies.replies import Lost
 from rinr_flower.strategies.training import Training
@@ -44,6 +46,7 @@ class UpdateSharing(FogNode):
         self.chain = UpdateChain(ArrayRecord())
         self.update_bytes: list[int] = []
         self._memory = Memory()  # what updates to the devices still owe
+        self._kept = 0  # updates that have been written down
 
     def start(
         self,
@@ -59,6 +62,7 @@ class UpdateSharing(FogNode):
 
         A strategy that has run before goes on with its model.
         """
+        self.recall()
         if not self.chain.state:
             if not initial_arrays:
                 first = Training.of_config(train_config or {}).detector().state()
@@ -72,9 +76,9 @@ class UpdateSharing(FogNode):
         """The compressor as a mapping with ``name`` and options."""
         return {"name": self.compressor.name, **dataclasses.asdict(self.compressor)}
 
-    def _check(self, reply: Message) -> None:
+    def _check(self, device: str, reply: Message) -> None:
         check_metrics(reply.content)
-        if self.chain.awaits(reply.metadata.src_node_id):
+        if self.chain.awaits(device):
             found = read_updates(reply.content)
             if found is None:
                 raise DataError(f"the answer has no ConfigRecord {UPDATES!r}; it must say which model the device holds")
@@ -84,12 +88,40 @@ class UpdateSharing(FogNode):
                     "it gets the whole model next time"
                 )
 
-    def _received(self, node: int) -> None:
-        super()._received(node)
-        self.chain.confirm(node)
+    def _received(self, device: str) -> None:
+        super()._received(device)
+        self.chain.confirm(device)
+
+    def _forget(self, device: str) -> None:
+        super()._forget(device)
+        self.chain.forget(device)
 
     def _note(self, server_round: int, lost: Iterable[Lost]) -> None:
         losses = list(lost)
         for item in losses:
-            self.chain.missed(item.node, unusable=item.kind != "timeout")
+            self.chain.missed(self.exchange.name(item.node), unusable=item.kind in ("error", "malformed"))
         super()._note(server_round, losses)
+
+    def _state(self) -> dict[str, Any]:
+        made = [self.keep.put("updates", data) for data in self.chain.updates[self._kept :]]
+        self._kept = len(self.chain.updates)
+        return {
+            **super()._state(),
+            "updates": [[update.name, update.size] for update in made],
+            "update_bytes": self.update_bytes,
+            "held": self.chain.held,
+        }
+
+    def _more_arrays(self) -> dict[str, Any]:
+        residual, basis = prefixed("residual", self._memory.residual), prefixed("basis", self._memory.basis)
+        return {**super()._more_arrays(), **residual, **basis}
+
+    def _take_up(self, states: list[Mapping[str, Any]], arrays: Arrays) -> None:
+        super()._take_up(states, arrays)
+        updates = [self.keep.get("updates", *item).data for state in states for item in state["updates"]]
+        start = ArrayRecord() if self.start_arrays is None else self.start_arrays
+        present = start if self._arrays is start else self._arrays
+        self.chain = UpdateChain(start, present, updates, states[-1]["held"])
+        self.update_bytes = list(states[-1]["update_bytes"])
+        self._memory.residual, self._memory.basis = under("residual", arrays), under("basis", arrays)
+        self._kept = len(updates)

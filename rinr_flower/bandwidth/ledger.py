@@ -1,4 +1,4 @@
-"""The ledger: every byte that crossed a link, append-only, one flush a round."""
+"""The ledger: every byte that crossed a link, append-only, one flush an exchange."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,8 @@ SHARE = "share"  # captures or clips, device to device, no fog
 MODEL = "model"  # a whole model, either way
 UPDATE = "update"  # a model update, either way
 CONTROL = "control"  # instructions, metrics, acknowledgements
+REFUSED = "refused"  # answers that came and could not be used
+REPEATED = "repeated"  # what a round had sent that was broken off and done again
 
 COLUMNS = ("round", "source", "destination", "kind", "payload_bytes", "message_bytes", "content", "scheme")
 _NUMBERS = ("round", "payload_bytes", "message_bytes")
@@ -35,7 +37,7 @@ class Entry:
     ----------
     round : round number, from 1; 0 for what is sent once before the first round.
     source, destination : node names; the fog node is ``"fog"``.
-    kind : one of UPLOAD, PAYLOAD, SHARE, MODEL, UPDATE, CONTROL, or the caller's own word.
+    kind : one of UPLOAD, PAYLOAD, SHARE, MODEL, UPDATE, CONTROL, REFUSED, REPEATED, or the caller's own word.
     payload_bytes : length of the bytes that matter: JPEG files with boxes, a codec's payload, a packed update.
     message_bytes : its share of the serialised message that carried it; at least ``payload_bytes``.
     content : what it is, for example the clip's name. Entries of one round, source, kind and content hold the same
@@ -59,7 +61,7 @@ class Ledger:
 
     Parameters
     ----------
-    path : a CSV file to append to, written by :meth:`flush` once a round; None keeps the ledger in memory.
+    path : a CSV file to append to, written by :meth:`flush`; None keeps the ledger in memory.
     """
 
     def __init__(self, path: Path | None = None, entries: Iterable[Entry] = ()) -> None:
@@ -102,14 +104,48 @@ class Ledger:
             dealt = share
 
     def flush(self) -> None:
-        """Append what is new to the file in one write and hand it to the disk."""
+        """Append what is new to the file in one write and hand it to the disk.
+
+        Raises
+        ------
+        DataError
+            If it cannot be written; what is new stays to be written.
+        """
         new = self.entries[self._flushed :]
         if self.path is None or not new:
             return
+        try:
+            self._append(self.path, new)
+        except OSError as error:
+            raise DataError(
+                f"{self.path} cannot be written: {error.strerror or error}; free space there or make it writable"
+            ) from error
+        self._flushed = len(self.entries)
+
+    def break_off(self, count: int) -> None:
+        """Count everything after the first ``count`` entries as REPEATED: it was sent, and will be sent again.
+
+        Rewrites the file, which also takes a line out that was cut off. Raises DataError if there are fewer entries.
+        """
+        if len(self.entries) < count:
+            raise DataError(f"{self.path}: the ledger has {len(self.entries)} entries; the run had {count} by then")
+        self.entries[count:] = [
+            e if e.kind == REPEATED else replace(e, kind=REPEATED, content=f"{e.kind} {e.content}".strip())
+            for e in self.entries[count:]
+        ]
+        if self.path is not None and (len(self.entries) > count or self.problems):
+            part = self.path.with_name(self.path.name + ".part")
+            self.copy_to(part)
+            os.replace(part, self.path)
+            self.problems.clear()
+        self._flushed = len(self.entries)
+
+    @staticmethod
+    def _append(path: Path, new: Sequence[Entry]) -> None:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
             if file.tell() == 0:
                 writer.writerow(COLUMNS)
             else:
@@ -120,7 +156,6 @@ class Ledger:
             file.write(text.getvalue().encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
-        self._flushed = len(self.entries)
 
     def copy_to(self, path: Path) -> None:
         """Write all entries to another file, replacing it."""
@@ -163,6 +198,14 @@ class Ledger:
     @property
     def message_bytes(self) -> int:
         return sum(e.message_bytes for e in self.entries)
+
+    @classmethod
+    def open(cls, path: Path) -> Ledger:
+        """The ledger in a file, to be gone on with; a new one if there is none, or not even a whole first line."""
+        if path.exists() and b"\n" in path.read_bytes():
+            return cls.read(path)
+        path.unlink(missing_ok=True)
+        return cls(path)
 
     @classmethod
     def read(cls, path: Path) -> Ledger:

@@ -1,4 +1,9 @@
-"""Radios as data: fields of the link model, and where each figure comes from."""
+"""Radios as data: fields of the link model, and where each figure comes from.
+
+Not every figure could be checked against its source; docs/bandwidth.md says which were. The energy coefficients were
+not: they are quoted from Huang et al. 2012 and from the SX1276 data sheet, whose tables could not be read. Energy is
+that of radios while they transfer, without idle listening and without LTE's long tail at high power after a transfer.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +41,8 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
                 "joules_per_byte_sent": _joules_per_byte(283.17, 132.86, 22),
                 "joules_per_byte_received": _joules_per_byte(137.01, 132.86, 22),
             },
-            "one half-duplex medium with the 22 Mbit/s that IEEE 802.11g carries net of its 54 Mbit/s; power model at "
-            f"that rate: {_HUANG}",
+            "one half-duplex medium at an assumed net rate of 22 Mbit/s (IEEE 802.11g: 54 on air, at most 31.4 net for "
+            f"packets of 1,500 bytes); power model at that rate, coefficients not verified: {_HUANG}",
         ),
         "lte": Profile(
             {
@@ -47,8 +52,8 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
                 "joules_per_byte_sent": _joules_per_byte(438.39, 1288.04, 6),
                 "joules_per_byte_received": _joules_per_byte(51.97, 1288.04, 13),
             },
-            "every path at the median uplink of 6 Mbit/s, half of a 70 ms round trip; power model at 6 Mbit/s up and "
-            f"13 Mbit/s down: {_HUANG}",
+            "every path at the median uplink of 6 Mbit/s, half of a 70 ms round trip (assumed); power model at the "
+            f"medians of 6 Mbit/s up and 13 Mbit/s down, coefficients not verified, without its tail: {_HUANG}",
         ),
         "lora": Profile(
             {
@@ -61,7 +66,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             },
             "LoRa at SF7 and 125 kHz: 5470 bit/s, payloads of 222 bytes behind 13 bytes of LoRaWAN header, 1 % duty "
             "cycle (LoRaWAN Regional Parameters, EU868, DR5); 29 mA sending at 13 dBm and 11.5 mA receiving at 3.3 V "
-            "(Semtech SX1276 datasheet)",
+            "(Semtech SX1276 data sheet, not verified; ns-3's lorawan module has 28 mA and 11.2 mA)",
         ),
     }
 )

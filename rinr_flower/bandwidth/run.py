@@ -168,13 +168,22 @@ class RunRecord:
     folder: Path | None = None
 
     def save(self, folder: Path) -> None:
-        """Write ``run.json`` and, unless the ledger has already been writing there, ``ledger.csv``."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write ``run.json`` and, unless the ledger has already been writing there, ``ledger.csv``.
+
+        Raises DataError if they cannot be written; a ``run.json`` of before stays as it is.
+        """
         content = {"version": VERSION}
         content |= {f.name: to_json(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name in _SAVED}
         temporary = folder / "run.json.part"
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
-        os.replace(temporary, folder / "run.json")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+            os.replace(temporary, folder / "run.json")
+        except OSError as error:
+            raise DataError(
+                f"{folder / 'run.json'} cannot be written: {error.strerror or error}; free space there or make it "
+                "writable"
+            ) from error
         path = folder / "ledger.csv"
         if self.ledger.path is not None and self.ledger.path.resolve() == path.resolve():
             self.ledger.flush()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rinr_flower.bitstream.entropy import decode_ints, encode_ints
 from rinr_flower.bitstream.envelope import unwrap, wrap
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
-from rinr_flower.errors import PayloadError
+from rinr_flower.errors import DataError, PayloadError
 from rinr_flower.frames import MAX_FRAME_PX, MAX_SIDE_PX, Clip
 
 MAGIC = b"RINR"
@@ -25,6 +25,7 @@ MAX_FRAMES = 65_535
 MAX_BOXES_PER_FRAME = 4_096
 MAX_BOXES = 1 << 18  # of all frames together: entropy coding can declare any number of them in a few bytes
 MAX_CLASSES = 65_535
+MAX_NAME_BYTES = 256  # of a class, in UTF-8
 _SUBPIXEL_BITS = 4
 
 
@@ -77,7 +78,11 @@ class Payload:
         return self.parts[name]
 
     def to_bytes(self) -> bytes:
-        """Serialise: fixed header with length and CRC-32, fields, boxes, parts."""
+        """Serialise: fixed header with length and CRC-32, fields, boxes, parts.
+
+        Raises DataError on more than :meth:`from_bytes` would read.
+        """
+        self._check_limits()
         body = ByteWriter()
         body.blob(self.codec.encode("ascii"))
         body.varint(len(self))
@@ -93,6 +98,23 @@ class Payload:
             body.blob(data)
         return wrap(MAGIC, VERSION, body.getvalue())
 
+    def _check_limits(self) -> None:
+        counts, names = [len(b) for b in self.boxes], [len(n.encode("utf-8")) for n in self.class_names]
+        for what, found, limit in (
+            ("frames", len(counts), MAX_FRAMES),
+            ("boxes in one frame", max(counts), MAX_BOXES_PER_FRAME),
+            ("boxes", sum(counts), MAX_BOXES),
+            ("classes", len(names), MAX_CLASSES),
+            ("bytes in the name of a class", max(names, default=0), MAX_NAME_BYTES),
+        ):
+            if found > limit:
+                raise DataError(
+                    f"a clip with {found:,} {what}; a payload holds at most {limit:,}, split or thin it out"
+                )
+        labels = np.concatenate(self.classes)
+        if len(labels) and not 0 <= labels.min() <= labels.max() < max(len(names), 1):
+            raise DataError(f"a clip of {len(names)} classes has boxes of class {labels.min()} to {labels.max()}")
+
     @classmethod
     def from_bytes(cls, data: bytes) -> Payload:
         """Parse and check. Raises PayloadError on anything that :meth:`to_bytes` did not write."""
@@ -102,7 +124,7 @@ class Payload:
         width, height = reader.varint(MAX_SIDE_PX), reader.varint(MAX_SIDE_PX)
         if frames == 0 or width == 0 or height == 0 or width * height > MAX_FRAME_PX:
             raise PayloadError(f"payload declares {frames} frames of {width}x{height} pixels")
-        class_names = tuple(_text(reader, "utf-8", 256) for _ in range(reader.varint(MAX_CLASSES)))
+        class_names = tuple(_text(reader, "utf-8", MAX_NAME_BYTES) for _ in range(reader.varint(MAX_CLASSES)))
         boxes, classes = _unpack_boxes(reader.blob(), frames, len(class_names))
         parts: dict[str, bytes] = {}
         for _ in range(reader.u8()):

@@ -27,7 +27,7 @@ from rinr_flower.codecs.rapid_inr import read_bits
 from rinr_flower.decoding.pixels import sample
 from rinr_flower.decoding.renderer import Renderer, View
 from rinr_flower.errors import ConfigError, PayloadError
-from rinr_flower.frames import Clip
+from rinr_flower.frames import Clip, Frame, box_mask
 from rinr_flower.inr.fit import Schedule, fit
 from rinr_flower.inr.fusion_loss import fusion_loss
 from rinr_flower.inr.nerv import NervShape, forward, initial_tensors
@@ -46,7 +46,7 @@ MAX_PARAMETERS = MAX_VALUES
 MAX_MULTIPLICATIONS_PER_PX = 1 << 19
 MIN_COUNTED_PX = 1 << 12  # a smaller frame may cost as much as one of this size
 MAX_DRAWN = 4  # times as large as the frame may the picture be that is drawn and cut
-MAX_ACTIVATIONS = 1 << 27  # of one layer, for one frame
+MAX_ACTIVATIONS = 1 << 26  # of one layer, for one frame; the picture is one of four channels
 MAX_AUTO_CELLS = 256
 _CHECKS = 4  # times in the last tenth of the fit that the weights are compared with the best so far
 
@@ -65,6 +65,8 @@ class Nerv(Codec):
     prune : fraction of all weights fixed at zero half-way through the fit; the rest are fitted on.
     steps, batch_frames, learning_rate : the schedule; a step sees ``batch_frames`` frames in a random order that goes
         through the whole clip before it starts again.
+    object_share : weight of the absolute error inside the boxes (of the whole frame where it has none), 0 to 1; the
+        loss over the whole frame has the rest.
     """
 
     stem: int = 24
@@ -77,6 +79,7 @@ class Nerv(Codec):
     steps: int = 2_000
     batch_frames: int = 1
     learning_rate: float = 6e-3
+    object_share: float = 0.0
 
     @staticmethod
     def parse_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -108,6 +111,8 @@ class Nerv(Codec):
             raise ConfigError(f"nerv prune {self.prune} is not in [0, 1)")
         if self.batch_frames < 1:
             raise ConfigError(f"nerv batch_frames {self.batch_frames} is not positive")
+        if not 0 <= self.object_share <= 1:
+            raise ConfigError(f"nerv object_share {self.object_share} is not in [0, 1]")
         check_bits(self.bits, "nerv weights")
         self.schedule  # noqa: B018  its own check of steps and rate
 
@@ -162,6 +167,7 @@ class _Fit:
         self._options, self._shape = options, shape
         self._generator = torch.Generator().manual_seed(seed)
         self._images = torch.from_numpy(clip.images()).to(device)
+        self._boxes = [_mean_over_boxes(f, device) for f in clip.frames] if options.object_share else []
         self._times = _times(len(clip), device)
         self._tensors = [t.to(device).requires_grad_() for t in initial_tensors(shape, self._generator)]
         self._masks: list[torch.Tensor] | None = None
@@ -197,18 +203,36 @@ class _Fit:
             tensors = [fake_quantise(t, self._options.bits) for t in tensors]
         height, width = self._images.shape[1:3]
         drawn = forward(tensors, self._shape, self._times[chosen])[:, :, :height, :width]
-        return fusion_loss(drawn, self._images[chosen].permute(0, 3, 1, 2).float() / 255)
+        target = self._images[chosen].permute(0, 3, 1, 2).float() / 255
+        return self._weighted(chosen, fusion_loss(drawn, target), (drawn - target).abs())
+
+    def _weighted(self, frames: Sequence[int], overall: torch.Tensor, errors: torch.Tensor) -> torch.Tensor:
+        """``overall``, the error of whole frames, together with the mean of ``errors`` (n, 3, h, w) in the boxes."""
+        if not self._boxes:
+            return overall
+        share = self._options.object_share
+        weights = torch.stack([self._boxes[f] for f in frames])
+        inside = (errors.mean(dim=1) * weights).sum() / len(frames)
+        return (1 - share) * overall + share * inside
 
     @torch.no_grad()
     def _keep_best(self) -> None:
         quantised = [quantise(t.cpu().numpy(), self._options.bits) for t in self._pruned()]
         tensors = [torch.from_numpy(q.dequantise()).to(self._images.device) for q in quantised]
         error, (height, width) = 0.0, self._images.shape[1:3]
-        for time, image in zip(self._times, self._images, strict=True):
-            drawn = forward(tensors, self._shape, time[None])[0, :, :height, :width]
-            error += float((drawn - image.permute(2, 0, 1).float() / 255).square().mean())
+        for number, (time, image) in enumerate(zip(self._times, self._images, strict=True)):
+            drawn = forward(tensors, self._shape, time[None])[:, :, :height, :width]
+            squared = (drawn - image.permute(2, 0, 1)[None].float() / 255).square()
+            error += float(self._weighted([number], squared.mean(), squared))
         if error < self._best_error:
             self._best_error, self._best = error, quantised
+
+
+def _mean_over_boxes(frame: Frame, device: torch.device) -> torch.Tensor:
+    """Weights (height, width) that add up to one: equal inside the boxes, or everywhere in a frame without any."""
+    mask = box_mask(frame.boxes, frame.width, frame.height)
+    weights = torch.from_numpy(mask if mask.any() else np.ones_like(mask)).to(device, torch.float32)
+    return weights / weights.sum()
 
 
 @dataclass
@@ -283,17 +307,24 @@ def _excess(shape: NervShape, width: int, height: int) -> str | None:
     counted = max(width * height, MIN_COUNTED_PX)
     if math.prod(shape.size) > MAX_DRAWN * counted:
         return f"a picture of {shape.size[1]}x{shape.size[0]} pixels for a frame of {width}x{height}"
-    pixels, before, products, activations = math.prod(shape.grid), shape.channels, 0, 0
+    pixels, before, products, activations = math.prod(shape.grid), shape.channels, 0, 4 * math.prod(shape.size)
     for channels, stride in zip(shape.widths(), shape.strides, strict=True):
+        activations = max(activations, pixels * _blocked(before), pixels * _blocked(channels * stride**2))
         pixels *= stride**2
         products += 9 * pixels * before * channels
-        activations, before = max(activations, pixels * channels), channels
+        before = channels
+    activations = max(activations, pixels * before)
     allowed = MAX_MULTIPLICATIONS_PER_PX * counted
     if products > allowed:
         return f"{products:,} multiplications a frame; {width}x{height} pixels allow {allowed:,}"
     if activations > MAX_ACTIVATIONS:
         return f"{activations:,} values in one layer; at most {MAX_ACTIVATIONS:,} are allowed"
     return None
+
+
+def _blocked(channels: int) -> int:
+    """Channels that a convolution takes memory for: whole blocks of 16."""
+    return -(-channels // 16) * 16
 
 
 def _times(frames: int, device: torch.device) -> torch.Tensor:

@@ -14,7 +14,7 @@ from rinr_flower.bitstream.weights import Quantised, check_bits, pack_tensors, u
 from rinr_flower.codecs.base import Codec, Progress, codecs
 from rinr_flower.decoding.renderer import Renderer, View
 from rinr_flower.errors import ConfigError, PayloadError
-from rinr_flower.frames import Clip
+from rinr_flower.frames import Clip, Frame, box_mask
 from rinr_flower.inr.fit import Schedule, fit
 from rinr_flower.inr.siren import Banks, ResidentBank, SirenShape, TrainableBank, evaluate_grouped, initial_bank
 
@@ -35,6 +35,8 @@ class RapidInr(Codec):
     bits : bit width of the weights, 2..16, or 32 for raw float32.
     prune : fraction of the hidden weights fixed at zero half-way through the fit.
     steps, learning_rate, batch_points : the schedule; ``batch_points`` random pixels of every frame a step.
+    object_share : share of those pixels that is drawn inside the frame's boxes, 0 to 1; the rest is drawn anywhere. A
+        small object has next to no say in a loss over all pixels.
     """
 
     hidden: int = 28
@@ -45,6 +47,7 @@ class RapidInr(Codec):
     steps: int = 1_500
     learning_rate: float = 1e-3
     batch_points: int = 2_048
+    object_share: float = 0.0
 
     def __post_init__(self) -> None:
         check_shape(self.shape)
@@ -52,6 +55,8 @@ class RapidInr(Codec):
             raise ConfigError(f"prune {self.prune} is not in [0, 1)")
         if self.batch_points < 1:
             raise ConfigError(f"batch_points {self.batch_points} is not positive")
+        if not 0 <= self.object_share <= 1:
+            raise ConfigError(f"object_share {self.object_share} is not in [0, 1]")
         check_bits(self.bits, "rapid_inr weights")
         self.schedule  # noqa: B018  its own check of steps and rate
 
@@ -76,7 +81,7 @@ class RapidInr(Codec):
         for frames in by_size.values():
             for at in range(0, len(frames), _NETWORKS_AT_ONCE):
                 chunk = frames[at : at + _NETWORKS_AT_ONCE]
-                images = np.stack([clips[c].frames[f].image for c, f in chunk])
+                pictures = [clips[c].frames[f] for c, f in chunk]
                 start = [torch.stack([starts[c][i][f] for c, f in chunk]) for i in range(len(starts[0]))]
                 share, before = len(chunk) / total, done / total
 
@@ -84,24 +89,37 @@ class RapidInr(Codec):
                     if progress is not None:
                         progress(before + share * fraction)
 
-                bank = self._fit(torch.from_numpy(images).to(device), start, seed, report)
+                bank = self._fit(pictures, start, seed, device, report)
                 done += len(chunk)
                 tensors = bank.quantise()
                 for row, (c, _) in enumerate(chunk):
                     fitted[c].append([t.rows(row, row + 1) for t in tensors])
         return [{"background": self._pack(networks)} for networks in fitted]
 
-    def _fit(self, images: torch.Tensor, start: list[torch.Tensor], seed: int, progress: Progress) -> TrainableBank:
-        networks, height, width, _ = images.shape
-        flat = images.reshape(networks, -1, 3)
+    def _fit(
+        self,
+        frames: Sequence[Frame],
+        start: list[torch.Tensor],
+        seed: int,
+        device: torch.device,
+        progress: Progress,
+    ) -> TrainableBank:
+        networks, (height, width) = len(frames), frames[0].image.shape[:2]
+        flat = torch.from_numpy(np.stack([f.image for f in frames])).to(device).reshape(networks, -1, 3)
+        objects = round(self.object_share * self.batch_points)
+        boxes = _PixelsInBoxes(frames, device) if objects else None
         generator = torch.Generator().manual_seed(seed)
-        bank = TrainableBank(self.shape, start, self.bits, images.device)
+        bank = TrainableBank(self.shape, start, self.bits, device)
         half = self.steps // 2
+        rows = torch.arange(networks, device=device)[:, None]
 
         def loss(step: int) -> torch.Tensor:
-            chosen = torch.randint(height * width, (self.batch_points,), generator=generator).to(images.device)
-            points = pixel_points(chosen, width, height).expand(networks, -1, -1)
-            target = flat[:, chosen].float() / 127.5 - 1
+            anywhere = torch.randint(height * width, (self.batch_points - objects,), generator=generator).to(device)
+            chosen = anywhere.expand(networks, -1)
+            if boxes is not None:
+                chosen = torch.cat([chosen, boxes.at(torch.rand(objects, generator=generator).to(device))], dim=1)
+            points = pixel_points(chosen, width, height)
+            target = flat[rows, chosen].float() / 127.5 - 1
             error = bank(points, quantised=self.schedule.quantised(step)) - target
             return error.square().mean(dim=(1, 2)).sum()
 
@@ -123,8 +141,24 @@ class RapidInr(Codec):
         return SirenRenderer(device)
 
 
+class _PixelsInBoxes:
+    """The pixels inside the boxes of each frame, all pixels of a frame without any."""
+
+    def __init__(self, frames: Sequence[Frame], device: torch.device) -> None:
+        inside = [np.flatnonzero(box_mask(f.boxes, f.width, f.height)) for f in frames]
+        inside = [p if len(p) else np.arange(f.width * f.height) for p, f in zip(inside, frames, strict=True)]
+        counts = np.array([len(p) for p in inside])
+        self._pixels = torch.from_numpy(np.concatenate(inside)).to(device)
+        self._counts = torch.from_numpy(counts).to(device)[:, None]
+        self._starts = torch.from_numpy(np.cumsum(counts) - counts).to(device)[:, None]
+
+    def at(self, positions: torch.Tensor) -> torch.Tensor:
+        """Pixel numbers (frames, p) at ``positions`` (p,) in 0..1 of each frame's list."""
+        return self._pixels[self._starts + (positions * self._counts).long().minimum(self._counts - 1)]
+
+
 def pixel_points(indices: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """Coordinates in -1..1 (x, y) of the centres of pixels numbered row by row: (p,) -> (p, 2)."""
+    """Coordinates in -1..1 (x, y) of the centres of pixels numbered row by row: (..., p) -> (..., p, 2)."""
     x = (indices % width).float() + 0.5
     y = torch.div(indices, width, rounding_mode="floor").float() + 0.5
     return torch.stack([x * (2 / width) - 1, y * (2 / height) - 1], dim=-1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,23 +13,30 @@ from numpy.typing import NDArray
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
-from rinr_flower.bitstream.weights import Quantised, check_bits, pack_tensors, round_up_bfloat16, unpack_tensors
+from rinr_flower.bitstream.weights import (
+    MAX_VALUES,
+    Quantised,
+    check_bits,
+    pack_tensors,
+    round_up_bfloat16,
+    unpack_tensors,
+)
 from rinr_flower.codecs.base import Codec, Progress, codecs, native_frame
-from rinr_flower.codecs.rapid_inr import RapidInr, check_shape, read_bits, read_shape, write_shape
+from rinr_flower.codecs.object_fit import ObjectFit, ObjectTarget
+from rinr_flower.codecs.rapid_inr import MAX_PARAMETERS, RapidInr, check_shape, read_bits, read_shape, write_shape
 from rinr_flower.decoding.mixed import MixedRenderer
 from rinr_flower.decoding.renderer import Renderer, View
 from rinr_flower.errors import ConfigError, PayloadError
-from rinr_flower.frames import Clip
-from rinr_flower.inr.fit import Schedule, fit
-from rinr_flower.inr.siren import Banks, ResidentBank, SirenShape, TrainableBank, evaluate_grouped, initial_bank
+from rinr_flower.frames import Clip, Frame
+from rinr_flower.inr.fit import Schedule
+from rinr_flower.inr.siren import TILE, Banks, ResidentBank, SirenShape, evaluate_grouped
 
 PAPER_SIZES = ((1_000, 10, 3), (3_000, 15, 3), (10_000, 17, 5), (None, 24, 5))
 """Object networks of the published code: (largest box area in pixels, hidden units, sine layers)."""
 SMALL_SIZES = ((1_000, 8, 2), (3_000, 10, 2), (10_000, 14, 3), (None, 20, 3))
 """About a quarter of the bytes of the published sizes; there the residual's lead over direct coding is largest."""
-_NETWORKS_AT_ONCE = 64
-_TRIAL = 0.15  # share of the schedule after which the best candidate is kept
 MAX_SIZES = 16
+MIN_COUNTED_PX = 1 << 12  # the objects of a smaller frame may cost as much as those of one of this size
 
 Sizes = tuple[tuple[int | None, int, int], ...]
 Window = tuple[int, int, int, int]
@@ -83,12 +90,16 @@ class Residual(Codec):
         limits = [math.inf if row[0] is None else row[0] for row in self.sizes]
         if not 1 <= len(limits) <= MAX_SIZES or limits != sorted(set(limits)) or limits[-1] != math.inf:
             raise ConfigError(f"residual sizes {self.sizes}: area limits must ascend and end with null (no limit)")
-        for _, hidden, layers in self.sizes:
-            check_shape(SirenShape(hidden, layers, self.w0))
+        for shape in self._shapes:
+            check_shape(shape)
         if self.candidates < 1 or self.batch_points < 1:
             raise ConfigError(f"candidates {self.candidates} and batch_points {self.batch_points} must be at least 1")
         check_bits(self.bits, "object weights")
         Schedule(self.steps, self.learning_rate)
+
+    @property
+    def _shapes(self) -> list[SirenShape]:
+        return [SirenShape(hidden, layers, self.w0) for _, hidden, layers in self.sizes]
 
     def encode_parts(
         self, clips: Sequence[Clip], *, seed: int, device: torch.device, progress: Progress | None
@@ -96,30 +107,54 @@ class Residual(Codec):
         def stage(start: float, share: float) -> Progress | None:
             return None if progress is None else lambda done: progress(start + share * done)
 
-        inner = self.background.encode_parts(clips, seed=seed, device=device, progress=stage(0, 0.7))
-        objects = [o for c, (clip, parts) in enumerate(zip(clips, inner, strict=True))
+        inner = self.encode_backgrounds(clips, seed=seed, device=device, progress=stage(0, 0.7))
+        return self.encode_objects(clips, inner, seed=seed, device=device, progress=stage(0.7, 0.3))
+
+    def encode_backgrounds(
+        self, clips: Sequence[Clip], *, seed: int, device: torch.device, progress: Progress | None = None
+    ) -> list[Mapping[str, bytes]]:
+        """The background codec's parts of each clip, as :meth:`encode_objects` takes them."""
+        # a background that does not weight the objects need not know where they are, and must not code them
+        if not getattr(self.background, "object_share", 0.0):
+            clips = [_without_boxes(c) for c in clips]
+        return self.background.encode_parts(clips, seed=seed, device=device, progress=progress)
+
+    def encode_objects(
+        self,
+        clips: Sequence[Clip],
+        backgrounds: Sequence[Mapping[str, bytes]],
+        *,
+        seed: int,
+        device: torch.device,
+        progress: Progress | None = None,
+    ) -> list[Mapping[str, bytes]]:
+        """The parts of each clip for backgrounds that are encoded already: one may carry objects of several sizes."""
+        objects = [o for c, (clip, parts) in enumerate(zip(clips, backgrounds, strict=True))
                    for o in self._objects(c, clip, parts, device)]  # fmt: skip
-        self._fit_all(objects, seed, device, stage(0.7, 0.3))
+        fitting = ObjectFit(self.bits, self.candidates, Schedule(self.steps, self.learning_rate), self.batch_points)
+        fitting.run(objects, self._shapes, seed=seed, device=device, progress=progress)
         result: list[Mapping[str, bytes]] = []
-        for c, parts in enumerate(inner):
+        for c, parts in enumerate(backgrounds):
             if "object" in parts:
                 raise ConfigError(f"codec {self.background.name!r} codes objects itself; it cannot be a background")
             mine = [o for o in objects if o.clip == c]
             result.append({**parts, "background": self._wrap(parts["background"]), "object": self._pack(mine)})
         return result
 
-    def _objects(self, c: int, clip: Clip, parts: Mapping[str, bytes], device: torch.device) -> list[_Object]:
+    def _objects(self, c: int, clip: Clip, parts: Mapping[str, bytes], device: torch.device) -> list[ObjectTarget]:
         payload = Payload.of_clip(self.background.name, clip, parts)
         renderer = MixedRenderer(device)
-        renderer.add(payload)
+        renderer.add(_background_only(payload, payload.codec, parts))
+        all_windows = [box_windows(b, clip.width, clip.height) for b in payload.boxes]
+        kinds = _kinds(all_windows, self.sizes, self._shapes, payload)
         found = []
         for f, frame in enumerate(clip.frames):
-            windows = box_windows(payload.boxes[f], clip.width, clip.height)
+            windows = all_windows[f]
             if not windows:
                 continue
             base = native_frame(renderer, f, payload).clamp(0, 1) * 2
             picture = torch.tensor(frame.image, device=device).permute(2, 0, 1).float() / 127.5
-            for x1, y1, x2, y2 in windows:
+            for (x1, y1, x2, y2), kind in zip(windows, kinds[f], strict=True):
                 pixels = picture[:, y1:y2, x1:x2]
                 if self.mode == "residual":
                     target = pixels - base[:, y1:y2, x1:x2]
@@ -127,77 +162,8 @@ class Residual(Codec):
                     target = target / (scale or 1.0)
                 else:
                     target, scale = pixels - 1, 1.0
-                area = (x2 - x1) * (y2 - y1)
-                found.append(_Object(c, size_class(area, self.sizes), target.permute(1, 2, 0).contiguous(), scale))
+                found.append(ObjectTarget(c, kind, target.permute(1, 2, 0).contiguous(), scale))
         return found
-
-    def _fit_all(self, objects: list[_Object], seed: int, device: torch.device, progress: Progress | None) -> None:
-        """Fit every object's network, grouped by shape, and store it in the object."""
-        done = 0
-        for kind, (_, hidden, layers) in enumerate(self.sizes):
-            shape = SirenShape(hidden, layers, self.w0)
-            members = [o for o in objects if o.kind == kind]
-            starts = {
-                c: initial_bank(
-                    shape,
-                    self.candidates * sum(o.clip == c for o in members),
-                    torch.Generator().manual_seed(seed),
-                )
-                for c in {o.clip for o in members}
-            }
-            taken = dict.fromkeys(starts, 0)
-            for at in range(0, len(members), _NETWORKS_AT_ONCE):
-                chunk = members[at : at + _NETWORKS_AT_ONCE]
-                rows = []
-                for o in chunk:
-                    rows.append((o.clip, taken[o.clip]))
-                    taken[o.clip] += self.candidates
-                tensors = [
-                    torch.cat([starts[c][i][r : r + self.candidates] for c, r in rows])
-                    for i in range(len(starts[chunk[0].clip]))
-                ]
-                share, before = len(chunk) / len(objects), done / len(objects)
-
-                def report(fraction: float, share: float = share, before: float = before) -> None:
-                    if progress is not None:
-                        progress(before + share * fraction)
-
-                weights = self._fit(chunk, TrainableBank(shape, tensors, self.bits, device), seed, report).quantise()
-                for row, o in enumerate(chunk):
-                    o.weights = [t.rows(row, row + 1) for t in weights]
-                done += len(chunk)
-
-    def _fit(self, objects: Sequence[_Object], bank: TrainableBank, seed: int, progress: Progress) -> TrainableBank:
-        schedule = Schedule(self.steps, self.learning_rate)
-        generator = torch.Generator().manual_seed(seed)
-        flat = torch.cat([o.target.reshape(-1, 3) for o in objects])
-        sizes = torch.tensor([[o.target.shape[1], o.target.shape[0]] for o in objects], device=flat.device)
-        areas = sizes.prod(dim=1)
-        offsets = torch.cumsum(areas, 0) - areas
-
-        def batch(points: int) -> tuple[torch.Tensor, torch.Tensor]:
-            drawn = torch.rand(points, 2, generator=generator).to(flat.device)
-            pixel = (drawn * sizes[:, None]).long().minimum(sizes[:, None] - 1)
-            where = offsets[:, None] + pixel[..., 1] * sizes[:, :1] + pixel[..., 0]
-            return (pixel + 0.5) * (2 / sizes[:, None]) - 1, flat[where]
-
-        def loss(step: int) -> torch.Tensor:
-            points, target = batch(self.batch_points)
-            copies = bank.tensors[0].shape[0] // len(objects)
-            error = bank(points.repeat_interleave(copies, 0), quantised=schedule.quantised(step))
-            return (error - target.repeat_interleave(copies, 0)).square().mean(dim=(1, 2)).sum()
-
-        trial = round(_TRIAL * self.steps) if self.candidates > 1 else 0
-        if trial:
-            fit(bank.tensors, loss, schedule, last=trial)
-            with torch.no_grad():
-                points, target = batch(4 * self.batch_points)
-                error = bank(points.repeat_interleave(self.candidates, 0), quantised=False)
-                error = (error - target.repeat_interleave(self.candidates, 0)).square().mean(dim=(1, 2))
-                best = error.reshape(len(objects), self.candidates).argmin(dim=1)
-            bank = bank.select(torch.arange(len(objects), device=flat.device) * self.candidates + best)
-        fit(bank.tensors, loss, schedule, first=trial, progress=progress)
-        return bank
 
     def _wrap(self, background: bytes) -> bytes:
         writer = ByteWriter()
@@ -205,14 +171,14 @@ class Residual(Codec):
         writer.raw(background)
         return writer.getvalue()
 
-    def _pack(self, objects: Sequence[_Object]) -> bytes:
+    def _pack(self, objects: Sequence[ObjectTarget]) -> bytes:
         writer = ByteWriter()
         writer.u8(self.mode == "residual")
         writer.varint(self.bits)
         writer.varint(len(self.sizes))
-        for area, hidden, layers in self.sizes:
+        for (area, _, _), shape in zip(self.sizes, self._shapes, strict=True):
             writer.varint(area or 0)
-            write_shape(writer, SirenShape(hidden, layers, self.w0))
+            write_shape(writer, shape)
         for kind in range(len(self.sizes)):
             members = [o for o in objects if o.kind == kind]
             if self.mode == "residual":
@@ -228,15 +194,14 @@ class Residual(Codec):
         return ResidualRenderer(device)
 
 
-@dataclass
-class _Object:
-    """One box of one frame while it is encoded: its target in -1..1 (height, width, 3)."""
+def _without_boxes(clip: Clip) -> Clip:
+    return Clip(clip.name, tuple(Frame(f.image, file=f.file) for f in clip.frames), clip.class_names)
 
-    clip: int
-    kind: int
-    target: torch.Tensor
-    scale: float
-    weights: list[Quantised] = field(default_factory=list)
+
+def _background_only(payload: Payload, codec: str, parts: Mapping[str, bytes]) -> Payload:
+    """What the background's own renderer is given: frames without boxes."""
+    none = (np.zeros((0, 4), np.float32),) * len(payload), (np.zeros(0, np.int64),) * len(payload)
+    return replace(payload, codec=codec, parts=parts, boxes=none[0], classes=none[1])
 
 
 def box_windows(boxes: NDArray[np.float32], width: int, height: int) -> list[Window]:
@@ -252,6 +217,31 @@ def box_windows(boxes: NDArray[np.float32], width: int, height: int) -> list[Win
 def size_class(area: int, sizes: Sizes) -> int:
     """Index of the first size whose area limit holds ``area`` pixels."""
     return next(i for i, (limit, _, _) in enumerate(sizes) if limit is None or area <= limit)
+
+
+def _kinds(
+    windows: Sequence[Sequence[Window]], sizes: Sizes, shapes: Sequence[SirenShape], payload: Payload
+) -> list[list[int]]:
+    """The size class of every window.
+
+    Raises PayloadError if the networks together hold more than MAX_VALUES weights, or if those of one frame take more
+    than MAX_PARAMETERS multiplications for each of its pixels; each is evaluated at a multiple of TILE points.
+    """
+    kinds = [[size_class((x2 - x1) * (y2 - y1), sizes) for x1, y1, x2, y2 in ws] for ws in windows]
+    parameters = [shape.parameters for shape in shapes]
+    weights = sum(parameters[kind] for ks in kinds for kind in ks)
+    if weights > MAX_VALUES:
+        raise PayloadError(f"object networks of {weights:,} weights; at most {MAX_VALUES:,} are allowed")
+    allowed = MAX_PARAMETERS * max(payload.width * payload.height, MIN_COUNTED_PX)
+    for ws, ks in zip(windows, kinds, strict=True):
+        tiles = (-(-(x2 - x1) * (y2 - y1) // TILE) for x1, y1, x2, y2 in ws)
+        products = sum(TILE * n * parameters[kind] for n, kind in zip(tiles, ks, strict=True))
+        if products > allowed:
+            raise PayloadError(
+                f"the object networks of a frame take {products:,} multiplications; "
+                f"{payload.width}x{payload.height} pixels allow {allowed:,}"
+            )
+    return kinds
 
 
 @dataclass(frozen=True)
@@ -284,13 +274,15 @@ class ResidualRenderer(Renderer):
         if name not in codecs.names():
             raise PayloadError(f"residual payload with a background in the unknown codec {name!r}")
         parts = {k: v for k, v in payload.parts.items() if k != "object"}
-        inner = payload.with_parts(name, {**parts, "background": wrapped.raw(wrapped.left)})
-        objects = _read_objects(payload)
+        inner = _background_only(payload, name, {**parts, "background": wrapped.raw(wrapped.left)})
+        frames, groups = _read_objects(payload)
         self._background.add(inner)
-        for frame in objects:
-            self._objects.append(
-                [_Resident(w, self._banks.add(shape, bits, tensors)[0], s) for w, shape, bits, tensors, s in frame]
-            )
+        networks = [
+            iter(zip(self._banks.add(shape, bits, tensors), scales, strict=True) if scales else ())
+            for shape, bits, tensors, scales in groups
+        ]
+        for frame in frames:
+            self._objects.append([_Resident(window, *next(networks[kind])) for window, kind in frame])
 
     def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
         out = self._background.render(frames, view).clamp_(0, 1)
@@ -298,18 +290,14 @@ class ResidualRenderer(Renderer):
         points = view.points()
         places, inside, coordinates, targets = [], [], [], []
         for row, frame in enumerate(frames.tolist()):
-            objects = self._objects[frame]
-            owner = self._owners(objects, points[row])
-            for number, o in enumerate(objects):
-                where = torch.nonzero(owner == number)[:, 0]
-                if len(where):
-                    x1, y1, x2, y2 = o.window
-                    size = torch.tensor([2 / (x2 - x1), 2 / (y2 - y1)], device=self.device)
-                    corner = torch.tensor([x1, y1], dtype=torch.float32, device=self.device)
-                    places.append(o.place)
-                    coordinates.append((points[row][where] - corner) * size - 1)
-                    inside.append((row, where))
-                    targets.append(o.scale)
+            for o, where in _seen(self._objects[frame], points[row]):
+                x1, y1, x2, y2 = o.window
+                size = torch.tensor([2 / (x2 - x1), 2 / (y2 - y1)], device=self.device)
+                corner = torch.tensor([x1, y1], dtype=torch.float32, device=self.device)
+                places.append(o.place)
+                coordinates.append((points[row][where] - corner) * size - 1)
+                inside.append((row, where))
+                targets.append(o.scale)
         for value, (row, where), scale in zip(evaluate_grouped(places, coordinates), inside, targets, strict=True):
             if scale is None:
                 flat[row, :, where] = value.T * 0.5 + 0.5
@@ -317,25 +305,38 @@ class ResidualRenderer(Renderer):
                 flat[row, :, where] += value.T * (0.5 * scale)
         return flat.reshape(out.shape)
 
-    def _owners(self, objects: Sequence[_Resident], points: torch.Tensor) -> torch.Tensor:
-        """Which object each point belongs to, -1 for none; where windows overlap, the last one."""
-        owner = torch.full((len(points),), -1, device=self.device)
-        for number, o in enumerate(objects):
-            x1, y1, x2, y2 = o.window
-            x, y = points[:, 0], points[:, 1]
-            owner[(x >= x1) & (x < x2) & (y >= y1) & (y < y2)] = number
-        return owner
-
     @property
     def resident_bytes(self) -> int:
         return self._background.resident_bytes + self._banks.resident_bytes
 
 
-_Network = tuple[Window, SirenShape, int, list[Quantised], float | None]
+def _seen(objects: Sequence[_Resident], points: torch.Tensor) -> Iterator[tuple[_Resident, torch.Tensor]]:
+    """Every object that is seen, and which of the ``points`` (n, 2) belong to it, ascending; where windows overlap, to
+    the last one. Windows are whole pixels, so their owners are painted once: a point costs the same however many there
+    are."""
+    if not objects:
+        return
+    windows = np.array([o.window for o in objects])
+    (left, top), (right, bottom) = windows[:, :2].min(axis=0).tolist(), windows[:, 2:].max(axis=0).tolist()
+    owners = np.full((bottom - top, right - left), -1, np.int16)
+    for number, (x1, y1, x2, y2) in enumerate((windows - [left, top, left, top]).tolist()):
+        owners[y1:y2, x1:x2] = number
+    x, y = points[:, 0], points[:, 1]
+    near = torch.nonzero((x >= left) & (x < right) & (y >= top) & (y < bottom))[:, 0]
+    column, row = (points[near].long() - torch.tensor([left, top], device=points.device)).unbind(1)
+    owner, order = torch.from_numpy(owners).to(points.device)[row, column].sort(stable=True)
+    counts = torch.bincount(owner.long() + 1, minlength=len(objects) + 1).tolist()
+    for number, where in enumerate(torch.split(near[order], counts)[1:]):
+        if len(where):
+            yield objects[number], where
 
 
-def _read_objects(payload: Payload) -> list[list[_Network]]:
-    """Networks of every frame, in box order."""
+_Group = tuple[SirenShape, int, list[Quantised], Sequence[float | None]]
+"""The networks of one size: their shape, bit width, tensors, and factor each (None for direct)."""
+
+
+def _read_objects(payload: Payload) -> tuple[list[list[tuple[Window, int]]], list[_Group]]:
+    """The windows of every frame with their size class, in box order; and the networks of each size, in that order."""
     reader = ByteReader(payload.part("object"), "object part of a residual payload")
     residual = reader.u8()
     if residual > 1:
@@ -349,8 +350,8 @@ def _read_objects(payload: Payload) -> list[list[_Network]]:
     if not sizes or sizes[-1][0] is not None:
         raise PayloadError("object part of a residual payload has no size for the largest boxes")
     windows = [box_windows(b, payload.width, payload.height) for b in payload.boxes]
-    kinds = [[size_class((x2 - x1) * (y2 - y1), tuple(sizes)) for x1, y1, x2, y2 in ws] for ws in windows]
-    queues: list[list[tuple[list[Quantised], float | None]]] = []
+    kinds = _kinds(windows, tuple(sizes), shapes, payload)
+    groups: list[_Group] = []
     for kind, shape in enumerate(shapes):
         count = sum(k.count(kind) for k in kinds)
         scales: list[float | None] = [None] * count
@@ -361,15 +362,6 @@ def _read_objects(payload: Payload) -> list[list[_Network]]:
                 raise PayloadError("object part of a residual payload holds a residual scale out of 0..4")
             scales = factors.tolist()
         tensors = unpack_tensors(reader, shape.shapes(count), bits, (0,), "object weights") if count else []
-        queues.append([([t.rows(i, i + 1) for t in tensors], scales[i]) for i in range(count)])
+        groups.append((shape, bits, tensors, scales))
     reader.end()
-    taken = [0] * len(shapes)
-    result: list[list[_Network]] = []
-    for ws, ks in zip(windows, kinds, strict=True):
-        frame: list[_Network] = []
-        for window, kind in zip(ws, ks, strict=True):
-            weights, scale = queues[kind][taken[kind]]
-            taken[kind] += 1
-            frame.append((window, shapes[kind], bits, weights, scale))
-        result.append(frame)
-    return result
+    return [list(zip(ws, ks, strict=True)) for ws, ks in zip(windows, kinds, strict=True)], groups

@@ -112,7 +112,7 @@ def _read_subset(path: Path) -> dict[str, Stretch]:
 
     try:
         return {str(entry["name"]): stretch(entry) for entry in json.loads("\n".join(read_text(path)))}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path}: not a list of sequences with name, path, startFrame and endFrame ({error!r})"
         ) from error

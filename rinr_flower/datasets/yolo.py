@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,6 +82,17 @@ def label_path(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
+def label_files(folder: Path, images: Sequence[Path]) -> tuple[list[Path | None], tuple[str, ...]]:
+    """The label file of every image of a folder, None where it has none, and the class names of ``classes.txt``.
+
+    Both are looked for where :class:`Folder` says; without a ``classes.txt`` there are no names.
+    """
+    beside = sorted(p for p in folder.parent.iterdir() if p.name.endswith("labels") and p.is_dir())
+    places = (folder, folder / "labels", *beside, label_path(folder / "image").parent)
+    found = [next((q for p in places if (q := p / f"{i.stem}.txt").is_file()), None) for i in images]
+    return found, _class_list(places)
+
+
 @datasets.register("folder")
 @dataclass(frozen=True)
 class Folder(Dataset):
@@ -104,12 +116,9 @@ class Folder(Dataset):
         images = image_files(folder)
         if not images:
             raise DataError(f"{root}: no images ({', '.join(IMAGE_SUFFIXES)}) here; expected {expected}")
-        beside = sorted(p for p in folder.parent.iterdir() if p.name.endswith("labels") and p.is_dir())
-        places = (folder, folder / "labels", *beside, label_path(images[0]).parent)
-        found = [next((q for p in places if (q := p / f"{i.stem}.txt").is_file()), None) for i in images]
+        found, names = label_files(folder, images)
         if not any(found):
             log.warning("%s: no label file beside any image or in %s: no boxes", folder, folder.parent / "labels")
-        names = _class_list(places)
         shots = [
             Shot(image, partial(read_labels, labels, len(names) if names else None))
             for image, labels in zip(images, found, strict=True)
@@ -162,7 +171,7 @@ class Yolo(Dataset):
         for split in splits if self.split == "all" else [self.split]:
             sources = description[split]
             for source in sources if isinstance(sources, list) else [sources]:
-                for image in _images(root, str(source), f"{file}: {split}"):
+                for image in _images(root, file, str(source), f"{file}: {split}"):
                     folders.setdefault(image.parent, []).append(image)
         recordings = [_recording(folder, images, root, len(names)) for folder, images in folders.items()]
         return read_sequences(recordings, names, frames=frames, progress=progress)
@@ -177,12 +186,21 @@ def _recording(folder: Path, images: list[Path], root: Path, n_classes: int) -> 
     return Recording(name, shots)
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """The safe loader without aliases, a few of which stand for any amount of text."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it holds an alias (*); write the value out")
+        return super().compose_node(parent, index)
+
+
 def _description(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise DataError(f"{file}: no such file; expected an Ultralytics data set YAML with train:, val: and names:")
     try:
-        description = yaml.safe_load("\n".join(read_text(file)))
-    except yaml.YAMLError as error:
+        description = yaml.load("\n".join(read_text(file)), _PlainLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise DataError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from error
     if not isinstance(description, dict):
         raise DataError(f"{file}: not a mapping; expected an Ultralytics data set YAML with train:, val: and names:")
@@ -209,14 +227,15 @@ def _root(description: dict[str, Any], file: Path) -> Path:
     return (root if root.is_absolute() else file.parent / root).resolve()
 
 
-def _images(root: Path, source: str, where: str) -> list[Path]:
-    place = (root / source).resolve()
+def _images(root: Path, file: Path, source: str, where: str) -> list[Path]:
+    homes = (root, file.parent.resolve())
+    place = _within(homes, root / source, where)
     if place.is_dir():
         images = sorted(p for p in place.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
         images.sort(key=lambda p: [natural(Path(part)) for part in p.parts])
     elif place.is_file() and place.suffix == ".txt":
         lines = [line.strip() for line in read_text(place)]
-        images = [_listed(line, place, root) for line in lines if line]
+        images = [_listed(line, place, root, homes) for line in lines if line]
     else:
         raise DataError(f"{where}: {place} is neither a folder of images nor a .txt list of them")
     if not images:
@@ -224,10 +243,18 @@ def _images(root: Path, source: str, where: str) -> list[Path]:
     return images
 
 
-def _listed(line: str, listing: Path, root: Path) -> Path:
+def _within(homes: Sequence[Path], place: Path, where: str) -> Path:
+    """``place`` resolved; DataError unless it lies in the data set's folder or in that of its YAML file."""
+    resolved = place.resolve()
+    if not any(resolved.is_relative_to(home) for home in homes):
+        raise DataError(f"{where}: {resolved} lies outside {homes[0]}; set path: to a folder that holds all its files")
+    return resolved
+
+
+def _listed(line: str, listing: Path, root: Path, homes: Sequence[Path]) -> Path:
     """A line of a list: ``./`` is the list's own folder, other relative paths are the data set's."""
     base = listing.parent if re.match(r"\.[/\\]", line) else root
-    path = (base / line).resolve()
+    path = _within(homes, base / line, str(listing))
     if not path.is_file():
         raise DataError(f"{listing}: lists {line}, but there is no {path}")
     return path

@@ -21,8 +21,11 @@ class MixedRenderer(Renderer):
 
     def add(self, payload: Payload) -> None:
         from rinr_flower.codecs.base import codecs  # codecs import the renderers of this package
+        from rinr_flower.decoding.fused import fused_renderer
 
-        renderer = self._renderers.get(payload.codec) or codecs.get(payload.codec).renderer(self.device)
+        renderer = self._renderers.get(payload.codec)
+        if renderer is None:
+            renderer = fused_renderer(payload.codec, self.device) or codecs.get(payload.codec).renderer(self.device)
         renderer.add(payload)
         self._renderers[payload.codec] = renderer
         start = self._counts.get(payload.codec, 0)

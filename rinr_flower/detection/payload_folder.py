@@ -50,8 +50,9 @@ def split_of(source: FrameStore | Mapping[str, FrameStore] | Path, *, device: to
     device : where the folder's payloads become resident.
     cache : keep the folder's frames decoded, see :class:`rinr_flower.decoding.cache.CachedRenderer`.
 
-    Raises DataError for a folder that is missing or empty, a part without frames, and training frames without a box;
-    PayloadError, naming the file, for a payload that cannot be read; ConfigError for more frames than memory holds.
+    Raises DataError for a folder that is missing or empty, a file that cannot be opened, a part without frames, and
+    training frames without a box; PayloadError, naming the file, for a payload that is damaged or of another version;
+    ConfigError for more than memory holds.
     """
     if isinstance(source, FrameStore):
         held = _held_back(len(source))
@@ -113,6 +114,8 @@ def _open(folder: Path, device: torch.device, cache: bool) -> tuple[FrameStore, 
             payload = Payload.from_bytes(file.read_bytes())
         except PayloadError as error:
             raise PayloadError(f"{file}: {error}") from error
+        except OSError as error:
+            raise DataError(f"{file} cannot be read: {error.strerror}") from error
         if cache or holds_pictures(payload.codec, device):
             needed += len(payload) * payload.width * payload.height * 3
     free = _free_bytes(device)
@@ -128,6 +131,13 @@ def _open(folder: Path, device: torch.device, cache: bool) -> tuple[FrameStore, 
             run = store.add(file.read_bytes())
         except PayloadError as error:
             raise PayloadError(f"{file}: {error}") from error
+        except torch.OutOfMemoryError as error:
+            raise ConfigError(f"{file} does not fit into the memory of {device}; train on fewer payloads") from error
+        if store.resident_bytes > free:  # what networks and scenes take is known only once they are read
+            raise ConfigError(
+                f"{folder}: the payloads up to {file.name} take {store.resident_bytes:,} bytes; {device} had {free:,} "
+                "bytes of free memory; train on fewer payloads"
+            )
         runs.append(run)
         names += [f"{file.stem}-{i:06d}" for i in range(len(run))]
     return store, runs, tuple(names)

@@ -61,5 +61,5 @@ def read_state(path: Path) -> State:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, AttributeError, KeyError, MemoryError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a file of detector weights (.npz): {error}") from error

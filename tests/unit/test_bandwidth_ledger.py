@@ -124,3 +124,49 @@ def test_columns_of_later_versions_are_ignored(tmp_path):
     path = tmp_path / "ledger.csv"
     path.write_text("round,new,source,destination,kind,payload_bytes,message_bytes\n1,?,a,fog,upload,5,6\n")
     assert Ledger.read(path).entries == [Entry(1, "a", "fog", "upload", 5, 6)]
+
+
+def test_what_a_broken_round_had_sent_is_repeated(tmp_path):
+    path = tmp_path / "ledger.csv"
+    whole = Ledger(path)
+    for entry in ENTRIES:
+        whole.append(entry)
+    whole.flush()
+    path.write_bytes(path.read_bytes() + b"2,fog,a,pay")  # killed in the middle of a line
+    ledger = Ledger.open(path)
+    ledger.break_off(3)
+    assert ledger.entries[:3] == ENTRIES[:3]
+    assert [(e.kind, e.content) for e in ledger.entries[3:]] == [
+        ("repeated", "payload b/clip"),
+        ("repeated", "share b/clip"),
+    ]
+    assert ledger.message_bytes == whole.message_bytes
+    ledger.append(ENTRIES[3])
+    ledger.flush()
+    ledger.break_off(3)
+    again = Ledger.read(path)
+    assert (again.entries, again.problems) == (ledger.entries, [])
+    assert [e.content for e in again.entries[3:]] == ["payload b/clip", "share b/clip", "payload b/clip"]
+    with pytest.raises(DataError, match="6 entries; the run had 9"):
+        ledger.break_off(9)
+
+
+def test_a_ledger_is_opened_where_there_is_none_yet(tmp_path):
+    path = tmp_path / "ledger.csv"
+    assert len(Ledger.open(path)) == 0
+    path.write_text("round,sour")  # killed in the middle of the first line
+    ledger = Ledger.open(path)
+    ledger.append(ENTRIES[0])
+    ledger.flush()
+    assert Ledger.open(path).entries == ENTRIES[:1]
+
+
+def test_a_file_that_cannot_be_written_is_named_and_nothing_is_lost(tmp_path):
+    (tmp_path / "file").write_text("")
+    ledger = Ledger(tmp_path / "file" / "ledger.csv")
+    ledger.append(ENTRIES[0])
+    with pytest.raises(DataError, match="free space there or make it writable"):
+        ledger.flush()
+    ledger.path = tmp_path / "ledger.csv"
+    ledger.flush()
+    assert Ledger.read(ledger.path).entries == ENTRIES[:1]

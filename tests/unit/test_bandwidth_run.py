@@ -132,3 +132,9 @@ def test_other_versions_and_folders(tmp_path):
         RunRecord.load(tmp_path / "empty")
     with pytest.raises(DataError, match="no such run folder"):
         RunRecord.load(tmp_path / "nowhere")
+
+
+def test_a_record_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"run\.json cannot be written"):
+        RunRecord().save(tmp_path / "file" / "run")

@@ -1,4 +1,4 @@
-"""Hostile payloads, updates and captures: refused with a RinrError, within limits of memory and time, or harmless."""
+"""Hostile payloads and updates: refused with a RinrError, within limits of memory and time, or harmless."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import resource
-import struct
 import subprocess
 import sys
 import time
@@ -24,10 +23,10 @@ import fuzz_inputs
 from rinr_flower.bitstream.container import PARTS
 from rinr_flower.bitstream.entropy import TOTAL, encode_ints
 from rinr_flower.bitstream.stream import ByteWriter, pack_blobs
-from rinr_flower.codecs import codecs
-from rinr_flower.datasets.base import load
-from rinr_flower.errors import DataError, PayloadError, RinrError
-from rinr_flower.frames import clean_boxes, read_image
+from rinr_flower.bitstream.weights import FLOAT_BITS
+from rinr_flower.codecs import codecs, decode
+from rinr_flower.codecs.scene.stream import RESIDUAL_SCALES
+from rinr_flower.errors import PayloadError, RinrError
 from rinr_flower.updates import updates
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -61,6 +60,21 @@ def test_mutated_payloads_and_updates_of_every_format(tmp_path: Path) -> None:
         )
     behind = [row for name, row in report["outcomes"].items() if name.endswith("behind the checksum")]
     assert sum(row.get("decoded", 0) for row in behind) > 50
+
+
+def test_a_run_that_was_stopped_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = [
+        fuzz_inputs.Seed(f"payload {n}", codecs.create(n).encode(fuzz_inputs.small_clip())) for n in ("jpeg", "webp")
+    ]
+    monkeypatch.setattr(fuzz, "seeds", lambda: corpus)
+    monkeypatch.setattr(fuzz, "_CHECKPOINT", 200)
+    parts: list[dict[str, object]] = []
+    whole = fuzz.run(500, 3, checkpoint=parts.append)
+    assert [p["done"] for p in parts] == [200, 400]
+    resumed = fuzz.run(500, 3, before=json.loads(json.dumps(parts[0])))
+    assert (resumed["done"], resumed["outcomes"]) == (500, whole["outcomes"])
+    with pytest.raises(SystemExit, match="seed 3"):
+        fuzz.run(500, 4, before=parts[0])
 
 
 def test_an_input_is_the_same_in_every_run() -> None:
@@ -118,6 +132,16 @@ def boxes(per_frame: int, frames: int) -> bytes:
     return writer.getvalue()
 
 
+def full_boxes(count: int, width: int, height: int) -> bytes:
+    """As many boxes of the whole frame, in one frame."""
+    writer = ByteWriter()
+    writer.u8(0)
+    writer.blob(encode_ints(np.array([count])))
+    writer.blob(constant(0))
+    writer.raw(encode_ints(np.repeat([0, 0, width, height], count)))
+    return writer.getvalue()
+
+
 def crafted(codec: str, frames: int, size: tuple[int, int], table: bytes, parts: dict[str, bytes]) -> bytes:
     writer = ByteWriter()
     writer.blob(codec.encode())
@@ -149,13 +173,45 @@ def sirens(hidden: int, layers: int, frames: int) -> bytes:
 
 
 def nerv(*fields: int) -> bytes:
+    """A network of stem, channels, width, levels, bits, number of strides, strides."""
     writer = ByteWriter()
     for value in fields:
         writer.varint(value)
-    for _ in range(20):
+    for _ in range(6 + 2 * fields[5]):
         writer.raw(b"\0\x3c")
         writer.blob(constant(0))
     return writer.getvalue()
+
+
+def residual(frames: int, size: tuple[int, int], table: bytes, networks: int, *shapes: tuple[int, int]) -> bytes:
+    """Networks of (hidden, layers) for boxes of up to one pixel, two pixels, ...; all boxes are of the last size."""
+    background, objects = ByteWriter(), ByteWriter()
+    background.blob(b"rapid_inr")
+    background.raw(sirens(4, 1, frames))
+    for value in (1, 8, len(shapes)):
+        objects.varint(value)
+    for index, shape in enumerate(shapes, start=1):
+        for value in (index % len(shapes), *shape, 20):
+            objects.varint(value)
+    objects.raw(b"\0\x3f" * networks)
+    objects.raw(sirens(*shapes[-1], networks)[4:])
+    parts = {"background": background.getvalue(), "object": objects.getvalue()}
+    return crafted("residual", frames, size, table, parts)
+
+
+def scene(frames: int, size: tuple[int, int], canvases: list[tuple[int, int]], flags: int, table: bytes) -> bytes:
+    """A grey scene without any coefficients: shots of equal length, each on a canvas (height, width)."""
+    head = ByteWriter()
+    for value in (*size[::-1], 1 + 2 * RESIDUAL_SCALES.index(1), 100, 100, len(canvases)):
+        head.varint(value)
+    for canvas in canvases:
+        head.varint(frames // len(canvases))
+        for value in (flags, 1):
+            head.u8(value)
+        for value in (*canvas, 0, 0):
+            head.signed(value)
+    head.blob(b"")
+    return crafted("scene", frames, size, table, {"background": head.getvalue(), "motion": bytes(2)})
 
 
 VGA, SMALL, HUGE = (640, 360), (40, 32), (7000, 7000)
@@ -183,6 +239,13 @@ ATTACKS: dict[str, Callable[[], bytes]] = {
     "a network as deep as allowed": lambda: attack("rapid_inr", 1, SMALL, sirens(512, 64, 1)),
     "a picture larger than its frame": lambda: attack("nerv", 1, SMALL, nerv(1, 1, 1, 1, 8, 3, 16, 16, 16)),
     "a convolution over the top": lambda: attack("nerv", 1, SMALL, nerv(1, 900, 900, 1, 8, 2, 4, 4)),
+    "a network for 64 megapixels": lambda: attack("nerv", 1, (8000, 8000), nerv(1, 1, 1, 1, 8, 4, 10, 10, 10, 8)),
+    "one channel padded to sixteen": lambda: attack("nerv", 1, (4000, 4000), nerv(1, 1, 1, 1, 8, 5, 10, 10, 10, 4, 1)),
+    "1,200 networks on 1,280 pixels": lambda: residual(1, SMALL, boxes(1200, 1), 1200, (70, 3)),
+    "17 million weights of objects": lambda: residual(64, VGA, boxes(4096, 64), 64 * 4096, (8, 1), (6, 2)),
+    "a volume of 65,535 frames": lambda: scene(65_535, (4, 4), [(4, 4)], 4, boxes(0, 65_535)),
+    "many canvases": lambda: scene(3, (2048, 1984), [(4000, 4000)] * 3, 0, boxes(0, 3)),
+    "tracks to link in a scene": lambda: scene(60, VGA, [(360, 640)], 0, boxes(4096, 60)),
 }
 
 
@@ -192,6 +255,49 @@ def test_what_is_declared_is_bounded_before_it_is_allocated(name: str, request: 
     request.getfixturevalue("limited")
     with pytest.raises(PayloadError):
         fuzz.digest_of(data, {})
+
+
+LARGE: dict[str, Callable[[], bytes]] = {
+    "4,096 boxes on every pixel": lambda: residual(1, VGA, full_boxes(4096, *VGA), 4096, (1, 1)),
+    "65,536 objects": lambda: residual(16, VGA, boxes(4096, 16), 65_536, (4, 1)),
+    "four megapixels from a network": lambda: attack("nerv", 1, (2048, 2048), nerv(1, 16, 1, 1, 8, 5, 8, 8, 4, 8, 1)),
+    "a canvas of sixteen megapixels": lambda: scene(1, (2048, 1984), [(4000, 4000)], 0, boxes(0, 1)),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_what_is_just_allowed_is_drawn_within_the_limits(name: str, request: pytest.FixtureRequest) -> None:
+    data = LARGE[name]()
+    request.getfixturevalue("limited")
+    fuzz.digest_of(data, {})
+
+
+def test_where_boxes_overlap_the_last_one_is_seen() -> None:
+    """Against painting them one after the other."""
+    rng = np.random.default_rng(0)
+    corners = rng.integers(0, (40, 32), (30, 2))
+    sides = rng.integers(1, 20, (30, 2))
+    colours = rng.uniform(-1, 1, (30, 3)).astype(np.float32)
+    background, objects = ByteWriter(), ByteWriter()
+    background.blob(b"rapid_inr")
+    background.raw(sirens(4, 1, 1))
+    for value in (0, FLOAT_BITS, 1, 0, 1, 1, 20):
+        objects.varint(value)
+    for shape in ((30, 2, 1), (30, 1, 1), (30, 1, 3)):
+        objects.raw(bytes(4 * int(np.prod(shape))))
+    objects.raw(colours.tobytes())
+    table = ByteWriter()
+    table.u8(0)
+    table.blob(encode_ints(np.array([30])))
+    table.blob(constant(0))
+    table.raw(encode_ints(np.concatenate([corners, sides], axis=1).T))
+    data = crafted(
+        "residual", 1, SMALL, table.getvalue(), {"background": background.getvalue(), "object": objects.getvalue()}
+    )
+    expected = decode(crafted("rapid_inr", 1, SMALL, boxes(0, 1), {"background": sirens(4, 1, 1)})).images()[0].copy()
+    for (x, y), (w, h), colour in zip(corners, sides, colours, strict=True):
+        expected[y : y + h, x : x + w] = np.rint((colour * 0.5 + 0.5) * 255)
+    assert np.abs(decode(data).images()[0].astype(int) - expected).max() <= 1
 
 
 def test_frames_of_networks_are_drawn_only_when_asked_for(limited: None) -> None:
@@ -206,104 +312,3 @@ def test_a_box_of_negative_size_is_refused() -> None:
     writer.raw(encode_ints(np.array([20, 20, -5, 10])))
     with pytest.raises(PayloadError, match="negative"):
         fuzz.digest_of(crafted("jpeg", 1, (40, 32), writer.getvalue(), {"background": b""}), {})
-
-
-def camera_file(kind: str = "JPEG", mode: str = "RGB", **options: object) -> bytes:
-    pixels = np.random.default_rng(0).integers(0, 256, (32, 40, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def rotated() -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return camera_file(exif=exif)
-
-
-def many_scans() -> bytes:
-    data = camera_file(progressive=True)
-    last = data.rindex(b"\xff\xda")
-    return data[:-2] + data[last:-2] * 200 + data[-2:]
-
-
-def bomb() -> bytes:
-    """A JPEG of 40 x 32 pixels whose header says 9,000 x 9,000."""
-    data = bytearray(camera_file())
-    at = data.index(b"\xff\xc0")
-    data[at + 5 : at + 9] = struct.pack(">HH", 9_000, 9_000)
-    return bytes(data)
-
-
-GOOD: dict[str, tuple[bytes, tuple[int, int]]] = {
-    "cmyk": (camera_file(mode="CMYK"), (32, 40)),
-    "grey": (camera_file(mode="L"), (32, 40)),
-    "progressive": (camera_file(progressive=True), (32, 40)),
-    "rotated": (rotated(), (40, 32)),
-    "png named jpg": (camera_file("PNG"), (32, 40)),
-}
-_JPEG = camera_file()
-BAD: dict[str, bytes] = {
-    "zero bytes": b"",
-    "text": b"no image at all",
-    "truncated": _JPEG[: len(_JPEG) // 2],
-    "header only": _JPEG[:30],
-    "corrupt": _JPEG[:2] + bytes(100) + _JPEG[102:],
-    "bomb": bomb(),
-    "too many scans": many_scans(),
-    "a program for PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 32\n%%EndComments\nshowpage\n",
-    "gif": camera_file("GIF", "P"),
-}
-
-
-@pytest.mark.parametrize("name", GOOD)
-def test_unusual_camera_files_become_rgb(name: str, tmp_path: Path) -> None:
-    data, shape = GOOD[name]
-    assert read_image(data, name=name).shape == (*shape, 3)
-    (tmp_path / "a.jpg").write_bytes(data)
-    (clip,) = load(f"folder:{tmp_path}")
-    assert clip.images().shape == (1, *shape, 3)
-    kept = clip.frames[0].file
-    assert kept == (data if name in ("cmyk", "grey", "progressive") else b"")
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_camera_files_are_named(name: str, tmp_path: Path, limited: None) -> None:
-    (tmp_path / "a.jpg").write_bytes(BAD[name])
-    with pytest.raises(DataError, match=r"a\.jpg"):
-        load(f"folder:{tmp_path}")
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_files_inside_a_payload_are_payload_errors(name: str, limited: None) -> None:
-    with pytest.raises(PayloadError):
-        fuzz.digest_of(crafted("jpeg", 1, (40, 32), boxes(0, 1), {"background": pack_blobs([BAD[name]])}), {})
-
-
-def test_boxes_are_clipped_or_dropped() -> None:
-    nan, inf = float("nan"), float("inf")
-    rows = np.array([
-        [nan, 0, 9, 9], [0, 0, inf, 9], [-inf, -inf, inf, inf],
-        [-9, -9, -1, -1], [50, 5, 60, 9], [9, 9, 3, 3], [3, 3, 3, 9],
-        [-1e300, -5, 1e300, 12], [4, 4, 12, 12],
-    ])  # fmt: skip
-    kept, classes, dropped = clean_boxes(rows, np.arange(9), 40, 32)
-    np.testing.assert_array_equal(kept, np.array([[0, 0, 40, 12], [4, 4, 12, 12]], np.float32))
-    assert (classes.tolist(), dropped) == ([7, 8], 7)
-
-
-@pytest.mark.parametrize("shape", [(2, 4), (1, 3), (5,)])
-def test_boxes_without_their_classes_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(DataError, match="a box is x1, y1, x2, y2 and a class"):
-        clean_boxes(np.zeros(shape), [0], 40, 32)
-
-
-ROWS = ["7e9 .5 .5 .1 .1", "-1 .5 .5 .1 .1", "nan .5 .5 .1 .1", "0 .5 .5 inf .1", "0 1e300 0 1 1"]
-
-
-@pytest.mark.parametrize("row", ROWS)
-def test_labels_of_unknown_class_or_beyond_the_image_are_named(row: str, tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(_JPEG)
-    (tmp_path / "a.txt").write_text(row)
-    with pytest.raises(DataError, match=r"a\.txt:1"):
-        load(f"folder:{tmp_path}")

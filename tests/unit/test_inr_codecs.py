@@ -104,6 +104,60 @@ def test_objects_raise_the_quality_inside_the_box_only(mode: str) -> None:
     np.testing.assert_array_equal(both.images()[:, ~mask], alone.images()[:, ~mask])
 
 
+def test_points_drawn_inside_the_boxes_raise_the_object_at_no_byte() -> None:
+    clip = textured_clip()
+    options = {"hidden": 12, "layers": 3, "steps": 200, "learning_rate": 3e-3}
+    plain, weighted = (RapidInr(**options, object_share=s).encode(clip) for s in (0.0, 0.5))  # type: ignore[arg-type]
+    before, after = (measure(clip, decode(data)) for data in (plain, weighted))
+    assert after.object_db > before.object_db + 1
+    assert after.background_db < before.background_db
+    assert len(weighted) < 1.03 * len(plain)
+
+
+def test_points_in_boxes_do_not_depend_on_other_clips_and_frames_without_boxes_are_drawn_whole() -> None:
+    codec = RapidInr(hidden=8, layers=2, steps=20, batch_points=64, object_share=0.5)
+    clip, bare = textured_clip(), Clip("bare", (Frame(textured_clip(1).frames[0].image),))
+    assert codec.encode_many([bare, clip], seed=4)[1] == codec.encode(clip, seed=4)
+    long = RapidInr(hidden=12, layers=3, steps=200, learning_rate=3e-3, object_share=1.0)
+    assert measure(bare, decode(long.encode(bare))).frame_db > 18
+
+
+def test_a_residual_background_sees_boxes_only_to_weight_them() -> None:
+    clip = textured_clip(1)
+    bare = Clip(clip.name, (Frame(clip.frames[0].image),))
+    options = {"hidden": 8, "layers": 2, "steps": 20, "batch_points": 64}
+    cpu = torch.device("cpu")
+    for share, seen in ((0.0, bare), (0.5, clip)):
+        background = RapidInr(**options, object_share=share)  # type: ignore[arg-type]
+        parts = Residual(background=background).encode_backgrounds([clip], seed=0, device=cpu)
+        assert parts == background.encode_parts([seen], seed=0, device=cpu, progress=None)
+
+
+def test_objects_over_an_encoded_background_are_what_encode_gives() -> None:
+    clip, cpu = textured_clip(), torch.device("cpu")
+    codec = Residual(background=Jpeg(quality=10), steps=30, candidates=2)
+    backgrounds = codec.encode_backgrounds([clip], seed=2, device=cpu)
+    parts = codec.encode_objects([clip], backgrounds, seed=2, device=cpu)[0]
+    assert Payload.of_clip("residual", clip, parts).to_bytes() == codec.encode(clip, seed=2)
+
+
+def test_a_scene_that_does_not_know_the_boxes_is_a_background() -> None:
+    clip = textured_clip()
+    coarse = codecs.create("scene", preset="fast", quality=20)
+    bare = Clip(clip.name, tuple(Frame(f.image) for f in clip.frames))
+    alone = decode(coarse.encode(bare)).images()
+    both = decode(Residual(background=coarse, steps=300, candidates=1).encode(clip)).images()
+    mask = box_mask(clip.frames[0].boxes, clip.width, clip.height)
+    np.testing.assert_array_equal(both[:, ~mask], alone[:, ~mask])
+    errors = [np.square(images[:, mask].astype(float) - clip.images()[:, mask]).mean() for images in (both, alone)]
+    assert errors[0] < 0.6 * errors[1]
+
+
+def test_a_codec_that_always_codes_objects_is_no_background() -> None:
+    with pytest.raises(ConfigError, match="codes objects itself"):
+        codecs.create("residual", background="roi_jpeg", steps=1).encode(textured_clip(1))
+
+
 def test_object_networks_against_the_formula() -> None:
     """A residual payload rendered by hand: background + scale * network(box coordinates), in float64."""
     clip = textured_clip(1)
@@ -164,6 +218,7 @@ def test_a_residual_over_a_residual_is_refused() -> None:
         ({"bits": 1}, "of 1 bits"),
         ({"steps": 0}, "0 steps"),
         ({"prune": 1.0}, "prune"),
+        ({"object_share": 1.1}, "object_share 1.1"),
         ({"steps": "many"}, "'many' is not a number"),
         ({"wdith": 3}, "no option 'wdith'; known: batch_points"),
     ],

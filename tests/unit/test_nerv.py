@@ -142,6 +142,17 @@ def test_a_flipped_view_is_the_flipped_frame(payload):
     )
 
 
+def test_weight_on_the_boxes_raises_the_object_at_the_background_s_cost():
+    boxes, classes = np.array([[12, 8, 24, 20]], np.float32), np.zeros(1, np.int64)
+    clip = Clip("pan", tuple(Frame(f.image, boxes, classes) for f in make_clip().frames))
+    plain, weighted = (codecs.create("nerv", **SMALL, object_share=share).encode(clip, seed=3) for share in (0, 0.7))
+    before, after = (measure(clip, decode(data)) for data in (plain, weighted))
+    assert after.object_db > before.object_db + 1
+    assert after.background_db < before.background_db
+    bare = codecs.create("nerv", **{**SMALL, "steps": 9}, object_share=0.7).encode(make_clip(), seed=3)
+    assert decode(bare).images().shape == (3, 31, 43, 3), "frames without a box are weighted alike everywhere"
+
+
 def test_pruning_leaves_that_share_of_weights_and_saves_bytes(payload):
     pruned = codecs.create("nerv", **SMALL, prune=0.6).encode(make_clip(), seed=3)
     _, tensors, _ = _unpack(Payload.from_bytes(pruned))
@@ -166,6 +177,7 @@ def test_fewer_bits_cost_fewer_bytes():
     [
         {"stem": 0},
         {"prune": 1.0},
+        {"object_share": -0.1},
         {"strides": "5,x"},
         {"strides": (0, 2)},
         {"bits": 1},

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rinr_flower.bandwidth import AccuracyRecord, Ledger, RunRecord, UpdateRecord
+from rinr_flower.bandwidth import AccuracyRecord, FailureRecord, Ledger, RunRecord, UpdateRecord
 from rinr_flower.bandwidth.report import summarise, write_report
 from rinr_flower.bandwidth.report.comparison import write_comparison
 from rinr_flower.bandwidth.report.units import bytes_text, ratio_text, seconds_text
@@ -158,6 +158,19 @@ def test_failed_transfers_show_against_the_prediction(run):
     lost = RunRecord(payloads=record.payloads, devices=record.devices, ledger=Ledger(entries=kept))
     own = summarise(lost)["schemes"][0]
     assert own["payload_bytes"] < own["predicted_bytes"]
+
+
+def test_failures_are_counted_by_kind(run, tmp_path):
+    record = RunRecord.load(run)
+    rows = [
+        FailureRecord(1, "a", "timeout", "x"),
+        FailureRecord(2, "a", "forged", "y"),
+        FailureRecord(2, "b", "forged", "z"),
+    ]
+    write_report(dataclasses.replace(record, failures=tuple(rows)), tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Left out: 2 forged, 1 timeout." in page
+    assert "Nothing failed." not in page
 
 
 def test_controls_of_some_clips_are_extrapolated_and_say_so(run):

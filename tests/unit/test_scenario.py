@@ -11,7 +11,8 @@ import yaml
 
 from rinr_flower.errors import ConfigError
 from rinr_flower.simulations import cli
-from rinr_flower.simulations.scenario import Scenario, load_scenario, shipped_scenarios
+from rinr_flower.simulations.run_folder import RunFolder
+from rinr_flower.simulations.scenario import Scenario, begun_scenario, load_scenario, shipped_scenarios
 
 
 def test_the_default_is_the_main_job() -> None:
@@ -136,3 +137,46 @@ def test_a_folder_that_holds_something_is_never_written_over(
     assert stop.value.code == 2
     assert "not empty" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["results.txt"]
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """The folder of a run that was broken off before its first round."""
+    folder = RunFolder.create(str(tmp_path / "run"))
+    load_scenario("quick").save(folder.scenario)
+    return folder.path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--rounds", "9"], "begun with rounds="),
+        (["--config", "default"], "the run was begun with"),
+        (["--set", "codec.quality=41", "--codec", "jpeg"], "begun with codec="),
+        (["--out", "elsewhere"], "leave --out out"),
+    ],
+)
+def test_a_run_goes_on_with_its_own_scenario_only(
+    begun: Path, arguments: list[str], text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["flower-simulation", "--resume", str(begun), *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+def test_a_run_goes_on_in_its_own_folder(begun: Path) -> None:
+    rounds = load_scenario("quick").rounds
+    scenario = begun_scenario(begun, None, {"rounds": rounds})
+    assert (scenario.out, scenario.rounds) == (str(begun), rounds)
+    with pytest.raises(ConfigError, match="holds no run to go on with"):
+        begun_scenario(begun.parent, None, {})
+
+
+def test_classes_are_names() -> None:
+    assert load_scenario("default", {"classes": ["car", "person"]}).classes == ["car", "person"]
+    with pytest.raises(ConfigError, match="list of names"):
+        load_scenario("default", {"classes": "car"})
+    with pytest.raises(ConfigError, match="encoders"):
+        load_scenario("default", {"encoders": -1})

@@ -135,7 +135,9 @@ def fleet(count: int = 3) -> tuple[list[Device], Wire]:
 
 
 def run(strategy: FogNode, wire: Wire, rounds: int = 1) -> object:
-    return strategy.start(grid=wire, initial_arrays=START, num_rounds=rounds, timeout=0.5)
+    """So many rounds more."""
+    last = strategy.memory.rounds + rounds
+    return strategy.start(grid=wire, initial_arrays=START, num_rounds=last, timeout=0.5)
 
 
 def kinds(strategy: FogNode) -> list[tuple[int, str, str]]:
@@ -168,7 +170,7 @@ def test_the_ledger_holds_every_byte_of_every_message() -> None:
     # Flower fills in a message's id on the way, after it has been metered
     assert abs(strategy.ledger.message_bytes - wire.bytes) / wire.bytes < 0.02
     kinds = strategy.ledger.by_kind()
-    uploads = sum(len(item.capture.data) for item in strategy.shared)
+    uploads = sum(item.upload.size for item in strategy.shared)
     assert kinds["upload"][0] == uploads
     assert kinds["payload"][0] == 2 * uploads  # each clip goes to two other devices
     assert kinds["start_model"][0] == 3 * len(START["w"].data)  # to each device once, not again in round 2
@@ -185,9 +187,9 @@ def test_a_failing_device_costs_its_own_data_of_the_round_and_catches_up_once() 
     assert devices[1].received == {}
     assert devices[0].received[1] == [devices[2].own(1)[0].data]
     wire.broken = set()
-    strategy.start(grid=wire, initial_arrays=START, num_rounds=1, timeout=0.5)  # devices call this round 1 too
-    assert len(devices[1].received[1]) == 4  # both others' clips of both rounds
-    assert len(devices[0].received[1]) == 2
+    run(strategy, wire)
+    assert len(devices[1].received[2]) == 4  # both others' clips of both rounds
+    assert len(devices[0].received[2]) == 2
 
 
 def test_what_a_device_did_not_confirm_is_sent_again() -> None:
@@ -198,7 +200,7 @@ def test_what_a_device_did_not_confirm_is_sent_again() -> None:
     assert kinds(strategy) == [(1, "device-2", "timeout")]
     wire.silent = set()
     run(strategy, wire)
-    assert [len(device.received[1]) for device in devices] == [2, 2, 4]
+    assert [len(device.received[2]) for device in devices] == [2, 2, 4]
     assert len(devices[2].models[-1]) == 1, "the start model had not been confirmed either"
     assert len(devices[0].models[-1]) == 0
 
@@ -218,9 +220,11 @@ def test_too_few_devices_skip_the_round_but_lose_nothing() -> None:
     run(strategy, wire)
     assert [m.metadata.message_type for m in wire.sent] == ["query"] * 3
     assert strategy.trained == []
+    assert kinds(strategy)[-1] == (1, "fog", "skipped")
+    assert "min_devices is 2" in strategy.failures[-1].reason
     wire.silent = set()
     run(strategy, wire)
-    assert len(devices[0].received[1]) == 3  # two of device 2, one of device 1
+    assert len(devices[0].received[2]) == 3  # two of device 2, one of device 1
 
 
 def test_a_strategy_of_flower_averages_the_models() -> None:
@@ -289,7 +293,7 @@ def test_serverless_sharing_is_metered_from_device_to_device() -> None:
         run(strategy, wire)
         devices.append(some)
     assert devices[0][0].received == devices[1][0].received
-    clips = sum(len(item.payload) for item in serverless.shared)
+    clips = sum(item.payload.size for item in serverless.shared)
     assert serverless.ledger.by_kind()["share"][0] == 2 * clips
     assert not {"upload", "payload"} & set(serverless.ledger.by_kind())
     assert relayed.ledger.by_kind()["upload"][0] == clips
@@ -308,9 +312,11 @@ def test_replies_are_matched_to_what_was_asked() -> None:
     spoofed.metadata.__dict__["_src_node_id"] = 3
     expired = Message(Error(code=3, reason="Message Unavailable"), reply_to=asked[2])
     answer = Message(RecordDict(), reply_to=asked[0])
-    answers, lost = sort_replies(asked, [Message(RecordDict(), reply_to=earlier), answer, answer, spoofed, expired])
-    assert answers == {1: answer}
-    assert [(item.node, item.kind) for item in lost] == [(2, "malformed"), (3, "timeout"), (4, "timeout")]
+    stray = Message(RecordDict(), reply_to=earlier)
+    came = sort_replies(asked, [stray, answer, answer, spoofed, expired])
+    assert {node: found.message for node, found in came.answers.items()} == {1: answer}
+    assert [(item.node, item.kind) for item in came.lost] == [(2, "forged"), (3, "timeout"), (4, "timeout")]
+    assert came.refused[:3] == [stray, answer, spoofed], "what came and was not used"
 
 
 def test_reasons_are_one_line() -> None:

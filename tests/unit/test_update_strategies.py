@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,13 +22,16 @@ from flwr.supercore.task_identity import TaskIdentity
 from rinr_flower.bandwidth import DeviceRecord, Entry, Ledger, PayloadRecord, RunRecord, UpdateRecord
 from rinr_flower.bandwidth.schemes import schemes_of
 from rinr_flower.clients import DeviceFolder, EdgeDevice, Training, client_app
+from rinr_flower.clients.array_file import Arrays
 from rinr_flower.clients.common_model import holding, take_common_model, update_of
+from rinr_flower.clients.device_state import BUDGET, JobState
 from rinr_flower.errors import DataError, PayloadError
 from rinr_flower.frames import Clip, Frame, write_jpeg
+from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.strategies import CompressedFedAvg, EdgeOrFog, FogNode, FogTraining
 from rinr_flower.strategies.protocol import captures_content, read_query, read_updates, updates_record
 from rinr_flower.strategies.update_chain import UpdateChain, arrays_of, catch_up, tensors_of
-from rinr_flower.updates import Float16, Full, SparseTernary, apply_update
+from rinr_flower.updates import Float16, Full, Memory, SparseTernary, apply_update
 from rinr_flower.updates.envelope import Envelope
 from rinr_flower.updates.layout import fingerprint
 
@@ -41,11 +46,11 @@ def identity() -> None:
 
 
 class Wire(Grid):
-    """Carries messages to apps and back through their serialised form; every node has a Context that lasts."""
+    """Carries messages to apps and back through their serialised form; ``held`` gives what a node's device holds."""
 
-    def __init__(self, apps: list[ClientApp]) -> None:
+    def __init__(self, apps: list[ClientApp], held: list[Callable[[], Mapping[str, Arrays]]]) -> None:
         self.apps = {10 + number: app for number, app in enumerate(apps)}
-        self.contexts = {node: Context(1, node, {}, RecordDict(), {}) for node in self.apps}
+        self.held = {10 + number: read for number, read in enumerate(held)}
         self.deaf: set[tuple[int, str]] = set()  # (node, message type) that never arrives
         self.mute: set[tuple[int, str]] = set()  # that arrives, but whose answer is lost
         self.change: Callable[[Message], Message] = lambda message: message
@@ -80,7 +85,7 @@ class Wire(Grid):
                 continue
             arrived = self.change(message_from_proto(message_to_proto(message)))
             try:
-                reply = self.apps[node](arrived, self.contexts[node])
+                reply = self.apps[node](arrived, Context(1, node, {}, RecordDict(), {}))
             except Exception as error:
                 reply = _error(error, message)
             if (node, kind) not in self.mute:
@@ -91,7 +96,10 @@ class Wire(Grid):
         return [m for m in self.sent if m.metadata.dst_node_id == node and m.metadata.message_type == "train"]
 
     def common(self, node: int) -> dict[str, torch.Tensor]:
-        return tensors_of(self.contexts[node].state.array_records["common-model"])
+        return self.model(node, "common-model")
+
+    def model(self, node: int, which: str = "model") -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(array) for name, array in self.held[node]().get(which, {}).items()}
 
 
 def _error(error: Exception, message: Message) -> Message:
@@ -103,9 +111,17 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def run(strategy: FogNode, wire: Wire, rounds: int = 1, start: ArrayRecord | None = None) -> object:
+    """So many rounds more."""
     config = ConfigRecord(TRAINING.to_config())
     start = ArrayRecord() if start is None else start
-    return strategy.start(wire, start, rounds, timeout=0.5, train_config=config, evaluate_config=config)
+    last = strategy.memory.rounds + rounds
+    return strategy.start(wire, start, last, timeout=0.5, train_config=config, evaluate_config=config)
+
+
+def run_to(strategy: FogNode, wire: Wire, last: int) -> None:
+    """Up to a round, whatever has been done before."""
+    strategy.recall()
+    run(strategy, wire, rounds=last - strategy.memory.rounds)
 
 
 def clip(name: str, seed: int, side: int) -> Clip:
@@ -116,12 +132,21 @@ def clip(name: str, seed: int, side: int) -> Clip:
 
 def cameras(path: Path, sides: tuple[int, ...], count: int = 2) -> Wire:
     """Real devices with YOLOv8; ``sides`` are the pictures' sides in pixels, round by round."""
-    apps = []
+    apps, held = [], []
     for number in range(count):
         captures = [[clip(f"clip {i}", 10 * number + i, side)] for i, side in enumerate(sides)]
         folder = DeviceFolder.write(path / str(number), f"device-{number}", captures, clip("rest", number, 32))
         apps.append(client_app(lambda context, folder=folder: EdgeDevice(folder)))
-    return Wire(apps)
+        held.append(partial(kept, folder.path / "state"))
+    return Wire(apps, held)
+
+
+def kept(state: Path) -> Mapping[str, Arrays]:
+    """The arrays that a device keeps of its only job."""
+    for job in state.glob("*"):
+        held = JobState(job, BUDGET).before(10**6, "query")
+        return {} if held is None else held.arrays
+    return {}
 
 
 def test_the_fog_trains_and_devices_hold_its_weights_bit_for_bit(tmp_path: Path) -> None:
@@ -132,7 +157,7 @@ def test_the_fog_trains_and_devices_hold_its_weights_bit_for_bit(tmp_path: Path)
     assert len(strategy.chain.updates) == 2
     for node in wire.apps:
         assert same(wire.common(node), dict(strategy.chain.state))
-        assert same(tensors_of(wire.contexts[node].state.array_records["model"]), dict(strategy.chain.state))
+        assert same(wire.model(node), dict(strategy.chain.state))
     assert same(tensors_of(result.arrays), dict(strategy.chain.state))
     assert not same(tensors_of(strategy.chain.start), dict(strategy.chain.state))
     kinds = strategy.ledger.by_kind()
@@ -159,20 +184,17 @@ def test_missed_updates_arrive_later_and_are_applied_once(tmp_path: Path) -> Non
     assert len(strategy.chain.updates) == 2
 
 
-def test_a_device_that_lost_its_model_says_so_and_gets_the_whole_model(tmp_path: Path) -> None:
+def test_a_device_that_lost_its_state_says_so_and_gets_the_start_model_and_what_came_after(tmp_path: Path) -> None:
     wire = cameras(tmp_path, (48, 48))
     strategy = FogTraining(LOW_RANK)
     run(strategy, wire)
-    wire.contexts[10] = Context(1, 10, {}, RecordDict(), {})
+    shutil.rmtree(tmp_path / "0" / "state")
     run(strategy, wire)
-    assert [(f.device, f.kind) for f in strategy.failures] == [("device-0", "error")]
-    assert "no model in common" in strategy.failures[0].reason
-    assert "common-model" not in wire.contexts[10].state.array_records
-    run(strategy, wire)
+    assert strategy.failures == []
     assert wire.trained(10)[-1].content.array_records["arrays"]
+    assert read_updates(wire.trained(10)[-1].content)[0] == strategy.chain.updates
     assert not wire.trained(11)[-1].content.array_records["arrays"]
     assert same(wire.common(10), dict(strategy.chain.state))
-    assert "model" in strategy.ledger.by_kind()
 
 
 def test_each_round_goes_where_fewer_bytes_cross(tmp_path: Path) -> None:
@@ -186,11 +208,11 @@ def test_each_round_goes_where_fewer_bytes_cross(tmp_path: Path) -> None:
         assert "alpha" in decision.reason
         assert "beta" in decision.reason
     new = [item for item in strategy.shared if item.round == 2]
-    uploads, payloads = sum(len(i.capture.data) for i in new), sum(len(i.payload) for i in new)
+    uploads, payloads = sum(i.upload.size for i in new), sum(i.payload.size for i in new)
     assert strategy.decisions[1].edge_bytes == uploads + 2 * payloads
     beta = len(strategy.chain.updates[0])
     first = [item for item in strategy.shared if item.round == 1]
-    assert strategy.decisions[0].fog_bytes == sum(len(i.capture.data) for i in first) + 3 * beta
+    assert strategy.decisions[0].fog_bytes == sum(i.upload.size for i in first) + 3 * beta
     sent = {(e.round, e.kind) for e in strategy.ledger if e.kind in ("payload", "update")}
     assert sent == {(1, "update"), (2, "payload"), (3, "update")}
     assert len([e for e in strategy.ledger if e.kind == "payload"]) == 6, "clips of round 1 are in the update already"
@@ -206,7 +228,7 @@ def test_devices_at_the_edge_keep_the_model_in_common_beside_their_own(tmp_path:
     assert strategy.decisions[0].choice == "edge"
     assert len(strategy.update_bytes) == 1, "what was measured and not sent"
     for node in wire.apps:
-        own = tensors_of(wire.contexts[node].state.array_records["model"])
+        own = wire.model(node)
         assert same(wire.common(node), tensors_of(strategy.chain.start))
         assert not same(own, wire.common(node))
     assert len(strategy.trained) == len(strategy.evaluated) == 2
@@ -239,37 +261,46 @@ class Learner:
         self.rate = rate
         self.name = f"learner-{number}"
         self.target = np.random.default_rng(number).normal(size=(12, 16)).astype(np.float32)
+        self.common: Arrays | None = None
+        self.memory = Memory()
         self.app = ClientApp()
         self.app.query()(self._query)
         self.app.train()(self._train)
         self.app.evaluate()(self._evaluate)
+
+    def held(self) -> Mapping[str, Arrays]:
+        return {} if self.common is None else {"common-model": self.common}
 
     def _query(self, message: Message, context: Context) -> Message:
         assert read_query(message.content)[1] is None
         return Message(captures_content(self.name, []), reply_to=message)
 
     def _train(self, message: Message, context: Context) -> Message:
-        common = take_common_model(message, context)
+        self.common = common = take_common_model(message.content, self.common)
         assert common is not None
-        model = common["w"].numpy()
+        model = common["w"]
         new = {"w": model + (self.target - model) * np.float32(self.rate)}
         config = message.content.config_records["config"]
         update = update_of(
-            common, new, json.loads(str(config["compressor"])), context, source=f"{config['server-round']}"
+            common, new, json.loads(str(config["compressor"])), self.memory, source=f"{config['server-round']}"
         )
         return Message(RecordDict({"metrics": MetricRecord({"num-examples": 4}), "updates": update}), reply_to=message)
 
     def _evaluate(self, message: Message, context: Context) -> Message:
-        common = take_common_model(message, context)
+        self.common = common = take_common_model(message.content, self.common)
         assert common is not None
-        error = float(np.abs(common["w"].numpy() - self.target).mean())
+        error = float(np.abs(common["w"] - self.target).mean())
         metrics = MetricRecord({"num-examples": 4, "error": error})
         return Message(RecordDict({"metrics": metrics, "updates": holding(common)}), reply_to=message)
 
 
 def learners(count: int = 3, rate: float = 0.5) -> tuple[list[Learner], Wire, ArrayRecord]:
     found = [Learner(number, rate) for number in range(count)]
-    return found, Wire([one.app for one in found]), ArrayRecord({"w": Array(np.zeros((12, 16), np.float32))})
+    return (
+        found,
+        Wire([one.app for one in found], [one.held for one in found]),
+        ArrayRecord({"w": Array(np.zeros((12, 16), np.float32))}),
+    )
 
 
 def test_lossless_updates_average_as_the_inner_strategy_alone_would() -> None:
@@ -294,6 +325,58 @@ def test_both_ends_are_identical_after_ten_rounds(compressor: object) -> None:
     assert {e.kind for e in strategy.ledger} == {"start_model", "update", "control"}
 
 
+class Killed(BaseException):
+    """Stands where kill -9 would: nothing after it is carried out."""
+
+
+@pytest.mark.parametrize("compressor", [{"name": "top_k", "fraction": 0.25}, {"name": "powersgd", "rank": 1}])
+def test_a_killed_fog_goes_on_with_the_same_model_updates_and_debts(tmp_path: Path, compressor: object) -> None:
+    _, wire, start = learners()
+    whole = CompressedFedAvg(compressor)
+    run(whole, wire, rounds=4, start=start)
+
+    _, wire, start = learners()
+    folder = RunFolder.create(str(tmp_path / "run"))
+    first = CompressedFedAvg(compressor, keep=folder, ledger=Ledger.open(folder.ledger))
+
+    def die_in_round_3(message: Message) -> Message:
+        if message.content.config_records["config"]["server-round"] == 3:
+            raise Killed
+        return message
+
+    wire.change = die_in_round_3
+    with pytest.raises(Killed):
+        run(first, wire, rounds=4, start=start)
+    wire.change = lambda message: message
+    folder = RunFolder(folder.path)
+    second = CompressedFedAvg(compressor, keep=folder, ledger=Ledger.open(folder.ledger))
+    assert second.recall() == 2
+    assert same(dict(second.chain.state), dict(first.chain.state))
+    run(second, wire, rounds=2, start=start)
+    assert second.failures == []
+    assert same(dict(second.chain.state), dict(whole.chain.state))
+    assert second.chain.updates == whole.chain.updates
+    assert sorted(second.update_bytes) == sorted(whole.update_bytes), "FedAvg asks its devices in any order"
+    models = [e for e in second.ledger if e.kind in ("model", "start_model")]
+    assert len(models) == 3, "no device gets the whole model again"
+
+
+def test_a_killed_fog_knows_its_decisions_again(tmp_path: Path) -> None:
+    wire = cameras(tmp_path, (320, 32))
+    folder = RunFolder.create(str(tmp_path / "run"))
+    options = {"codec": {"name": "jpeg", "quality": 95}, "compressor": LOW_RANK}
+    first = EdgeOrFog(**options, keep=folder, ledger=Ledger.open(folder.ledger))
+    run(first, wire, rounds=1)
+    folder = RunFolder(folder.path)
+    second = EdgeOrFog(**options, keep=folder, ledger=Ledger.open(folder.ledger))
+    run_to(second, wire, 2)
+    assert second.failures == []
+    assert second.decisions[: len(first.decisions)] == first.decisions
+    assert [d.round for d in second.decisions] == [1, 2]
+    for node in wire.apps:
+        assert same(wire.common(node), dict(second.chain.state))
+
+
 def test_error_feedback_on_both_ends_finds_the_average() -> None:
     found, wire, start = learners(rate=0.1)  # slow against the four rounds that an element waits for its turn
     strategy = CompressedFedAvg({"name": "top_k", "fraction": 0.25})
@@ -301,8 +384,7 @@ def test_error_feedback_on_both_ends_finds_the_average() -> None:
     mean = np.mean([one.target for one in found], axis=0)
     left = np.abs(strategy.chain.state["w"].numpy() - mean).mean() / np.abs(mean).mean()
     assert left < 0.25
-    owed = wire.contexts[10].state.array_records["update-residual"]["w"].numpy()
-    assert np.abs(owed).max() > 0
+    assert np.abs(found[0].memory.residual["w"]).max() > 0
 
 
 def test_a_devices_bad_update_costs_its_own_answer() -> None:
@@ -391,15 +473,15 @@ def test_a_bad_update_leaves_the_device_as_it_was_and_is_made_good(
 
 def test_the_whole_model_is_sent_where_it_is_smaller_than_what_was_missed() -> None:
     chain = UpdateChain(ArrayRecord({"w": Array(np.zeros((4, 4), np.float32))}))
-    chain.content(1)
-    chain.confirm(1)
+    chain.content("a")
+    chain.confirm("a")
     compressor = SparseTernary(fraction=0.1)
     choices = []
     for number in range(8):
         before = dict(chain.state)
         chain.advance(compressor.compress(before, {"w": before["w"] + torch.randn(4, 4)}, seed=number))
         missing, whole = sum(map(len, chain.updates)), sum(len(array.data) for array in chain.arrays.values())
-        content = chain.content(1)
+        content = chain.content("a")
         assert bool(content["arrays"]) == (missing >= whole)
         assert len(content["updates"]["payloads"]) == (0 if missing >= whole else number + 1)
         choices.append(bool(content["arrays"]))

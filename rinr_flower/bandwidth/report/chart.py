@@ -33,6 +33,7 @@ STYLE = {
     "ytick.color": "#374151",
     "svg.hashsalt": "rinr_flower",
     "svg.fonttype": "path",
+    "text.parse_math": False,  # names of devices and codecs may hold dollar signs
     "legend.frameon": False,
     "legend.fontsize": 8,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,12 +29,13 @@ def example_rows(examples: Sequence[ExampleRecord], folder: Path, missing: list[
         except RinrError as error:
             missing.append(f"example of {example.clip!r}: {error}")
             continue
+        box = _inside(example.box, *pictures[0].size)
         cells = []
         for picture, what in zip(pictures, ("camera file", "decoded"), strict=True):
-            cells.append(_cell(_framed(picture, example.box), what, f"{what}, {example.clip}, frame {example.frame}"))
-        if example.box:
+            cells.append(_cell(_framed(picture, box), what, f"{what}, {example.clip}, frame {example.frame}"))
+        if box:
             for picture, what in zip(pictures, ("camera file, box", "decoded, box"), strict=True):
-                cells.append(_cell(_zoomed(picture, example.box), what, f"{what}, {example.clip}, zoomed"))
+                cells.append(_cell(_zoomed(picture, box), what, f"{what}, {example.clip}, zoomed"))
         caption = element("figcaption", f"{example.clip}, frame {example.frame}")
         rows.append(element("figure", element("div", *cells, class_="example"), caption))
     return rows
@@ -49,10 +51,18 @@ def _open(folder: Path, name: str) -> Image.Image:
         raise RinrError(f"{name}: {error.strerror}") from error
 
 
+def _inside(box: Sequence[float], width: int, height: int) -> tuple[float, ...]:
+    """The part of a box that lies in the picture, if any: the boxes of a device may lie anywhere."""
+    if len(box) != 4 or not all(map(math.isfinite, box)):
+        return ()
+    inside = tuple(min(max(v, 0.0), limit) for v, limit in zip(box, (width, height) * 2, strict=True))
+    return inside if inside[0] < inside[2] and inside[1] < inside[3] else ()
+
+
 def _framed(picture: Image.Image, box: Sequence[float]) -> Image.Image:
     scale = min(1.0, FRAME_PX / picture.width)
     scaled = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
-    if len(box) == 4:
+    if box:
         ImageDraw.Draw(scaled).rectangle([v * scale for v in box], outline=(255, 196, 0), width=2)
     return scaled
 

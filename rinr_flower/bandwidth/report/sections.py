@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rinr_flower.bandwidth.profiles import PROFILES
@@ -154,6 +155,14 @@ def crossover_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) 
     return join(element("p", " ".join(sentences)), charts(by_name.get("crossover"), by_name.get("fog_training")))
 
 
+def failures_text(failures: Sequence[Mapping[str, Any]]) -> str:
+    """How many of each kind, the most frequent first."""
+    if not failures:
+        return "Nothing failed."
+    counts = Counter(str(row["kind"]) for row in failures)
+    return "Left out: " + ", ".join(f"{count} {kind}" for kind, count in counts.most_common()) + "."
+
+
 def devices_section(summary: Mapping[str, Any]) -> Html | None:
     rounds = [
         Column("round", "round", count_text),
@@ -192,7 +201,8 @@ def devices_section(summary: Mapping[str, Any]) -> Html | None:
         table(rounds, summary["rounds"]) if summary["rounds"] else None,
         table(decisions, summary["decisions"]) if summary["decisions"] else None,
         table(devices, summary["devices"]) if summary["devices"] else None,
-        table(failures, summary["failures"]) if summary["failures"] else element("p", "Nothing failed.", class_="soft"),
+        element("p", failures_text(summary["failures"]), class_="soft"),
+        table(failures, summary["failures"]) if summary["failures"] else None,
     )
     return content if summary["rounds"] or summary["devices"] or summary["failures"] else None
 

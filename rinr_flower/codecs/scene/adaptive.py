@@ -18,8 +18,11 @@ _FORGET_AT = 2048  # symbols after which a table halves its counts
 class Coder(Protocol):
     """Writes symbols, reads them, or only looks at them: a traversal is the same for all three."""
 
-    def code(self, symbols: NDArray[Any], table: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Write ``symbols``, or ignore their values, read as many and return them."""
+    def code(self, symbols: NDArray[Any], table: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Write ``symbols``, or ignore their values, read as many and return them.
+
+        ``table`` holds the probability of each symbol, a multiple of 1 / TOTAL, which float32 holds exactly.
+        """
         ...
 
 
@@ -29,7 +32,7 @@ class Writer:
     def __init__(self) -> None:
         self._coder = constriction.stream.queue.RangeEncoder()
 
-    def code(self, symbols: NDArray[Any], table: NDArray[np.int64]) -> NDArray[np.int64]:
+    def code(self, symbols: NDArray[Any], table: NDArray[np.float32]) -> NDArray[np.int64]:
         self._coder.encode(symbols.astype(np.int32), _model(table))
         return symbols.astype(np.int64)
 
@@ -43,15 +46,15 @@ class Reader:
     def __init__(self, data: bytes) -> None:
         self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
 
-    def code(self, symbols: NDArray[Any], table: NDArray[np.int64]) -> NDArray[np.int64]:
+    def code(self, symbols: NDArray[Any], table: NDArray[np.float32]) -> NDArray[np.int64]:
         try:
             return np.asarray(self._coder.decode(_model(table), len(symbols)), np.int64)
         except (ValueError, AssertionError) as error:
             raise PayloadError(f"coefficients are altered: {error}") from error
 
 
-def _model(table: NDArray[np.int64]) -> Any:
-    return constriction.stream.model.Categorical(table.astype(np.float32) / np.float32(TOTAL), perfect=False)
+def _model(table: NDArray[np.float32]) -> Any:
+    return constriction.stream.model.Categorical(table, perfect=False)
 
 
 def prior_counts(zero: NDArray[np.int64], ratio: NDArray[np.int64], symbols: int, weight: int) -> NDArray[np.int64]:
@@ -78,7 +81,7 @@ class Tables:
 
     def code(self, coder: Coder, contexts: NDArray[Any], symbols: NDArray[Any]) -> NDArray[np.int64]:
         """Code ``symbols`` (n,), each in its context, context by context; then count them. Returns the symbols."""
-        order = np.argsort(contexts, kind="stable")
+        order = contexts.astype(np.int16).argsort(kind="stable")  # numpy sorts 16 bits in linear time
         counted = np.bincount(contexts, minlength=len(self._counts))
         used = np.flatnonzero(counted)
         tables = _normalised(self._counts[used])
@@ -116,15 +119,15 @@ class Tables:
         return np.asarray(np.log2(self._counts.sum(axis=1, keepdims=True)) - np.log2(self._counts), np.float64)
 
 
-def _normalised(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows of counts as rows of integers that add up to TOTAL, none of them 0."""
+def _normalised(counts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Rows of counts as rows of multiples of 1 / TOTAL that add up to 1, none of them 0."""
     rows = np.maximum(counts * TOTAL // counts.sum(axis=1, keepdims=True), 1)
     rows[np.arange(len(rows)), rows.argmax(axis=1)] += TOTAL - rows.sum(axis=1)
-    return np.asarray(rows, np.int64)
+    return np.asarray(rows.astype(np.float32) / np.float32(TOTAL), np.float32)
 
 
 class Observer:
     """Writes nothing: for the costs that a traversal leaves behind."""
 
-    def code(self, symbols: NDArray[Any], table: NDArray[np.int64]) -> NDArray[np.int64]:
+    def code(self, symbols: NDArray[Any], table: NDArray[np.float32]) -> NDArray[np.int64]:
         return symbols.astype(np.int64)

@@ -32,11 +32,12 @@ def runs(
 ) -> list[Track]:
     """Tracks of the payload's boxes, cut where the clip cuts (``shots``: frames of each shot)."""
     shot_of = np.repeat(np.arange(len(shots)), shots)
-    return [
-        piece
-        for track in link(boxes, classes)
-        for piece in _pieces(track, [np.flatnonzero(shot_of[list(track.frames)] == s) for s in range(len(shots))])
-    ]
+    return [piece for track in link(boxes, classes) for piece in _pieces(track, _equal(shot_of[list(track.frames)]))]
+
+
+def _equal(values: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Positions of each run of equal values."""
+    return np.split(np.arange(len(values)), np.flatnonzero(np.diff(values)) + 1)
 
 
 def split_runs(found: Sequence[Track], parts: Sequence[int]) -> list[Track]:
@@ -128,7 +129,7 @@ def build_shot(code: SceneCode, shot: ShotCode, device: torch.device) -> Shot:
     canvas = VolumeShape(1, *shot.canvas, code.grey)
     planes = inverse(shot.canvas_bands, canvas.steps(canvas_step(code.step, shot.frames)))
     maps = canvas_maps(shot, code.size)
-    built = Shot(resident(planes, torch.int8, device), torch.from_numpy(maps.astype(np.float32)).to(device))
+    built = Shot(resident(planes, torch.int8, device), torch.from_numpy(maps.astype(np.float32)))
     bend = bend_of(shot, code.size)
     if bend is not None:
         built.bend = torch.from_numpy(np.rint(bend / BEND_UNIT_PX).astype(np.int8)).to(device)
@@ -148,7 +149,7 @@ def build_layer(code: SceneCode, layer: LayerCode, boxes: NDArray[np.float32], d
     volume = VolumeShape(len(boxes), *layer.size, code.grey, full_chroma=True)
     planes = inverse(layer.bands, volume.steps(code.object_step(layer)))
     return Layer(
-        torch.from_numpy(np.stack(maps).astype(np.float32)).to(device),
+        torch.from_numpy(np.stack(maps).astype(np.float32)),
         torch.from_numpy((layer.mask / MASK_LEVELS).astype(np.float32))[None].to(device),
         resident(planes, torch.int16, device),
     )

@@ -41,8 +41,8 @@ class Scene(Codec):
     """
 
     preset: Literal["fast", "balanced", "best"] = "balanced"
-    quality: float = 50.0
-    object_weight: float = 48.0
+    quality: float = 52.0
+    object_weight: float = 12.0
     bytes_per_frame: int | None = None
     max_width: int = 640
 

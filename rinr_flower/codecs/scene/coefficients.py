@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rinr_flower.bitstream.entropy import TOTAL
 from rinr_flower.codecs.scene.adaptive import Coder, Observer, Reader, Tables, Writer, prior_counts
 from rinr_flower.errors import PayloadError
 
@@ -33,6 +32,7 @@ _PASSES = (
 _NEIGHBOURS = ((), ((-1, -1), (-1, 1), (1, -1), (1, 1)), ((-1, 0), (1, 0), (0, -1), (0, 1)))
 _EDGES = np.array([1, 3, 5, 8, 12, 18, 27, 40, 64, 100])
 _CONTEXTS = len(_EDGES) + 1
+_CONTEXT_OF = np.searchsorted(_EDGES, np.arange(_EDGES[-1] + 1), side="right")
 _PER_SET = 3 * _CONTEXTS
 _SETS = 4  # luma and chroma, at time frequency 0 and above
 # where the tables start, in 1/1024: counted once over canvases, residuals and objects of ten clips. Rows: time
@@ -87,7 +87,7 @@ class Walk:
         self._flags = Tables(_FLAGS)
         self._occupied = Tables(_OCCUPIED)
         self._lengths = Tables(_LENGTHS)
-        self._bits = np.array([TOTAL // 2, TOTAL // 2])
+        self._bits = np.array([0.5, 0.5], np.float32)
 
     def levels(self, bands: list[Ints], fold: int) -> None:
         """Code the magnitudes, cut off at ESCAPE, of one pyramid in place; when reading, they are zero and are filled.
@@ -137,17 +137,23 @@ class Walk:
         h, w = band.shape[1:]
         t, by, bx = np.nonzero(flags[span.start : span.stop])
         t += span.start
+        lower = span.parents(t)
         first = _PER_SET * (2 * (span.start > 0) + (span.fold - 1))
+        row, plane = w + 2, (h + 2) * (w + 2)  # of the band within its border, which is looked up by flat positions
+        border = borders[-1].reshape(-1)
         for number, offsets in enumerate(_PASSES):
             y = (by[:, None] * BLOCK + offsets[:, 0]).reshape(-1)
             x = (bx[:, None] * BLOCK + offsets[:, 1]).reshape(-1)
             inside = np.flatnonzero((y < h) & (x < w))
             if len(inside) == 0:
                 continue
-            y, x, at = y[inside], x[inside], np.repeat(t, len(offsets))[inside]
+            block = inside // len(offsets)
+            y, x, at = y[inside], x[inside], t[block]
+            place = (y + 1) * row + x + 1
             mean = np.zeros(len(y), np.int32)
             if span.start:
-                mean += 4 * borders[-1][span.parents(at), y + 1, x + 1]
+                mean += 4 * border[lower[block] * plane + place]
+            place += at * plane
             if parent is not None:
                 mean += 3 * _clamped(borders[parent], at, y // 2, x // 2)
             if siblings:
@@ -155,13 +161,13 @@ class Walk:
             if number == 0:
                 mean *= 2
             for dy, dx in _NEIGHBOURS[number]:
-                mean += (3 if number == 2 else 2) * borders[-1][at, y + 1 + dy, x + 1 + dx]
-            kinds = np.searchsorted(_EDGES, mean, side="right") + (_CONTEXTS * number + first)
+                mean += (3 if number == 2 else 2) * border[place + (dy * row + dx)]
+            kinds = _CONTEXT_OF[np.minimum(mean, _EDGES[-1])] + (_CONTEXTS * number + first)
             if self._observe:
                 self.kinds[-1][at, y, x] = kinds
             found = self.magnitudes.code(self._coder, kinds, band[at, y, x])
             band[at, y, x] = found
-            borders[-1][at, y + 1, x + 1] = found
+            border[place] = found
 
     def finish(self, levels: list[Ints], given: list[Ints]) -> None:
         """Code what :meth:`levels` leaves: the magnitudes from ESCAPE on and all signs. ``levels`` become the values;
@@ -233,6 +239,8 @@ def decode_bands(data: bytes, shapes: list[list[tuple[int, int, int]]], planes: 
     """The pyramids of the given band shapes that :func:`encode_bands` coded."""
     if not data:
         return [[np.zeros(shape, np.int32) for shape in bands] for bands in shapes]
+    if not shapes:
+        raise PayloadError(f"{len(data)} bytes of coefficients where nothing is coded")
     if len(data) % 4:
         raise PayloadError(f"coefficients are truncated: {len(data)} bytes are no whole number of 32-bit words")
     walk = Walk(Reader(data))
@@ -283,7 +291,8 @@ def _octaves(frames: int) -> list[tuple[int, int]]:
 def _clamped(bordered: Ints, t: NDArray[np.int64], y: NDArray[np.int64], x: NDArray[np.int64]) -> Ints:
     """Values of a band within a border at (t, y, x), the last row and column repeated."""
     rows, columns = np.minimum(y + 1, bordered.shape[1] - 2), np.minimum(x + 1, bordered.shape[2] - 2)
-    return np.asarray(bordered[t, rows, columns], np.int32)
+    place = (t * bordered.shape[1] + rows) * bordered.shape[2] + columns
+    return np.asarray(bordered.reshape(-1)[place], np.int32)
 
 
 def _blocks(band: Ints) -> Ints:

@@ -37,7 +37,7 @@ class Shot:
     Attributes
     ----------
     canvas : Planes int8 with n = 1.
-    to_canvas : float32 (frames, 3, 3), working pixels to canvas pixels.
+    to_canvas : float32 (frames, 3, 3) on the CPU, working pixels to canvas pixels.
     bend : int8 (frames, 2, h, w), displacement on the canvas in BEND_UNIT_PX, stretched over the frame; or None.
     residual : Planes int8 with n = frames, stretched over the frame; or None.
     """
@@ -54,7 +54,7 @@ class Layer:
 
     Attributes
     ----------
-    to_layer : float32 (appearances, 3, 3), working pixels to pixels of the volume.
+    to_layer : float32 (appearances, 3, 3) on the CPU, working pixels to pixels of the volume.
     mask : float32 (1, h, w) in 0..1, stretched over the volume: how far the volume replaces what is below it.
     volume : Planes int16 with n = appearances, added on top.
     """

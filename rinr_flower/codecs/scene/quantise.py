@@ -40,10 +40,12 @@ def quantise(pyramids: list[list[Floats]], steps: list[float], planes: int, roun
 
 def dequantise(values: Ints, step: float) -> Floats:
     """The reconstruction of quantised coefficients."""
-    magnitude = np.abs(values)
-    return np.asarray(
-        np.sign(values) * (magnitude - np.float32(_SHRINK) * (magnitude == 1)) * np.float32(step), np.float32
-    )
+    out = np.zeros(values.shape, np.float32)
+    places = np.nonzero(values)
+    found = values[places]
+    magnitude = np.abs(found)
+    out[places] = np.sign(found) * (magnitude - np.float32(_SHRINK) * (magnitude == 1)) * np.float32(step)
+    return out
 
 
 def _decide(scaled: Floats, chosen: Ints, kinds: NDArray[np.int16], bits: NDArray[np.float64]) -> Ints:

@@ -20,11 +20,15 @@ def sample(picture: torch.Tensor, points: torch.Tensor, mode: Literal["bilinear"
 
 
 def transform(points: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    """Homogeneous transform of ``points`` (n, 2) by ``matrix`` (3, 3), term by term so that no batch changes it."""
+    """Homogeneous transform of ``points`` (n, 2) by ``matrix`` (3, 3), term by term so that no batch changes it.
+
+    The matrix lies on the CPU, whatever device the points are on: its terms are read without waiting for that device.
+    """
     x, y = points[:, 0], points[:, 1]
-    rows = [x * matrix[r, 0] + (y * matrix[r, 1] + matrix[r, 2]) for r in range(3)]
-    if float(matrix[2, 0]) == 0 and float(matrix[2, 1]) == 0:
-        return torch.stack(rows[:2], dim=-1) / matrix[2, 2]
+    m: list[list[float]] = matrix.tolist()
+    rows = [x * a + (y * b + c) for a, b, c in m[: 2 if m[2][:2] == [0, 0] else 3]]
+    if len(rows) == 2:
+        return torch.stack(rows, dim=-1) / m[2][2]
     return torch.stack([rows[0] / rows[2], rows[1] / rows[2]], dim=-1)
 
 

@@ -12,7 +12,7 @@ from rinr_flower.bitstream.entropy import decode_ints, encode_ints
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.codecs.scene.coefficients import Ints, decode_bands, encode_bands
 from rinr_flower.codecs.scene.volume import VolumeShape
-from rinr_flower.errors import PayloadError
+from rinr_flower.errors import ConfigError, PayloadError
 
 CORNER_UNIT_PX = 1 / 8  # of camera motion and object poses
 MASK_LEVELS = 15
@@ -22,7 +22,8 @@ RESIDUAL_SCALES = (1, 2, 4, 8)
 MAX_WORKING_SIDE = 4096
 MAX_LAYER_SIDE = 1024
 MAX_FINER = 4 * STEPS_PER_OCTAVE
-MAX_SAMPLES = 1 << 26
+MAX_SAMPLES = 1 << 25  # coefficients of all kinds together
+MAX_VOLUME_FRAMES = 1 << 11  # the cosine transform along time takes that many multiplications for a sample
 CANVAS_LIMIT = 8  # a canvas has at most so many times the pixels of a frame
 
 Pyramids = list[list[Ints]]
@@ -81,7 +82,15 @@ class SceneCode:
         return float(2 ** ((self.object_step_code - layer.finer) / STEPS_PER_OCTAVE))
 
     def to_parts(self) -> dict[str, bytes]:
-        """The payload parts: ``background``, ``motion`` and ``object``."""
+        """The payload parts: ``background``, ``motion`` and ``object``. ConfigError if no reader would take them."""
+        kinds = [p for s in self.shots for p in (s.canvas_bands, s.bend_bands or [], s.residual_bands or [])]
+        bands = [band for pyramids in (*kinds, *(layer.bands for layer in self.layers)) for b in pyramids for band in b]
+        samples, longest = sum(b.size for b in bands), max((len(b) for b in bands), default=0)
+        if samples > MAX_SAMPLES or longest > MAX_VOLUME_FRAMES:
+            raise ConfigError(
+                f"a scene of {samples:,} coefficients with a shot of {longest:,} frames; at most {MAX_SAMPLES:,} and "
+                f"{MAX_VOLUME_FRAMES:,} are read, split the clip"
+            )
         head, motion, layers = ByteWriter(), ByteWriter(), ByteWriter()
         planes = 1 if self.grey else 3
         head.varint(self.size[0])
@@ -166,8 +175,8 @@ def read_parts(
     Raises
     ------
     PayloadError
-        If the parts are truncated or altered, or declare more samples than MAX_SAMPLES; that is checked before
-        anything is allocated.
+        If the parts are truncated or altered, or declare more samples than MAX_SAMPLES or more frames of a volume than
+        MAX_VOLUME_FRAMES; that is checked before anything is allocated.
     """
     head = ByteReader(parts.get("background", b""), "scene background")
     size = (head.varint(MAX_WORKING_SIDE), head.varint(MAX_WORKING_SIDE))
@@ -200,15 +209,16 @@ def read_parts(
         if code.parts[-1] < 1:
             raise PayloadError("scene cuts the run of an object into no parts")
         counts += [len(part) for part in np.array_split(np.arange(length), code.parts[-1])]
+    declared: list[VolumeShape] = []
     canvases = [VolumeShape(1, *s.canvas, code.grey) for s in code.shots]
     for shot, bands in zip(
-        code.shots, _split(decode_bands(head.blob(), _shapes(canvases), planes), canvases), strict=True
+        code.shots, _split(decode_bands(head.blob(), _shapes(canvases, declared), planes), canvases), strict=True
     ):
         shot.canvas_bands = bands
     changing = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 4]
     volumes = [residual_shape(s.frames, size, code.grey, code.residual_scale) for s in changing]
     for shot, bands in zip(
-        changing, _split(decode_bands(head.raw(head.left), _shapes(volumes), planes), volumes), strict=True
+        changing, _split(decode_bands(head.raw(head.left), _shapes(volumes, declared), planes), volumes), strict=True
     ):
         shot.residual_bands = bands
     motion = ByteReader(parts.get("motion", encode_nothing()), "scene motion")
@@ -218,7 +228,7 @@ def read_parts(
         shot.motion, moves = _undelta(moves, shot.frames, 8)
     bent = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 2]
     bends = [VolumeShape(s.frames, *bend_shape(size), grey=True) for s in bent for _ in "xy"]
-    pyramids = decode_bands(motion.blob(), _shapes(bends), 1)
+    pyramids = decode_bands(motion.blob(), _shapes(bends, declared), 1)
     for number, shot in enumerate(bent):
         shot.bend_bands = pyramids[2 * number : 2 * number + 2]
     poses = decode_ints(motion.raw(motion.left), sum(counts) * 6, "object poses")
@@ -244,7 +254,7 @@ def read_parts(
     objects = [
         VolumeShape(n, *layer.size, code.grey, full_chroma=True) for n, layer in zip(counts, code.layers, strict=True)
     ]
-    pyramids = decode_bands(layers.raw(layers.left), _shapes(objects), planes)
+    pyramids = decode_bands(layers.raw(layers.left), _shapes(objects, declared), planes)
     for layer, bands in zip(code.layers, _split(pyramids, objects), strict=True):
         layer.bands = bands
     return code
@@ -258,10 +268,14 @@ def encode_nothing() -> bytes:
     return writer.getvalue()
 
 
-def _shapes(volumes: list[VolumeShape]) -> list[list[tuple[int, int, int]]]:
-    samples = sum(v.frames * h * w for v in volumes for h, w in v.planes())
+def _shapes(volumes: list[VolumeShape], declared: list[VolumeShape]) -> list[list[tuple[int, int, int]]]:
+    """The band shapes of ``volumes``, which are added to those ``declared`` before."""
+    declared += volumes
+    samples = sum(v.frames * h * w for v in declared for h, w in v.planes())
     if samples > MAX_SAMPLES:
-        raise PayloadError(f"scene declares {samples:,} coefficients of one kind; at most {MAX_SAMPLES:,} are read")
+        raise PayloadError(f"scene declares {samples:,} coefficients; at most {MAX_SAMPLES:,} are read")
+    if (longest := max((v.frames for v in volumes), default=0)) > MAX_VOLUME_FRAMES:
+        raise PayloadError(f"scene declares a volume of {longest:,} frames; at most {MAX_VOLUME_FRAMES:,} are read")
     return [bands for volume in volumes for bands in volume.bands()]
 
 

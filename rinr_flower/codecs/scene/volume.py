@@ -51,7 +51,14 @@ def inverse(pyramids: list[list[Ints]], steps: list[float]) -> list[Floats]:
     """The planes that quantised pyramids stand for."""
     planes = []
     for bands, step in zip(pyramids, steps, strict=True):
-        picture = synthesise([dequantise(b, step) for b in bands])
+        # most high time frequencies hold nothing: only the others are worth a wavelet
+        live = np.flatnonzero(np.any([b.reshape(len(b), -1).any(axis=1) for b in bands], axis=0))
+        if len(live) in (0, len(bands[0])):
+            picture = synthesise([dequantise(b, step) for b in bands])
+        else:
+            found = synthesise([dequantise(b[live], step) for b in bands])
+            picture = np.zeros((len(bands[0]), *found.shape[1:]), np.float32)
+            picture[live] = found
         planes.append(_along_time(np.ascontiguousarray(cosine_basis(len(picture)).T), picture))
     return planes
 

@@ -73,9 +73,12 @@ def _merge(low: Floats, high: Floats, axis: int) -> Floats:
     odd = np.moveaxis(high, axis, 0) * np.float32(_SCALE)
     for step in (3, 2, 1, 0):
         _lift(even, odd, np.float32(-_LIFTS[step]), predict=step % 2 == 0)
-    out = np.empty((len(even) + len(odd), *even.shape[1:]), np.float32)
-    out[0::2], out[1::2] = even, odd
-    return np.moveaxis(out, 0, axis)
+    shape = list(low.shape)
+    shape[axis] += high.shape[axis]
+    out = np.empty(shape, np.float32)  # rows stay rows in memory, whatever the axis
+    along = np.moveaxis(out, axis, 0)
+    along[0::2], along[1::2] = even, odd
+    return out
 
 
 def _lift(even: Floats, odd: Floats, weight: np.float32, *, predict: bool) -> None:
@@ -94,7 +97,7 @@ def _lift(even: Floats, odd: Floats, weight: np.float32, *, predict: bool) -> No
             even[-1] += 2 * weight * odd[-1]
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=8)
 def cosine_basis(frames: int) -> Floats:
     """The orthonormal DCT-II matrix (frequencies, frames)."""
     k, t = np.arange(frames)[:, None], np.arange(frames)[None, :]

@@ -1,0 +1,320 @@
+"""What README.md and the docs say about each results file: one function a block, from JSON to Markdown.
+
+Every number of a text comes from the file. A sentence that draws a conclusion is chosen by the numbers, so that it
+turns when they do.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from page_text import paragraphs, percents, prose, span, table, whole_span
+
+from rinr_flower.codecs import codecs
+
+Text = Callable[[Path], str]
+DATA_SETS = {"otb100": "OTB100", "uav123": "UAV123", "dac_sdc": "DAC-SDC"}
+UPLOADS = {
+    "jpeg": "the camera's files",
+    "roi_jpeg": "`roi_jpeg` (a coarse frame and fine boxes)",
+    "roi_x264": "`roi_x264` (video)",
+}
+
+
+def main_job(results: Path) -> str:
+    """Bytes and mAP of the main job, seed by seed, for the codec and for training on the camera's files."""
+    found = _read(results / "main_job.json")
+    if found is None:
+        return _not_measured("python benchmarks/main_job.py")
+    runs = found["runs"]
+    fog, files = ([r for r in runs if r["strategy"] == s] for s in ("fog", "jpeg_relay"))
+    means = [statistics.mean(r["map50"] for r in rows) for rows in (fog, files)]
+    rows = [
+        (
+            str(r["seed"]),
+            "`scene` payloads" if r["strategy"] == "fog" else "the JPEG files",
+            f"{r['payload_bytes']:,}",
+            *(f"{r[key]:.3f}" for key in ("start_map50", "map50", "map50_95")),
+        )
+        for r in runs
+    ]
+    return paragraphs(
+        prose(
+            "**The main job** (embedded sample, ten devices, two rounds, `python benchmarks/main_job.py`): "
+            f"{fog[0]['seconds']:.0f} s on {found['machine']['cores']} cores with training the factory model, peak "
+            f"memory {max(r['peak_bytes'] for r in fog) / 1e9:.1f} GB over all processes. Mean mAP50 over {len(fog)} "
+            f"seeds: {means[0]:.3f} with `scene`, {means[1]:.3f} with the files."
+        ),
+        table(("seed", "trained on", "bytes of what was trained on", "mAP50 before", "mAP50", "mAP50-95"), rows),
+    )
+
+
+def sharing(results: Path) -> str:
+    """How many times fewer bytes ten devices send, by way of sharing, and where a bar is missed."""
+    found = _read(results / "sharing.json")
+    command = "RINR_DATA=DIR python benchmarks/sharing.py"
+    if found is None:
+        return _not_measured(command)
+    rows, missed = [], []
+    longest = max(r["frames"] for r in found["summary"])
+    for r in found["summary"]:
+        way = (
+            f"fog `{r['codec']}`, uploading {UPLOADS[r['upload']]}" if r["way"] == "fog" else f"`{r['codec']}`, no fog"
+        )
+        spread = [f"{r['median']:.1f}x", *(f"{r[k]:.1f}x ({_plain(r[f'{k}_clip'])})" for k in ("best", "worst"))]
+        if r["frames"] == longest:
+            rows.append((way, *spread, *(f"{r[f'median_{k}']:.1f}" for k in ("frame_db", "object_db"))))
+        missed += [
+            f"{r['frames']} frames, {r['upload']}, {name}: {bar['wanted']:g}x wanted, "
+            + (f"{bar['to_blame']} is to blame ({bar[bar['to_blame']]:.3f}; {_needed(bar)})")
+            for name, bar in r["bars"].items()
+            if not bar["met"]
+        ]
+    clips = max(r["clips"] for r in found["summary"])
+    return paragraphs(
+        prose(
+            f"**Bytes of {found['devices']} devices that all share with each other**, against sending each other the "
+            f"camera's JPEG files, captures of {longest} frames, over {clips} clips (`{command}`; sizes of real "
+            "payloads in the closed form of [bandwidth](docs/bandwidth.md); with the camera's files going up, no "
+            "codec can pass 9x):"
+        ),
+        table(("way of sharing", "median", "best", "worst", "median frame dB", "median object dB"), rows),
+        "Bars missed:" + (" none." if not missed else "\n\n" + "\n".join(f"- {line}" for line in missed)),
+    )
+
+
+def rate_distortion(results: Path) -> str:
+    """Bytes at quality of the default ``scene`` on consecutive frames, and what rivals need at equal object PSNR."""
+    path = results / "rate_distortion.json"
+    found = _read(path)
+    if found is None:
+        return _not_measured("python benchmarks/rate_distortion.py")
+    default = codecs.create("scene")
+    ratios = {(r["clip"], r["rival"]): r["ratio"] for r in found["at_640"]["ratios"]}
+    points = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
+    rows, single = [], []
+    for p in points:
+        if p["series"] != "scene" or p["frames"] != found["frames"] or codecs.create(p["options"]) != default:
+            continue
+        against = [ratios.get((p["clip"], rival)) for rival in ("avif", "av1")]
+        if "/images" in p["clip"]:
+            single.append(against)
+            continue
+        rows.append(
+            (
+                _clip(p["clip"]),
+                f"{p['camera_bytes_per_frame']:,.0f}",
+                f"{p['bytes_per_frame']:,.0f}",
+                f"{p['camera_bytes_per_frame'] / p['bytes_per_frame']:.0f}x",
+                f"{p['at_640']['frame_db']:.1f}",
+                f"{p['at_640']['object_db']:.1f}",
+                *("-" if ratio is None else f"{ratio:.2f}" for ratio in against),
+            )
+        )
+    spans = [span(r[i] for r in single if r[i] is not None) for i in (0, 1)]
+    return paragraphs(
+        prose(
+            "**Bytes at quality on real sequences** (`python benchmarks/rate_distortion.py --codecs "
+            "camera,scene,avif,av1`; default `scene`; PSNR against the decoded camera files at 640 wide at most; the "
+            "last two columns are bytes of `scene` over those of a rival at equal object PSNR: above 1 the rival "
+            "wins):"
+        ),
+        table(
+            (
+                f"frames {found['frames']} of", "camera JPEG, B/frame", "`scene`, B/frame", "fewer", "frame dB",
+                "object dB", "over AVIF", "over AV1",
+            ),
+            rows,
+        ),
+        prose(
+            f"On single unrelated frames (DAC-SDC `images/`) `scene` has no motion to use: {spans[0]} of AVIF's bytes "
+            f"and {spans[1]} of AV1's at equal object PSNR."
+        ),
+    )  # fmt: skip
+
+
+def encode(results: Path) -> str:
+    """Encoding speed against the published setting."""
+    found = _read(results / "encode.json")
+    if found is None:
+        return _not_measured("python benchmarks/encode.py")
+    rows = [
+        (
+            r["clip"],
+            r["codec"],
+            f"{r['bytes_per_frame']:,.0f}",
+            f"{r['object_db']:.1f}",
+            f"{r['seconds_per_frame']:.3f}",
+            f"{r['times_faster']:,.0f}",
+        )
+        for r in found["rows"]
+    ]
+    first = found["rows"][0]
+    return paragraphs(
+        prose(
+            "**Encoding** (`python benchmarks/encode.py --data otb100:PATH/Crossing --frames 0:8`), against 10,000 "
+            f"full-batch steps of the published setting, {first['published_seconds_per_frame']:,.0f} processor seconds "
+            f"a frame ({first['published_is']}):"
+        ),
+        table(("clip", "codec", "B/frame", "object dB", "CPU s/frame", "times faster"), rows),
+    )
+
+
+def updates(results: Path) -> str:
+    """Shares of the best rival's bytes, in one sentence."""
+    claims = _claims(results)
+    if claims is None:
+        return _not_measured("python benchmarks/update_size.py digits")
+    published, coded = (
+        [c[k]["share"] for _, c in claims] for k in ("against_published_rivals", "against_rivals_with_our_coding")
+    )
+    return prose(
+        "**Model updates** (`python benchmarks/update_size.py digits`, `... yolo`): at equal accuracy, trained "
+        f"low-rank factors need {percents(published)} of the bytes of the best published federated-learning compressor "
+        f"in {len(claims)} scenarios, and {percents(coded)} of the best one when that gets our quantiser and entropy "
+        "coder too: see [updates](docs/updates.md)."
+    )
+
+
+def hostile(results: Path) -> str:
+    """What the fuzzer found."""
+    found = _read(results / "fuzz.json")
+    if found is None:
+        return _not_measured("python benchmarks/fuzz.py --count 1000000 --seed 0")
+    outcome = (
+        "no crash, no hang, no silently different picture"
+        if not found["findings"]
+        else f"{len(found['findings'])} findings"
+    )
+    return prose(
+        f"**Hostile bytes** (`python benchmarks/fuzz.py --count {found['count']} --seed {found['seed']}`): "
+        f"{found['count']:,} altered payloads and updates, {outcome}; the slowest took "
+        f"{found['slowest']['seconds']:.1f} s of processor time."
+    )
+
+
+def encode_scale(results: Path) -> str:
+    """Clips a second of the fog's encoders."""
+    found = _read(results / "encode_scale.json")
+    if found is None:
+        return _not_measured("python benchmarks/encode_scale.py")
+    rows = [
+        (
+            "in the fog's process" if r["encoder"] == "here" else f"Ray, {r['encoder']}",
+            f"{r['clips_per_s']:.2f}",
+            f"{r['efficiency']:.2f}" if "efficiency" in r else "-",
+        )
+        for r in found["rows"]
+    ]
+    return paragraphs(
+        prose(
+            f"Clips of {whole_span(found['frames'])} frames, {found['machine']['cores']} cores (`{found['command']}`); "
+            "efficiency is clips a second over those of one worker, divided by the workers:"
+        ),
+        table(("encoder", "clips/s", "efficiency"), rows),
+    )
+
+
+def scale(results: Path) -> str:
+    """The tree of fog nodes, from 10 to 100,000 devices."""
+    found = _read(results / "scale.json")
+    if found is None:
+        return _not_measured("python benchmarks/scale.py")
+    rows = [
+        (
+            f"{r['devices']:,}",
+            f"{r['fog_bytes'] / 1e6:,.0f}",
+            f"{r['serverless_bytes'] / 1e6:,.0f}",
+            r["bottleneck"].replace("_", " ") if r["saturated"] else "none",
+            "-" if r["fog_nodes_needed"]["all"] is None else f"{r['fog_nodes_needed']['all']:,}",
+        )
+        for r in found["results"]
+        if r["sharing"] == "nearest" and not r["broadcast"]
+    ]
+    return paragraphs(
+        prose(
+            f"Nine receivers a device, a capture period of a minute (`{found['command']}`). All rows of the file "
+            f"together took {found['model_wall_seconds']:.1f} s and {found['peak_memory_gib']:.2f} GiB."
+        ),
+        table(
+            ("devices", "MB through the fog", "MB device to device", "one fog node saturates at", "fog nodes needed"),
+            rows,
+        ),
+    )
+
+
+def update_sizes(results: Path) -> str:
+    """Bytes that keep the accuracy of the full update less one point, by compressor and scenario."""
+    claims = _claims(results)
+    if claims is None:
+        return _not_measured("python benchmarks/update_size.py digits")
+    names = list(dict.fromkeys(name for _, c in claims for name in c["bytes_needed"]))
+    sizes = {n: [c["bytes_needed"].get(n) for _, c in claims] for n in names}
+    shown = [n for n in names if any(sizes[n])]
+    rows = [
+        (f"**{n}**" if n == "factorised" else n, *("-" if size is None else f"{size:,.0f}" for size in sizes[n]))
+        for n in sorted(shown, key=lambda n: (n == "factorised", -(sizes[n][0] or 0)))
+    ]
+    return table(("bytes of one update", *(name for name, _ in claims)), rows)
+
+
+def update_claims(results: Path) -> str:
+    """The bytes of ``factorised`` over those of the best rival, with and without our coding."""
+    claims = _claims(results)
+    if claims is None:
+        return _not_measured("python benchmarks/update_size.py digits")
+    keys = ("against_published_rivals", "against_rivals_with_our_coding", "against_all")
+    rows = [
+        (
+            name,
+            *(f"{100 * c[k]['share']:.0f} % of {c[k]['best']}{'' if c[k]['holds'] else ', **misses**'}" for k in keys),
+        )
+        for name, c in claims
+    ]
+    allowed = [f"{100 * claims[0][1][k]['allowed']:.0f} %" for k in keys]
+    head = ("the best as published", "the best with our coding", "the best of all")
+    return table(
+        ("`factorised` needs", *(f"of {what} (bar {bar})" for what, bar in zip(head, allowed, strict=True))), rows
+    )
+
+
+TEXTS: dict[str, Text] = {
+    f.__name__: f
+    for f in (
+        main_job, sharing, rate_distortion, encode, updates, hostile, encode_scale, scale, update_sizes, update_claims,
+    )
+}  # fmt: skip
+
+
+def _read(path: Path) -> Any | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _claims(results: Path) -> list[tuple[str, dict[str, Any]]] | None:
+    """Scenarios of both tasks by their names on the page."""
+    digits, yolo = (_read(results / f"update_size_{task}.json") for task in ("digits", "yolo"))
+    if digits is None or yolo is None:
+        return None
+    return [*digits["claims"].items(), *((f"YOLOv8n, {name}", c) for name, c in yolo["claims"].items())]
+
+
+def _not_measured(command: str) -> str:
+    return f"Not measured yet: `{command}`."
+
+
+def _needed(bar: dict[str, Any]) -> str:
+    needed = bar[f"{bar['to_blame']}_needed"]
+    return "no value is enough" if needed is None else f"{needed:.3f} needed"
+
+
+def _clip(name: str) -> str:
+    kind, _, clip = name.partition("/")
+    return f"{clip} ({DATA_SETS.get(kind, kind)})"
+
+
+def _plain(name: str) -> str:
+    return name.partition("/")[2]

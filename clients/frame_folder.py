@@ -1,0 +1,205 @@
+"""The folder of a running camera: new files are the next round's capture."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rinr_flower.bitstream.container import MAX_FRAMES
+from rinr_flower.clients.durable_file import read_record, write_record
+from rinr_flower.clients.own_frames import OwnClip
+from rinr_flower.codecs import codecs
+from rinr_flower.datasets.images import Shot, existing_folder, image_files, read_file, read_frame
+from rinr_flower.datasets.yolo import label_files, read_labels
+from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.frames import Clip, Frame
+
+log = logging.getLogger("flwr.rinr_flower")
+
+HELD_BACK = "held-back"  # subfolder of the frames for evaluation; also the name of the record of the first files
+_RECORD = re.compile(r"([0-9]{6,})\.json")
+
+Taken = dict[str, str]
+"""A frame that was taken: ``file`` is its image's name in the folder, ``sha256`` is of image and labels."""
+
+
+class FrameFolder:
+    """A folder of images with YOLO label files, as ``rinr_flower.datasets`` reads them, to which files may be added.
+
+    In every round the files that no earlier round of the job took are its capture, in the order of their names. A
+    broken file is skipped, counted and named in the log. A file has to appear whole, and its label file before it:
+    write it elsewhere on the same disk and rename it.
+
+    Parameters
+    ----------
+    path : the folder. Class names are the lines of ``classes.txt``; without it, all boxes are of class 0, ``object``.
+    name : the device's.
+    held_back : so many files, the first, are for evaluation; 0 takes those in the subfolder ``held-back``.
+    frames_per_clip : frames of a clip at most. A clip's frames have one size.
+    clips_per_round : clips of a round at most; what is left waits for the next one.
+    """
+
+    def __init__(
+        self, path: Path, name: str, *, held_back: int = 0, frames_per_clip: int = 16, clips_per_round: int = 1
+    ) -> None:
+        if held_back < 0:
+            raise ConfigError(f"{held_back} files are to be held back; it must be 0 or more")
+        if not 1 <= frames_per_clip <= MAX_FRAMES:
+            raise ConfigError(f"frames_per_clip is {frames_per_clip}; it must be in 1..{MAX_FRAMES}")
+        if clips_per_round < 1:
+            raise ConfigError(f"clips_per_round is {clips_per_round}; it must be 1 or more")
+        self.path = existing_folder(str(path), expected="a camera's folder of images with YOLO label files").resolve()
+        self.name = name
+        self.first_held_back = held_back
+        self.frames_per_clip = frames_per_clip
+        self.clips_per_round = clips_per_round
+
+    def in_job(self, memory: Path) -> CameraFrames:
+        """The frames in a job, which remembers in ``memory`` what it took."""
+        return CameraFrames(self, memory)
+
+
+class CameraFrames:
+    """The frames of a :class:`FrameFolder` in one job.
+
+    ``memory`` holds one file a round, ``000003.json``, with the frames that were taken. They stay in the camera's
+    folder; one that was deleted or altered since is left out and named in the log.
+    """
+
+    def __init__(self, folder: FrameFolder, memory: Path) -> None:
+        self._folder = folder
+        self._memory = memory
+
+    def captures(self, server_round: int) -> list[OwnClip]:
+        """What was captured in a round: new files when it is asked for the first time, the same ones after that."""
+        known = self._rounds()
+        if server_round not in known and server_round > max(known, default=0):
+            self._take(server_round, known)
+        return self._clips(server_round) if server_round in self._rounds() else []
+
+    def captured_until(self, server_round: int) -> list[OwnClip]:
+        """All captures up to a round; new files are this round's, if it has not taken any yet."""
+        latest = self.captures(server_round)
+        return [clip for number in self._rounds() if number < server_round for clip in self._clips(number)] + latest
+
+    def held_back(self) -> OwnClip:
+        """The frames for evaluation; DataError if there are none."""
+        folder, count = self._folder.path, self._folder.first_held_back
+        if count:
+            found = self._frames(folder, [folder / file for file in self._first(count)])
+        else:
+            place = folder / HELD_BACK
+            found = self._frames(place, image_files(place) if place.is_dir() else [])
+        same = [frame for _, _, frame in found if frame.image.shape == found[0][2].image.shape]
+        if not same:
+            raise DataError(
+                f"{folder}: no frames to evaluate on; put some into {HELD_BACK}/, or set held-back=N for the first N"
+            )
+        if len(same) < len(found):
+            log.warning("%s: %d held-back frames of another size are left out", folder, len(found) - len(same))
+        return OwnClip(HELD_BACK, self._encoded(HELD_BACK, same[:MAX_FRAMES]))
+
+    def _take(self, server_round: int, known: Sequence[int]) -> None:
+        """Write down which files are the round's."""
+        folder = self._folder
+        records = [clip for number in known for clip in self._record(number)]
+        used = {taken["file"] for clip in records for taken in clip["frames"]} | set(
+            self._first(folder.first_held_back)
+        )
+        left = [path for path in image_files(folder.path) if path.name not in used]
+        clips: list[dict[str, Any]] = []
+        # more than needed, in case some are broken or of another size; the rest need not be read
+        while left and len(clips) < folder.clips_per_round:
+            frames: list[tuple[Path, str, Frame]] = []
+            other_sizes: list[Path] = []
+            while left and len(frames) < folder.frames_per_clip:
+                batch, left = left[: folder.frames_per_clip], left[folder.frames_per_clip :]
+                for path, digest, frame in self._frames(folder.path, batch):
+                    if len(frames) < folder.frames_per_clip and (
+                        not frames or frame.image.shape == frames[0][2].image.shape
+                    ):
+                        frames.append((path, digest, frame))
+                    else:
+                        other_sizes.append(path)
+            left = other_sizes + left
+            if frames:
+                taken = [{"file": path.name, "sha256": digest} for path, digest, _ in frames]
+                clips.append({"name": f"{folder.path.name} {len(records) + len(clips) + 1}", "frames": taken})
+        if clips:
+            write_record(self._memory / f"{server_round:06d}.json", clips)
+
+    def _clips(self, server_round: int) -> list[OwnClip]:
+        """The clips that a round took, as far as their files are as they were."""
+        clips = []
+        for record in self._record(server_round):
+            wanted = {taken["file"]: taken["sha256"] for taken in record["frames"]}
+            found = self._frames(self._folder.path, [self._folder.path / file for file in wanted])
+            same = [frame for path, digest, frame in found if digest == wanted[path.name]]
+            if len(same) < len(wanted):
+                log.warning(
+                    "%s: %d of the %d frames of round %d are not there any more as they were",
+                    self._folder.path,
+                    len(wanted) - len(same),
+                    len(wanted),
+                    server_round,
+                )
+            if same:
+                clips.append(OwnClip(record["name"], self._encoded(record["name"], same)))
+        return clips
+
+    def _frames(self, folder: Path, images: Sequence[Path]) -> list[tuple[Path, str, Frame]]:
+        """Each image that can be read, the SHA-256 of its files, and its frame."""
+        labels, names = label_files(folder, images)
+        found, broken = [], 0
+        for image, label in zip(images, labels, strict=True):
+            try:
+                frame, dropped = read_frame(Shot(image, partial(read_labels, label, len(names) or 1)))
+                if dropped:
+                    log.warning("%s: %d boxes that are empty or outside the image are left out", image, dropped)
+                digest = hashlib.sha256(read_file(image))
+                digest.update(b"" if label is None else read_file(label))
+                found.append((image, digest.hexdigest(), frame))
+            except DataError as error:
+                broken += 1
+                log.warning("%s", error)
+        if broken:
+            log.warning("%s: %d of %d files are broken and left out", folder, broken, len(images))
+        return found
+
+    def _encoded(self, name: str, frames: Sequence[Frame]) -> bytes:
+        _, names = label_files(self._folder.path, [])
+        return codecs.create("jpeg").encode(Clip(name, tuple(frames), names or ("object",)))
+
+    def _rounds(self) -> list[int]:
+        """Rounds that took something, in order."""
+        found = [_RECORD.fullmatch(path.name) for path in self._memory.glob("*.json")]
+        return sorted(int(match[1]) for match in found if match)
+
+    def _record(self, server_round: int) -> list[dict[str, Any]]:
+        """The clips of a round, their names and frames; none, and a line in the log, if the record is damaged."""
+        try:
+            clips: list[dict[str, Any]] = read_record(self._memory / f"{server_round:06d}.json")
+            return clips
+        except DataError as error:
+            log.warning("%s; the frames of that round count as new", error)
+            return []
+
+    def _first(self, count: int) -> list[str]:
+        """Names of the files that are held back: the first ``count`` when the job asked first."""
+        if not count:
+            return []
+        path = self._memory / f"{HELD_BACK}.json"
+        if path.exists():
+            try:
+                return list(read_record(path))
+            except DataError as error:
+                log.warning("%s; the first %d files are held back anew", error, count)
+        names = [image.name for image in image_files(self._folder.path)[:count]]
+        if names:
+            write_record(path, names)
+        return names

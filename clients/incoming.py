@@ -1,0 +1,45 @@
+"""What a device accepts from its fog: everything is checked before it is used or kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from flwr.app import ArrayRecord
+from numpy.typing import NDArray
+
+from rinr_flower.bitstream.container import Payload
+from rinr_flower.decoding import FrameStore
+from rinr_flower.errors import PayloadError, RinrError
+from rinr_flower.strategies.protocol import numbers_of
+
+log = logging.getLogger("flwr.rinr_flower")
+
+
+def model_of(record: ArrayRecord) -> dict[str, NDArray[np.generic]]:
+    """The model in a message's record; DataError names the first array that no model has, see :func:`numbers_of`."""
+    return {name: numbers_of(name, array) for name, array in record.items()}
+
+
+def add_payloads(store: FrameStore, payloads: Mapping[str, bytes], class_names: Sequence[str]) -> list[str]:
+    """Put payloads, given by name, into a store; the names of those that cannot be used, which the log explains."""
+    refused = []
+    for name, data in payloads.items():
+        try:
+            _check_classes(Payload.from_bytes(data), class_names)
+            store.add(data)
+        except RinrError as error:
+            log.warning("payload %s (%d bytes) is left out: %s", name, len(data), error)
+            refused.append(name)
+    return refused
+
+
+def _check_classes(payload: Payload, class_names: Sequence[str]) -> None:
+    used: Iterable[int] = {int(number) for classes in payload.classes for number in classes}
+    unknown = sorted({payload.class_names[number] for number in used} - set(class_names))
+    if unknown:
+        raise PayloadError(
+            f"it has boxes of class {unknown[0]!r}, and the detector knows {len(class_names)} classes: "
+            f"{', '.join(class_names)[:200]}"
+        )

@@ -1,0 +1,116 @@
+"""Where a fog node keeps what it must not lose: an interface, and the variant that keeps it in memory only."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, eq=False)
+class Blob:
+    """Bytes, in memory or in a file, by the name that stands for them.
+
+    Attributes
+    ----------
+    name : SHA-256 of the bytes, 64 hex digits.
+    size : how many there are.
+    read : gives them.
+    """
+
+    name: str
+    size: int
+    read: Callable[[], bytes] = field(repr=False)
+
+    @classmethod
+    def of(cls, data: bytes) -> Blob:
+        """Bytes in memory."""
+        return cls(hashlib.sha256(data).hexdigest(), len(data), lambda: data)
+
+    @property
+    def data(self) -> bytes:
+        """The bytes; DataError if they were in a file that is gone or altered."""
+        return self.read()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What was kept of a run that is taken up again.
+
+    Attributes
+    ----------
+    rounds : what :meth:`Keep.save_round` was given, for round 0 and every whole round after it, in order.
+    first, last : arrays of round 0 and of the last whole round.
+    """
+
+    rounds: list[Mapping[str, Any]]
+    first: Arrays
+    last: Arrays
+
+
+class Keep(Protocol):
+    """What a fog node calls; ``rinr_flower.simulations.run_folder.RunFolder`` keeps everything on the disk.
+
+    Whatever has been handed over is safe when the call returns. Errors are a DataError that names the file.
+    """
+
+    @property
+    def job(self) -> str:
+        """16 hex digits that name the run on all devices, also when it is taken up again."""
+        ...
+
+    def put(self, kind: str, data: bytes) -> Blob:
+        """Keep bytes; ``kind`` is ``captures``, ``payloads`` or ``updates``."""
+        ...
+
+    def get(self, kind: str, name: str, size: int) -> Blob:
+        """What :meth:`put` kept in this run or before it was taken up again."""
+        ...
+
+    def encoded(self, key: str) -> tuple[Blob, float] | None:
+        """The payload that was made before under ``key`` and the seconds that took, if there is one."""
+        ...
+
+    def note_encoded(self, key: str, payload: Blob, seconds: float) -> None:
+        """Remember which payload was made under ``key``: a text that says of which capture and how."""
+        ...
+
+    def save_round(self, number: int, state: Mapping[str, Any], arrays: Arrays) -> None:
+        """Keep what :meth:`load` gives back: JSON values and arrays after a round; 0 is before the first."""
+        ...
+
+    def load(self) -> Kept | None:
+        """What was kept, up to the last whole round; None if there is not even a round 0."""
+        ...
+
+
+class InMemory:
+    """Keeps nothing beyond the process: a run that is killed is lost."""
+
+    def __init__(self) -> None:
+        self.job = secrets.token_hex(8)
+
+    def put(self, kind: str, data: bytes) -> Blob:
+        return Blob.of(data)
+
+    def get(self, kind: str, name: str, size: int) -> Blob:
+        raise KeyError(name)
+
+    def encoded(self, key: str) -> tuple[Blob, float] | None:
+        return None
+
+    def note_encoded(self, key: str, payload: Blob, seconds: float) -> None:
+        pass
+
+    def save_round(self, number: int, state: Mapping[str, Any], arrays: Arrays) -> None:
+        pass
+
+    def load(self) -> Kept | None:
+        return None
