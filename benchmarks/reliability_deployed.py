@@ -1,24 +1,19 @@
 """The deployment example under load on one machine: bytes at the socket, killed devices, a killed SuperLink.
 
-    python benchmarks/reliability_deployed.py [--devices 10] [--killed 3] [--work DIR] [--out FILE]
+    python benchmarks/reliability.py --part wire --part nodes
 
 Starts what the unit files of ``examples/deployment`` start, on the loopback interface: TLS, node authentication,
-process isolation, a database, signed messages; every device a SuperNode of its own. Two runs:
+process isolation, a database, signed messages; every device a SuperNode of its own. Two parts:
 
 - **wire**: three devices, two rounds, nothing fails. A forwarder between each device and the SuperLink counts bytes;
   they stand beside the ledger's. The bytes of idle devices (polling, heartbeats) are measured before the run.
-- **faults**: in round 2, when the fog has encoded, devices are killed with -9 and started again as systemd would; in
+- **nodes**: in round 2, when the fog has encoded, devices are killed with -9 and started again as systemd would; in
   round 4 the SuperLink is killed with -9 and started again. Checked: the run ends, the report names each killed device,
   nothing of the others is missing, and those that come back end up with every frame that the others have.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import shutil
-import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -28,7 +23,6 @@ from typing import Any
 
 from camera_folders import FRAMES, write_camera_folder
 from federation import Federation
-from machine import describe
 
 from rinr_flower.bandwidth import RunRecord
 from rinr_flower.simulations.fleet import shares_of
@@ -38,11 +32,6 @@ IDLE_S = 30.0
 ASK_S = 20.0  # between two looks at whether a run has ended early
 FRAMES_PER_CLIP = 4
 KILL_IN_ROUND, RESTART_IN_ROUND, ROUNDS = 2, 4, 5
-
-
-def measure(work: Path, *, devices: int = 10, killed: int = 3) -> dict[str, Any]:
-    """Both runs, in new folders under ``work``."""
-    return {"wire": measure_wire(work / "wire"), "faults": measure_faults(work / "faults", devices, killed)}
 
 
 def measure_wire(work: Path, devices: int = 3, rounds: int = 2) -> dict[str, Any]:
@@ -185,22 +174,3 @@ def _await(done: Callable[[], bool], seconds: float, what: str, federation: Fede
             if federation.status(run).startswith("finished") or asked > end:
                 raise RuntimeError(f"{what} did not come:\n{federation.flwr('log', run, 'fog', '--show')}")
         time.sleep(0.2)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--devices", type=int, default=10)
-    parser.add_argument("--killed", type=int, default=3)
-    parser.add_argument("--work", type=Path, default=Path("runs/reliability_deployed"))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "reliability_deployed.json")
-    settings = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the federation is taken down
-    shutil.rmtree(settings.work, ignore_errors=True)
-    settings.work.mkdir(parents=True)
-    result = measure(settings.work.resolve(), devices=settings.devices, killed=settings.killed)
-    settings.out.write_text(json.dumps({"machine": describe(), **result}, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
-
-
-if __name__ == "__main__":
-    main()

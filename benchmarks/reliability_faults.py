@@ -1,7 +1,6 @@
 """Faulty devices, load, growth over many rounds, and what durability and signatures cost.
 
-    python benchmarks/reliability_faults.py --out benchmarks/results/reliability_faults.json
-    python benchmarks/reliability_faults.py --part faults --part growth
+    python benchmarks/reliability.py --part faults --part load --part growth --part overhead
 
 Fog node, ClientApp and devices are the real ones. Except for ``load``, which runs ``flower-simulation`` on Ray, their
 messages pass through Flower's wire format within this process, so that every byte can be weighed.
@@ -21,24 +20,21 @@ import json
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import psutil
-import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
-from machine import describe
 
 from rinr_flower.bandwidth import Ledger
 from rinr_flower.bitstream.container import Payload
@@ -53,7 +49,6 @@ from rinr_flower.strategies.identity import DeviceIdentity, FogIdentity
 
 KINDS = {"raise": "error", "time-out": "timeout", "garbage": "malformed", "wrong sender": "forged", "replay": "forged"}
 SHARE = 0.3
-PARTS = ("faults", "load", "growth", "overhead")
 
 
 @dataclass
@@ -379,34 +374,3 @@ def _memory(process: psutil.Process) -> int:
         except psutil.Error:
             continue
     return total
-
-
-MEASURES: dict[str, Callable[[Path], dict[str, Any]]] = {
-    "faults": measure_faults,
-    "load": measure_load,
-    "growth": measure_growth,
-    "overhead": measure_overhead,
-}
-
-
-def measure(work: Path, parts: Iterable[str] = PARTS) -> dict[str, Any]:
-    """The named parts, each in a new folder under ``work``."""
-    return {part: MEASURES[part](work / part) for part in parts}
-
-
-def main(
-    part: Annotated[list[str] | None, typer.Option(help=f"one of {', '.join(PARTS)}; repeatable; all")] = None,
-    out: Annotated[Path | None, typer.Option(help="JSON file to write")] = None,
-) -> None:
-    """Measure how the fog node bears faults, load and time."""
-    with tempfile.TemporaryDirectory() as work:
-        found = {"machine": describe(), **measure(Path(work), part or PARTS)}
-    text = json.dumps(found, indent=1) + "\n"
-    if out is None:
-        typer.echo(text)
-    else:
-        out.write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,6 +1,6 @@
 """kill -9 at random moments of one small run, then ``--resume``: every one must end like a run that nothing disturbed.
 
-    python benchmarks/reliability_resume.py --kills 20 --seed 0 --out benchmarks/results/reliability_resume.json
+    python benchmarks/reliability.py --part resume
 
 Runs the real command ``flower-simulation`` on the generated sample: once undisturbed, then once for every kill. Moments
 are drawn evenly over the time from the first round's beginning to the end of the report. A run that has ended before
@@ -14,17 +14,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import psutil
-import typer
-from machine import describe
 from rich.progress import track
 
 from rinr_flower.bandwidth import Ledger
@@ -48,7 +45,7 @@ NOT_COMPARED = ("seconds", "joules", "message_bytes", "overhead_bytes", "sent_by
 PATIENCE_S = 600
 
 
-def measure(kills: int, seed: int, work: Path) -> dict[str, Any]:
+def measure(work: Path, kills: int, seed: int) -> dict[str, Any]:
     """One undisturbed run and ``kills`` killed ones under ``work``, compared."""
     whole = work / "undisturbed"
     _end(_start(["--out", str(whole), *_settings()]))
@@ -162,25 +159,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     _, said = process.communicate(timeout=PATIENCE_S)
     if process.returncode != 0:
         raise RuntimeError(f"flower-simulation ended with {process.returncode}: {said.decode()[-2000:]}")
-
-
-def main(
-    kills: Annotated[int, typer.Option(help="runs that are killed")] = 20,
-    seed: Annotated[int, typer.Option(help="of the moments")] = 0,
-    out: Annotated[Path | None, typer.Option(help="JSON file to write")] = None,
-) -> None:
-    """Kill runs at random moments and go on with them."""
-    with tempfile.TemporaryDirectory() as work:
-        found = {"machine": describe(), **measure(kills, seed, Path(work))}
-    text = json.dumps(found, indent=1) + "\n"
-    if out is not None:
-        out.write_text(text, encoding="utf-8")
-    typer.echo(f"{found['equal']} of {kills} runs ended as if nothing had happened ({found['killed']} were killed)")
-    for row in found["runs"]:
-        for difference in row["differs"][:3]:
-            typer.echo(f"killed after {row['moment_seconds']:.1f} s: {difference}")
-    raise typer.Exit(0 if found["equal"] == kills else 1)
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -27,7 +27,7 @@ class DeviceFolder:
             self.name: str = content["name"]
             self._captures: list[list[dict[str, str]]] = content["captures"]
             self._held_back: dict[str, str] = content["held_back"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{path} is not a device's folder: {type(error).__name__} {error}") from error
 
     @classmethod

@@ -5,10 +5,12 @@ from rinr_flower.strategies.deciding import EdgeOrFog
 from rinr_flower.strategies.fog_node import FogNode
 from rinr_flower.strategies.fog_training import FogTraining
 from rinr_flower.strategies.jpeg_sharing import JpegSharing
+from rinr_flower.strategies.limits import CaptureLimits
 from rinr_flower.strategies.local_training import LocalTraining
 from rinr_flower.strategies.memory import Measured, Shared
 
 __all__ = [
+    "CaptureLimits",
     "CompressedFedAvg",
     "EdgeOrFog",
     "FogNode",

@@ -21,6 +21,7 @@ from rinr_flower.strategies.encoding import Encoder, encode_here
 from rinr_flower.strategies.exchange import Exchange
 from rinr_flower.strategies.identity import FogIdentity
 from rinr_flower.strategies.keeping import Arrays, Blob, InMemory, Keep
+from rinr_flower.strategies.limits import CaptureLimits
 from rinr_flower.strategies.local_training import LocalTraining
 from rinr_flower.strategies.memory import FogMemory, Measured, Shared
 from rinr_flower.strategies.metering import FOG, Clip, Meter
@@ -40,6 +41,7 @@ from rinr_flower.strategies.rounds import Rounds
 
 log = getLogger("flwr.rinr_flower")
 
+DEFAULT_LIMITS = CaptureLimits()
 Progress = Callable[[str, float], None]
 """Called with what is being done and the fraction done, 0 to 1."""
 
@@ -66,6 +68,7 @@ class FogNode(Strategy):
     keep : where captures, payloads and the state after every round are kept; :meth:`start` goes on where what it holds
         ends. None keeps them in memory: a run that is killed is lost.
     identity : signs what is sent and checks who answers; None believes every answer.
+    limits : how much one device may upload in a round; a device that passes them sits the round out.
     progress : called while the fog encodes.
 
     Attributes
@@ -90,6 +93,7 @@ class FogNode(Strategy):
         ledger: Ledger | None = None,
         keep: Keep | None = None,
         identity: FogIdentity | None = None,
+        limits: CaptureLimits = DEFAULT_LIMITS,
         progress: Progress | None = None,
     ) -> None:
         self.codec = codec if isinstance(codec, Codec) else codecs.create(codec)
@@ -103,6 +107,7 @@ class FogNode(Strategy):
         self.keep = InMemory() if keep is None else keep
         self.exchange = Exchange(self.keep.job, identity)
         self.meter = Meter(self.ledger)
+        self.limits = limits
         self.progress = progress
         self.memory = FogMemory()
         self.shared, self.failures = self.memory.shared, self.memory.failures
@@ -234,6 +239,7 @@ class FogNode(Strategy):
         for node, answer in answers.items():
             try:
                 device, captures, holds = read_captures(answer.content)
+                self.limits.check(captures)
                 self.exchange.claim(node, device, answer.sender, self._attending)
             except DataError as error:
                 lost.append(Lost(node, "malformed", str(error)))
@@ -242,8 +248,10 @@ class FogNode(Strategy):
             self._attending.add(node)
             self.meter.answered(server_round, device, answer.message, [(c.clip, c.data) for c in captures])
             self._greet(node, device, holds)
-            for capture in captures:
+            for capture, in_time in self.limits.in_time(captures):
                 try:
+                    if not in_time:
+                        raise DataError(f"not decoded: the device's captures took {self.limits.seconds:g} s already")
                     decode(capture.data, device=self.device, name=capture.clip)
                     found.append(capture)
                 except RinrError as error:

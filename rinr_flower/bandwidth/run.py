@@ -289,7 +289,7 @@ def _read_json(path: Path, missing: list[str]) -> Mapping[str, Any] | None:
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         missing.append(f"run.json cannot be read: {error}")
         return None
     if not isinstance(values, dict):

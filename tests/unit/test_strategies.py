@@ -17,7 +17,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.errors import DataError
 from rinr_flower.frames import Clip, Frame, write_jpeg
-from rinr_flower.strategies import FogNode, JpegSharing
+from rinr_flower.strategies import CaptureLimits, FogNode, JpegSharing
 from rinr_flower.strategies.protocol import Capture, captures_content, read_captures, read_payloads, read_query
 from rinr_flower.strategies.replies import shorten, sort_replies
 
@@ -345,6 +345,31 @@ def test_malformed_uploads_are_named(change: dict[str, object], text: str) -> No
     content["captures"] = ConfigRecord({**record, **change})  # type: ignore[dict-item]
     with pytest.raises(DataError, match=text):
         read_captures(content)
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        (CaptureLimits(clips=0), "1 clips in one round"),
+        (CaptureLimits(frames=1), "2 frames in one round"),
+        (CaptureLimits(boxes=1), "2 boxes in one round"),
+        (CaptureLimits(megabytes=1e-5), "megabytes in one round"),
+        (CaptureLimits(megapixels=1e-3), "megapixels in one round"),
+        (CaptureLimits(seconds=0), "not decoded"),
+    ],
+)
+def test_a_device_that_uploads_too_much_is_named_and_the_others_share(limits: CaptureLimits, text: str) -> None:
+    devices = [Device(0), Device(1), Device(2)]
+    strategy = FogNode("jpeg", limits=limits)
+    if limits.seconds:  # the others have nothing new
+        for device in devices[1:]:
+            device.captures = lambda server_round: []
+    run(strategy, Wire(devices), rounds=1)
+    over = devices if not limits.seconds else devices[:1]
+    assert {f.device for f in strategy.failures if f.kind == "malformed"} <= {d.name for d in over} | {"node 10"}
+    assert any(text in failure.reason for failure in strategy.failures)
+    assert not strategy.shared
+    assert {item.device for item in strategy.trained} >= {d.name for d in devices[1:]}
 
 
 def test_an_answer_without_captures_is_named() -> None:

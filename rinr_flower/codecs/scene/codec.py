@@ -21,6 +21,8 @@ Parts = Mapping[str, bytes]
 
 _OCTAVES = (3.0, 11.0)  # log2 of the quantiser step at quality 100 and at quality 0
 _TRIES = 9
+_TOLERANCE = 0.05  # of a byte budget
+_CLOSE = 0.015  # is near enough to end the search
 
 
 @codecs.register("scene")
@@ -79,53 +81,58 @@ class Scene(Codec):
         found = analyse_clip(clip, boxes, self.max_width, effort)
         finer = round(math.log2(self.object_weight) / 2 * STEPS_PER_OCTAVE)
 
-        def parts_at(step_code: int) -> Parts:
-            return encode(found, step_code, max(step_code - finer, 0), effort).to_parts()
+        def parts_at(step_code: int, object_step_code: int) -> Parts:
+            return encode(found, step_code, max(object_step_code, 0), effort).to_parts()
 
         if self.bytes_per_frame is None:
             octaves = _OCTAVES[1] + (_OCTAVES[0] - _OCTAVES[1]) * self.quality / 100
-            return parts_at(round(octaves * STEPS_PER_OCTAVE))
-        return _within_budget(
-            parts_at,
-            lambda parts: len(Payload.of_clip(self.name, clip, parts).to_bytes()) / len(clip),
-            self.bytes_per_frame,
-        )
+            code = round(octaves * STEPS_PER_OCTAVE)
+            return parts_at(code, code - finer)
+        budget = self.bytes_per_frame
+
+        def excess(parts: Parts) -> float:
+            return math.log(len(Payload.of_clip(self.name, clip, parts).to_bytes()) / len(clip) / budget)
+
+        coarsest, finest = (round(o * STEPS_PER_OCTAVE) for o in _OCTAVES[::-1])
+        tried = _search(lambda code: parts_at(code, code - finer), excess, finest, coarsest)
+        over, parts = min(tried.values(), key=lambda item: abs(item[0]))
+        below = [code for code, (e, _) in tried.items() if e < 0]
+        if abs(over) > _TOLERANCE and below:  # a part that changes its size at once: the objects take what is left
+            code = min(below)
+            tried = _search(lambda objects: parts_at(code, objects), excess, finest - finer, code - finer)
+            over, parts = min((over, parts), *tried.values(), key=lambda item: abs(item[0]))
+        if over > _TOLERANCE:
+            size = math.exp(over) * budget
+            raise ConfigError(
+                f"scene bytes_per_frame {budget}: the smallest payload of this clip has {size:.0f} a frame"
+            )
+        return parts
 
     @classmethod
     def renderer(cls, device: torch.device) -> SceneRenderer:
         return SceneRenderer(device)
 
 
-def _within_budget(parts_at: Callable[[int], Parts], size_of: Callable[[Parts], float], budget: int) -> Parts:
-    """The parts whose size is nearest to ``budget`` by ratio: sizes fall with the step, so the step is bracketed and
-    interpolated in the logarithm."""
-    low, high = (round(o * STEPS_PER_OCTAVE) for o in _OCTAVES)
+def _search(
+    parts_at: Callable[[int], Parts], excess: Callable[[Parts], float], low: int, high: int
+) -> dict[int, tuple[float, Parts]]:
+    """Parts tried on the way to an ``excess`` of 0, by step code from ``low`` to ``high``, with their excess.
+
+    Sizes fall with the step, nearly along a line in the logarithm: secants through the two best tries, kept between
+    those that bracket 0.
+    """
     tried: dict[int, tuple[float, Parts]] = {}
-
-    def miss(code: int) -> float:
-        if code not in tried:
-            parts = parts_at(code)
-            tried[code] = (math.log(size_of(parts) / budget), parts)
-        return tried[code][0]
-
-    code = round(7 * STEPS_PER_OCTAVE)
+    code = round((low + high) / 2)
     for _ in range(_TRIES):
-        error = miss(code)
-        if abs(error) < 0.015:
+        parts = parts_at(code)
+        error = excess(parts)
+        tried[code] = error, parts
+        low, high = (code + 1, high) if error > 0 else (low, code - 1)
+        if abs(error) < _CLOSE or low > high:
             break
-        low, high = (max(low, code), high) if error > 0 else (low, min(high, code))
-        above = [(c, e) for c, (e, _) in tried.items() if e > 0]
-        below = [(c, e) for c, (e, _) in tried.items() if e <= 0]
-        if above and below:
-            (a, ea), (b, eb) = max(above), min(below)
-            guess = a + (b - a) * ea / (ea - eb)
-        else:
-            guess = code + error * STEPS_PER_OCTAVE * 1.2  # about 2.3 times the bytes for an octave
-        code = round(min(max(guess, low + (low in tried)), high - (high in tried)))
-        if code in tried or (low + 1 >= high and low in tried and high in tried):
-            break
-    best = min(tried, key=lambda c: abs(tried[c][0]))
-    if tried[best][0] > 0.05:
-        size = math.exp(tried[best][0]) * budget
-        raise ConfigError(f"scene bytes_per_frame {budget}: the smallest payload of this clip has {size:.0f} a frame")
-    return tried[best][1]
+        slope = -1 / (1.2 * STEPS_PER_OCTAVE)  # about 2.3 times the bytes for an octave
+        nearest, *others = sorted(tried, key=lambda c: abs(tried[c][0]))
+        if others:
+            slope = min((tried[nearest][0] - tried[others[0]][0]) / (nearest - others[0]), slope / 8)
+        code = min(max(round(nearest - tried[nearest][0] / slope), low), high)
+    return tried

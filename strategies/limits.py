@@ -1,0 +1,61 @@
+"""How much one device may upload in one round, so that one device's rubbish never costs the others their round."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rinr_flower.bitstream.container import Payload
+from rinr_flower.errors import DataError, PayloadError
+from rinr_flower.strategies.protocol import Capture
+
+
+@dataclass(frozen=True)
+class CaptureLimits:
+    """Bounds on the captures of one device in one round, together.
+
+    Attributes
+    ----------
+    clips, frames, boxes : how many.
+    megabytes : bytes as they were uploaded.
+    megapixels : pixels of all frames when they are decoded.
+    seconds : for decoding them; those that are left when it is over are refused.
+    """
+
+    clips: int = 64
+    frames: int = 4096
+    boxes: int = 65_536
+    megabytes: float = 256.0
+    megapixels: float = 4096.0
+    seconds: float = 120.0
+
+    def check(self, captures: Sequence[Capture]) -> None:
+        """DataError that names the first bound that ``captures`` pass; reads headers and boxes only."""
+        self._within("clips", len(captures), self.clips)
+        self._within("megabytes", sum(len(capture.data) for capture in captures) / 1e6, self.megabytes)
+        frames, boxes, pixels = 0, 0, 0
+        for capture in captures:
+            try:
+                payload = Payload.from_bytes(capture.data)
+            except PayloadError:
+                continue  # the decoder says what is wrong with it
+            frames += len(payload)
+            boxes += sum(map(len, payload.boxes))
+            pixels += len(payload) * payload.width * payload.height
+        self._within("frames", frames, self.frames)
+        self._within("boxes", boxes, self.boxes)
+        self._within("megapixels", pixels / 1e6, self.megapixels)
+
+    def in_time(self, captures: Sequence[Capture]) -> Iterator[tuple[Capture, bool]]:
+        """Captures one by one, each with whether there is time left to decode it."""
+        end = time.monotonic() + self.seconds
+        for capture in captures:
+            yield capture, time.monotonic() < end
+
+    def _within(self, what: str, found: float, limit: float) -> None:
+        if found > limit:
+            raise DataError(
+                f"{found:,.6g} {what} in one round; the fog takes at most {limit:,.6g} of a device "
+                f"(FogNode's limits=CaptureLimits({what}=...))"
+            )
