@@ -17,6 +17,7 @@ from page_text import paragraphs, percents, prose, span, table, whole_span
 from rinr_flower.codecs import codecs
 
 Text = Callable[[Path], str]
+RIVALS = ("avif", "av1", "roi_av1")
 DATA_SETS = {"otb100": "OTB100", "uav123": "UAV123", "dac_sdc": "DAC-SDC"}
 UPLOADS = {
     "jpeg": "the camera's files",
@@ -54,12 +55,12 @@ def main_job(results: Path) -> str:
 
 
 def sharing(results: Path) -> str:
-    """How many times fewer bytes ten devices send, by way of sharing, and where a bar is missed."""
+    """How many times fewer bytes ten devices send, by way of sharing."""
     found = _read(results / "sharing.json")
     command = "RINR_DATA=DIR python benchmarks/sharing.py"
     if found is None:
         return _not_measured(command)
-    rows, missed = [], []
+    rows = []
     longest = max(r["frames"] for r in found["summary"])
     for r in found["summary"]:
         way = (
@@ -68,12 +69,6 @@ def sharing(results: Path) -> str:
         spread = [f"{r['median']:.1f}x", *(f"{r[k]:.1f}x ({_plain(r[f'{k}_clip'])})" for k in ("best", "worst"))]
         if r["frames"] == longest:
             rows.append((way, *spread, *(f"{r[f'median_{k}']:.1f}" for k in ("frame_db", "object_db"))))
-        missed += [
-            f"{r['frames']} frames, {r['upload']}, {name}: {bar['wanted']:g}x wanted, "
-            + (f"{bar['to_blame']} is to blame ({bar[bar['to_blame']]:.3f}; {_needed(bar)})")
-            for name, bar in r["bars"].items()
-            if not bar["met"]
-        ]
     clips = max(r["clips"] for r in found["summary"])
     return paragraphs(
         prose(
@@ -83,7 +78,6 @@ def sharing(results: Path) -> str:
             "codec can pass 9x):"
         ),
         table(("way of sharing", "median", "best", "worst", "median frame dB", "median object dB"), rows),
-        "Bars missed:" + (" none." if not missed else "\n\n" + "\n".join(f"- {line}" for line in missed)),
     )
 
 
@@ -100,7 +94,7 @@ def rate_distortion(results: Path) -> str:
     for p in points:
         if p["series"] != "scene" or p["frames"] != found["frames"] or codecs.create(p["options"]) != default:
             continue
-        against = [ratios.get((p["clip"], rival)) for rival in ("avif", "av1")]
+        against = [ratios.get((p["clip"], rival)) for rival in RIVALS]
         if "/images" in p["clip"]:
             single.append(against)
             continue
@@ -115,26 +109,110 @@ def rate_distortion(results: Path) -> str:
                 *("-" if ratio is None else f"{ratio:.2f}" for ratio in against),
             )
         )
-    spans = [span(r[i] for r in single if r[i] is not None) for i in (0, 1)]
+    spans = [span(r[i] for r in single if r[i] is not None) for i in range(len(RIVALS))]
     return paragraphs(
         prose(
-            "**Bytes at quality on real sequences** (`python benchmarks/rate_distortion.py --codecs "
-            "camera,scene,avif,av1`; default `scene`; PSNR against the decoded camera files at 640 wide at most; the "
-            "last two columns are bytes of `scene` over those of a rival at equal object PSNR: above 1 the rival "
-            "wins):"
+            "**Bytes at quality on real sequences** (`RINR_DATA=DIR python benchmarks/rate_distortion.py`; default "
+            "`scene`; PSNR against the decoded camera files at 640 wide at most; the last three columns are bytes of "
+            "`scene` over those of a rival at equal object PSNR: above 1 the rival wins):"
         ),
         table(
             (
                 f"frames {found['frames']} of", "camera JPEG, B/frame", "`scene`, B/frame", "fewer", "frame dB",
-                "object dB", "over AVIF", "over AV1",
+                "object dB", "over AVIF", "over AV1", "over two-layer AV1",
             ),
             rows,
         ),
         prose(
-            f"On single unrelated frames (DAC-SDC `images/`) `scene` has no motion to use: {spans[0]} of AVIF's bytes "
-            f"and {spans[1]} of AV1's at equal object PSNR."
+            f"On single unrelated frames (DAC-SDC `images/`) `scene` has no motion to use: {spans[0]} of AVIF's bytes, "
+            f"{spans[1]} of AV1's and {spans[2]} of two-layer AV1's at equal object PSNR."
         ),
     )  # fmt: skip
+
+
+def accuracy(results: Path) -> str:
+    """What a detector learns from each codec's frames."""
+    found = _read(results / "accuracy.json")
+    if found is None:
+        return _not_measured("RINR_DATA=DIR python benchmarks/accuracy.py")
+    rows = [
+        (
+            f"`{r['codec']}`",
+            f"{r['bytes_per_frame']:,.0f}",
+            f"{r['camera_over_bytes']:.0f}x",
+            f"{100 * r['map50_95']['mean']:.1f} \u00b1 {100 * r['map50_95']['std']:.1f}" if r["map50_95"]["std"] else
+            f"{100 * r['map50_95']['mean']:.1f}",
+            f"{100 * r['map50_95_minus_camera']['mean']:+.1f}",
+            f"{100 * r['map50']['mean']:.1f}",
+            str(len(r["seeds"])),
+        )
+        for r in found["summary"]
+    ]
+    first = found["settings"][0]
+    return paragraphs(
+        prose(
+            f"**Accuracy** (`RINR_DATA=DIR python benchmarks/accuracy.py`): YOLOv8n from random weights, {first['steps']} "
+            f"steps on {first['train'].replace(':', ' to ')} of {len(first['clips'])} sequences as decoded, tested on "
+            f"their frames {first['test'].replace(':', ' to ')} as the camera took them; mean over seeds \u00b1 standard "
+            "deviation, in points:"
+        ),
+        table(("trained on", "B/frame", "fewer", "mAP50-95", "against the files", "mAP50", "seeds"), rows),
+    )
+
+
+def quality(results: Path) -> str:
+    """Residual against direct object networks at equal bytes."""
+    found = _read(results / "quality.json")
+    if found is None:
+        return _not_measured("RINR_DATA=DIR python benchmarks/quality.py")
+    gains, quantised = [], []
+    for r in found["summary"]:
+        if (gain := r.get("median_residual_minus_direct_db")) is not None:
+            worst = f"{r['worst_residual_minus_direct_db']:+.2f} ({_plain(r['worst_clip'])})"
+            gains.append((f"`{r['case']}`", f"{gain:+.2f}", f"{r['clips_won']} of {r['clips']}", worst))
+        if (loss := r.get("median_qre_minus_re_db")) is not None:
+            quantised.append(f"{loss:+.2f} dB over {r['case'].removeprefix('QRE ')}")
+    loss = f" Quantised to 8 and 16 bits (QRE) objects change by {' and '.join(quantised)}." if quantised else ""
+    return paragraphs(
+        prose(
+            "Object PSNR of residual minus direct object networks at equal bytes, over the same background, on "
+            f"{max(r['clips'] for r in found['summary'])} clips (`RINR_DATA=DIR python benchmarks/quality.py`):{loss}"
+        ),
+        table(("background", "median dB", "clips won", "worst dB"), gains),
+    )
+
+
+def reliability(results: Path) -> str:
+    """What a run survives."""
+    found = _read(results / "reliability.json") or {}
+    if not found:
+        return _not_measured("python benchmarks/reliability.py")
+    lines = []
+    if r := found.get("resume"):
+        lines.append(
+            f"Killed with -9 at {r['kills']} random moments and resumed: {r['equal']} ended as if nothing had happened."
+        )
+    if r := found.get("faults"):
+        lines.append(
+            f"{r['devices']} devices, {r['rounds_with_faults']} rounds, {sum(r['faults'].values())} faults (raised, "
+            f"lost, garbage, forged, replayed): {'every one' if r['every_fault_is_a_row'] else 'not every one'} is a "
+            f"row of its kind in the report, {r['spoilt_captures_shared']} spoilt captures were shared, "
+            f"{r['payloads_lacking_at_the_end']} payloads were lacking at the end, {r['unaccounted_share']:.2%} of the "
+            "bytes are not in the ledger."
+        )
+    if r := found.get("growth"):
+        lines.append(
+            f"{r['rounds']} rounds in a row, after the first quarter: {r['rss_growth_mib']:+.1f} MiB of memory, "
+            f"{r['open_files_growth']:+.0f} open files."
+        )
+    if r := found.get("overhead"):
+        lines.append(f"Signatures, checksums and durable writes take {r['share']:.1%} of a round.")
+    if r := found.get("load"):
+        lines.append(
+            f"{r['devices']} devices of {r['frames_per_device']} frames on {r['machine']['cores']} cores: {r['payloads']} "
+            f"payloads, {r['seconds']:,.0f} s, peak memory {r['peak_memory_gib']:.1f} GiB over all processes."
+        )
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def encode(results: Path) -> str:
@@ -285,7 +363,7 @@ def update_claims(results: Path) -> str:
 TEXTS: dict[str, Text] = {
     f.__name__: f
     for f in (
-        main_job, sharing, rate_distortion, encode, updates, hostile, encode_scale, scale, update_sizes, update_claims,
+        main_job, sharing, accuracy, rate_distortion, quality, encode, updates, reliability, hostile, encode_scale, scale, update_sizes, update_claims,
     )
 }  # fmt: skip
 
@@ -304,11 +382,6 @@ def _claims(results: Path) -> list[tuple[str, dict[str, Any]]] | None:
 
 def _not_measured(command: str) -> str:
     return f"Not measured yet: `{command}`."
-
-
-def _needed(bar: dict[str, Any]) -> str:
-    needed = bar[f"{bar['to_blame']}_needed"]
-    return "no value is enough" if needed is None else f"{needed:.3f} needed"
 
 
 def _clip(name: str) -> str:

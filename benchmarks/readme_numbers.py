@@ -24,7 +24,7 @@ from number_texts import TEXTS
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-PAGES = ("README.md", "docs/updates.md", "docs/scale.md")
+PAGES = ("README.md", "docs/codecs.md", "docs/deployment.md", "docs/scale.md", "docs/updates.md")
 BLOCK = re.compile(r"(<!-- numbers: (\w+) -->\n)(.*?)(<!-- /numbers -->)", re.DOTALL)
 
 

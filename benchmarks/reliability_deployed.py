@@ -102,7 +102,7 @@ def measure_faults(work: Path, devices: int, killed: int) -> dict[str, Any]:
 
 
 def verdict(record: RunRecord, victims: Sequence[str], devices: Sequence[str]) -> dict[str, bool]:
-    """What the issue asks for, from the run's own record."""
+    """What must hold, from the run's own record."""
     named = {f.device for f in record.failures if f.round == KILL_IN_ROUND}
     shared = Counter((p.device, p.round) for p in record.payloads)
     survivors = [name for name in devices if name not in victims]

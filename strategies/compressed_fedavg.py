@@ -14,7 +14,15 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 from rinr_flower.bandwidth import FailureRecord
 from rinr_flower.errors import DataError, RinrError
 from rinr_flower.strategies.metering import FOG, Clip
-from rinr_flower.strategies.protocol import ARRAYS, COMPRESSOR, METRICS, RETURN_MODEL, check_metrics, read_updates
+from rinr_flower.strategies.protocol import (
+    ARRAYS,
+    COMPRESSOR,
+    METRICS,
+    RETURN_MODEL,
+    check_metrics,
+    check_numbers,
+    read_updates,
+)
 from rinr_flower.strategies.update_chain import arrays_of, tensors_of
 from rinr_flower.strategies.update_sharing import UpdateSharing
 from rinr_flower.updates import UpdateCompressor, apply_update
@@ -91,5 +99,7 @@ class CompressedFedAvg(UpdateSharing):
         if found is None or len(found[0]) != 1:
             raise DataError(f"the answer has {0 if found is None else len(found[0])} updates; it must have one")
         trained = arrays_of(apply_update(self.chain.state, found[0][0]))
+        for name, array in trained.items():
+            check_numbers(name, array.numpy())
         self.update_bytes.append(len(found[0][0]))
         reply.content = RecordDict({ARRAYS: trained, METRICS: check_metrics(reply.content)})

@@ -471,6 +471,26 @@ def test_a_bad_update_leaves_the_device_as_it_was_and_is_made_good(
     assert same(wire.common(11), dict(strategy.chain.state))
 
 
+def test_an_update_that_explodes_the_model_is_refused_by_the_fog() -> None:
+    _, wire, start = learners()
+    strategy = CompressedFedAvg({"name": "stc", "fraction": 0.5})
+    real = wire.apps[10]
+
+    def exploding(message: Message, context: Context) -> Message:
+        reply = real(message, context)
+        if message.metadata.message_type == "train":
+            base = dict(strategy.chain.state)
+            update = Full().compress(base, {"w": torch.full_like(base["w"], 1e9)})
+            reply.content["updates"] = updates_record([update], fingerprint(base))
+        return reply
+
+    wire.apps[10] = exploding
+    run(strategy, wire, start=start)
+    assert [(f.device, f.kind) for f in strategy.failures] == [("learner-0", "malformed")]
+    assert "array 'w' holds 1e+09" in strategy.failures[0].reason
+    assert float(strategy.chain.state["w"].abs().max()) < 1e3
+
+
 def test_the_whole_model_is_sent_where_it_is_smaller_than_what_was_missed() -> None:
     chain = UpdateChain(ArrayRecord({"w": Array(np.zeros((4, 4), np.float32))}))
     chain.content("a")
