@@ -69,7 +69,7 @@ def simulate(
     from rinr_flower.simulations.result_table import show_result
     from rinr_flower.simulations.run_folder import RunFolder
     from rinr_flower.simulations.runner import resume_scenario, run_scenario
-    from rinr_flower.simulations.stopping import StopSignals
+    from rinr_flower.simulations.stopping import StopSignals, end_at_once
 
     def show(record: RunRecord) -> None:
         console = Console()
@@ -80,7 +80,7 @@ def simulate(
         Console(stderr=True).show_cursor(True)
         show(record)
         sys.stdout.flush()
-        os._exit(stop.exit_code)  # Ray's processes end with this one
+        end_at_once(stop.exit_code)
 
     stop = StopSignals(leave)
     with _bars() as progress:

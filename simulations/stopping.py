@@ -6,7 +6,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
+
+import psutil
 
 from rinr_flower.bandwidth import RunRecord
 
@@ -16,6 +19,14 @@ Progress = Callable[[str, float], None]
 
 class RunStopped(KeyboardInterrupt):
     """A signal has asked for the end of the run. No error: nothing that handles errors takes it for one."""
+
+
+def end_at_once(exit_code: int) -> None:
+    """End this process and all that it has started: some of Ray's can outlive it by minutes."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            child.kill()
+    os._exit(exit_code)
 
 
 class StopSignals:
@@ -69,5 +80,5 @@ class StopSignals:
 
     def _come(self, number: int, frame: FrameType | None) -> None:
         if self.caught is not None:
-            os._exit(128 + number)
+            end_at_once(128 + number)
         self.caught = signal.Signals(number)

@@ -102,5 +102,5 @@ def main() -> None:
     try:
         app()
     except RinrError as error:
-        print(f"bandwidth-report: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -255,5 +255,5 @@ def test_command_line(run, tmp_path):
     assert (tmp_path / "report.html").exists()
     bad = subprocess.run([*command, str(tmp_path / "none")], capture_output=True, text=True, check=False)
     assert bad.returncode == 2
-    assert bad.stderr.startswith("bandwidth-report: ")
+    assert bad.stderr.startswith("error: ")
     assert bad.stderr.count("\n") == 1
