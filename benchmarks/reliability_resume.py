@@ -75,7 +75,7 @@ def _killed(folder: Path, moment: float, expected: Mapping[str, Any]) -> dict[st
     family = psutil.Process(process.pid).children(recursive=True) if killed else []
     process.kill()
     process.wait()
-    left = _left(family, 60)
+    left = _left(family, 3)
     row = {
         "moment_seconds": moment,
         "killed": killed,
