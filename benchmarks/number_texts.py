@@ -214,7 +214,10 @@ def reliability(results: Path) -> str:
             f"{r['payloads']} payloads, {r['seconds']:,.0f} s, peak memory {r['peak_memory_gib']:.1f} GiB over all "
             "processes."
         )
-    return "\n".join(f"- {line}" for line in lines)
+    return paragraphs(
+        "`python benchmarks/reliability.py`, with the real fog node, devices and messages:",
+        "\n".join(f"- {line}" for line in lines),
+    )
 
 
 def encode(results: Path) -> str:
