@@ -18,7 +18,6 @@ from rinr_flower.codecs import codecs
 
 Text = Callable[[Path], str]
 RIVALS = ("avif", "av1", "roi_av1")
-DATA_SETS = {"otb100": "OTB100", "uav123": "UAV123", "dac_sdc": "DAC-SDC"}
 UPLOADS = {
     "jpeg": "the camera's files",
     "roi_jpeg": "`roi_jpeg` (a coarse frame and fine boxes)",
@@ -101,9 +100,9 @@ def rate_distortion(results: Path) -> str:
         rows.append(
             (
                 _clip(p["clip"]),
-                f"{p['camera_bytes_per_frame']:,.0f}",
+                f"{camera:,.0f}" if (camera := p["camera_bytes_per_frame"]) else "-",
                 f"{p['bytes_per_frame']:,.0f}",
-                f"{p['camera_bytes_per_frame'] / p['bytes_per_frame']:.0f}x",
+                f"{camera / p['bytes_per_frame']:.0f}x" if camera else "-",
                 f"{p['at_640']['frame_db']:.1f}",
                 f"{p['at_640']['object_db']:.1f}",
                 *("-" if ratio is None else f"{ratio:.2f}" for ratio in against),
@@ -118,7 +117,7 @@ def rate_distortion(results: Path) -> str:
         ),
         table(
             (
-                f"frames {found['frames']} of", "camera JPEG, B/frame", "`scene`, B/frame", "fewer", "frame dB",
+                f"frames {found['frames']} of (reader)", "camera JPEG, B/frame", "`scene`, B/frame", "fewer", "frame dB",
                 "object dB", "over AVIF", "over AV1", "over two-layer AV1",
             ),
             rows,
@@ -401,7 +400,7 @@ def _route(spec: str) -> str:
 
 def _clip(name: str) -> str:
     kind, _, clip = name.partition("/")
-    return f"{clip} ({DATA_SETS.get(kind, kind)})"
+    return f"{clip} ({kind})"
 
 
 def _plain(name: str) -> str:
