@@ -117,8 +117,8 @@ def rate_distortion(results: Path) -> str:
         ),
         table(
             (
-                f"frames {found['frames']} of (reader)", "camera JPEG, B/frame", "`scene`, B/frame", "fewer", "frame dB",
-                "object dB", "over AVIF", "over AV1", "over two-layer AV1",
+                f"frames {found['frames']} of (reader)", "camera JPEG, B/frame", "`scene`, B/frame", "fewer",
+                "frame dB", "object dB", "over AVIF", "over AV1", "over two-layer AV1",
             ),
             rows,
         ),
