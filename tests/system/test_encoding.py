@@ -14,6 +14,7 @@ from flwr.serverapp import Grid, ServerApp
 from rinr_flower.codecs import codecs
 from rinr_flower.frames import Clip, Frame
 from rinr_flower.simulations.engine import simulate
+from rinr_flower.simulations.stopping import StopSignals
 from rinr_flower.strategies.encoding import RayEncoder, encode_here
 
 pytestmark = pytest.mark.system
@@ -38,6 +39,6 @@ def test_tasks_do_not_wait_for_the_cpus_that_clients_hold() -> None:
         for index, payload, _ in RayEncoder(2, cpus=0)(codec, clips, seed=0, device="cpu", progress=None):
             encoded[index] = payload
 
-    simulate(server, ClientApp(), 2, parallel=2, device=torch.device("cpu"))
+    simulate(server, ClientApp(), 2, parallel=2, device=torch.device("cpu"), stop=StopSignals())
     assert free == [0]
     assert encoded == {i: p for i, p, _ in encode_here(codec, clips, seed=0, device="cpu", progress=None)}
