@@ -87,7 +87,7 @@ def test_a_byte_budget_is_met_within_five_percent(budget: int) -> None:
 
 
 def test_a_budget_below_the_smallest_payload_is_an_error_that_names_it() -> None:
-    with pytest.raises(ConfigError, match="this clip takes at least"):
+    with pytest.raises(ConfigError, match="the smallest payload of this clip has"):
         Scene(preset="fast", bytes_per_frame=2).encode(CLIP)
 
 
