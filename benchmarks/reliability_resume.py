@@ -41,7 +41,15 @@ SCENARIO = {
 }
 COMPARED = ("headline", "schemes", "codecs", "accuracy", "crossovers", "graphs", "devices", "failures", "decisions")
 # times, what follows from them, and message bytes, which hold Flower's random ids and what was sent twice
-NOT_COMPARED = ("seconds", "seconds_per_frame", "joules", "message_bytes", "overhead_bytes", "sent_bytes", "received_bytes")
+NOT_COMPARED = (
+    "seconds",
+    "seconds_per_frame",
+    "joules",
+    "message_bytes",
+    "overhead_bytes",
+    "sent_bytes",
+    "received_bytes",
+)
 PATIENCE_S = 600
 
 
