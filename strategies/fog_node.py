@@ -278,8 +278,8 @@ class FogNode(Strategy):
             made = {i: (self.keep.put("payloads", capture.data), 0.0) for i, capture in enumerate(captures)}
         else:
             progress = None if self.progress is None else partial(self.progress, f"round {server_round}: encoding")
-            options = {"seed": self.seed, "device": self.device, "progress": progress}
-            made, reasons = encode_once(self.codec, captures, uploads, self.keep, self.encoder, **options)
+            work = (self.codec, captures, uploads, self.keep, self.encoder)
+            made, reasons = encode_once(*work, seed=self.seed, device=self.device, progress=progress)
             for index, reason in reasons.items():
                 what = f"clip {captures[index].clip!r} cannot be encoded: {reason}"
                 self.failures.append(FailureRecord(server_round, captures[index].device, "malformed", what))

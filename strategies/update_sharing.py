@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
@@ -123,5 +124,7 @@ class UpdateSharing(FogNode):
         present = start if self._arrays is start else self._arrays
         self.chain = UpdateChain(start, present, updates, states[-1]["held"])
         self.update_bytes = list(states[-1]["update_bytes"])
-        self._memory.residual, self._memory.basis = under("residual", arrays), under("basis", arrays)
+        for matrices, kind in ((self._memory.residual, "residual"), (self._memory.basis, "basis")):
+            matrices.clear()
+            matrices.update({name: np.asarray(array, np.float32) for name, array in under(kind, arrays).items()})
         self._kept = len(updates)
