@@ -213,6 +213,16 @@ def reliability(results: Path) -> str:
             f"{r['payloads']} payloads, {r['seconds']:,.0f} s, peak memory {r['peak_memory_gib']:.1f} GiB over all "
             "processes."
         )
+    if r := found.get("wire"):
+        ways = [
+            f"{r[way]['socket_bytes']:,} bytes {way} (ledger: {r[way]['ledger_message_bytes']:,}; polling while idle "
+            f"would be {r[way]['idle_bytes_in_that_time']:,})"
+            for way in ("up", "down")
+        ]
+        lines.append(
+            f"At the sockets of {r['devices']} deployed devices, TLS and HTTP included, {r['rounds']} rounds in "
+            f"{r['seconds']:.0f} s: {' and '.join(ways)}."
+        )
     return paragraphs(
         "`python benchmarks/reliability.py`, with the real fog node, devices and messages:",
         "\n".join(f"- {line}" for line in lines),
