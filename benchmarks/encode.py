@@ -41,6 +41,7 @@ OURS: dict[str, dict[str, Any]] = {
     "residual over rapid_inr": {"name": "residual"},
     "scene fast": {"name": "scene", "preset": "fast"},
     "scene balanced": {"name": "scene", "preset": "balanced"},
+    "scene quality 90": {"name": "scene", "quality": 90.0},
 }
 
 
