@@ -17,9 +17,9 @@ import torch
 from machine import describe
 
 import rinr_flower
-from rinr_flower.cli import write_file
 from rinr_flower.codecs import Codec, codecs, decode
 from rinr_flower.errors import ConfigError
+from rinr_flower.files import write_file
 from rinr_flower.frames import Clip
 
 ENCODING_SEED = 0

@@ -12,8 +12,8 @@ from typing import Any
 from rich.table import Table
 
 from rinr_flower.bandwidth.model import gain
-from rinr_flower.cli import write_file
 from rinr_flower.errors import DataError
+from rinr_flower.files import write_file
 
 CAMERA = "jpeg"
 """The codec that the others are compared with: the camera's own files."""

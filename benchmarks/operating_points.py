@@ -51,7 +51,7 @@ SERIES: dict[str, list[Options]] = {
         for (c, w), s in product(((2, 6), (4, 10)), ("small", "large"))
     ],
     **{f"{b} {v}": [{"paper": v, "background": b}] for b in ("rapid_inr", "nerv") for v in VARIANTS},
-    "scene": grid("scene", quality=[20.0, 35.0, 52.0, 65.0, 80.0], object_weight=[12.0, 48.0]),
+    "scene": grid("scene", quality=[20.0, 35.0, 52.0, 65.0, 80.0], object_weight=[12.0, 48.0, 192.0, 768.0]),
     "scene fast": grid("scene", {"preset": "fast"}, quality=[20.0, 35.0, 52.0, 65.0, 80.0]),
 }  # fmt: skip
 """Series name to its operating points. Points of a series that differ in one option are interpolated between."""

@@ -11,7 +11,7 @@ import torch
 from flwr.app import ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
-from rinr_flower.clients.array_file import Arrays
+from rinr_flower.array_file import Arrays
 from rinr_flower.clients.incoming import model_of
 from rinr_flower.errors import DataError
 from rinr_flower.strategies.protocol import ARRAYS, check_numbers, read_updates, updates_record

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from rinr_flower.clients.array_file import Arrays
+from rinr_flower.array_file import Arrays
 from rinr_flower.clients.device_state import DeviceState
 from rinr_flower.clients.incoming import add_payloads
 from rinr_flower.clients.own_frames import OwnClip, OwnFrames

@@ -10,14 +10,14 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from rinr_flower.clients.array_file import Arrays
+from rinr_flower.array_file import Arrays
 from rinr_flower.clients.common_model import holding, memory_of, take_common_model, update_of
 from rinr_flower.clients.device import EdgeDevice
 from rinr_flower.clients.device_state import Held, JobState
-from rinr_flower.clients.durable_file import name_of
 from rinr_flower.clients.incoming import model_of
 from rinr_flower.clients.own_frames import CapturedFrames
 from rinr_flower.errors import DataError
+from rinr_flower.files import name_of
 from rinr_flower.strategies.protocol import (
     ARRAYS,
     COMPRESSOR,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from rinr_flower.clients.own_frames import OwnClip
 from rinr_flower.codecs import codecs
 from rinr_flower.errors import DataError
+from rinr_flower.files import write_file
 from rinr_flower.frames import Clip
 
 
@@ -36,7 +36,7 @@ class DeviceFolder:
         path.mkdir(parents=True, exist_ok=True)
 
         def put(clip: Clip, file: str) -> dict[str, str]:
-            _write(path / file, codecs.create("jpeg").encode(clip))
+            write_file(path / file, codecs.create("jpeg").encode(clip))
             return {"clip": clip.name, "file": file}
 
         content = {
@@ -47,7 +47,7 @@ class DeviceFolder:
             ],
             "held_back": put(held_back, "held-back.rinr"),
         }
-        _write(path / "device.json", json.dumps(content, indent=1).encode())
+        write_file(path / "device.json", json.dumps(content, indent=1).encode())
         return cls(path)
 
     def in_job(self, memory: Path) -> DeviceFolder:
@@ -72,10 +72,3 @@ class DeviceFolder:
             return OwnClip(clip["clip"], (self.path / clip["file"]).read_bytes())
         except OSError as error:
             raise DataError(f"clip {clip['clip']!r} of {self.name} cannot be read: {error}") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    """A reader sees the whole file or none."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)

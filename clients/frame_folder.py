@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from rinr_flower.bitstream.container import MAX_FRAMES
-from rinr_flower.clients.durable_file import read_record, write_record
 from rinr_flower.clients.own_frames import OwnClip
 from rinr_flower.codecs import codecs
-from rinr_flower.datasets.images import Shot, existing_folder, image_files, read_file, read_frame
+from rinr_flower.datasets.images import Shot, existing_folder, image_files, read_frame
 from rinr_flower.datasets.yolo import label_files, read_labels
 from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.files import read_file, read_record, write_record
 from rinr_flower.frames import Clip, Frame
 
 log = logging.getLogger("flwr.rinr_flower")

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from rinr_flower.errors import ConfigError, DataError, RinrError
+from rinr_flower.files import read_file, write_file
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 _out = Console()
@@ -148,25 +149,6 @@ def parse_size(text: str) -> tuple[int, int]:
     if width < 1 or height < 1 or width * height > MAX_FRAME_PX:
         raise ConfigError(f"--size {text!r} is not WxH in pixels within {MAX_FRAME_PX:,} in all, for example 640x360")
     return width, height
-
-
-def read_file(path: Path) -> bytes:
-    """A file's bytes; DataError if it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; DataError if it cannot be written."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,10 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rinr_flower.clients.array_file import Arrays, pack_arrays, unpack_arrays
-from rinr_flower.clients.durable_file import keep, name_of, read_record, recall, write_file, write_record
+from rinr_flower.array_file import Arrays, pack_arrays, unpack_arrays
 from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.files import append_lines, keep, read_record, recall, write_file, write_record
 from rinr_flower.strategies.keeping import Blob, Kept
+
+_SUFFIX = ".rinr"
 
 
 class RunFolder:
@@ -82,40 +83,21 @@ class RunFolder:
 
     def put(self, kind: str, data: bytes) -> Blob:
         """Keep bytes in the folder ``kind``; DataError if they cannot be written."""
-        name = name_of(data)
-        path = self._file(kind, name)
-        try:
-            there = path.read_bytes() == data
-        except OSError:
-            there = False
-        if not there:
-            write_file(path, data)
-        return self.get(kind, name, len(data))
+        return self.get(kind, keep(self.path / kind, data, _SUFFIX), len(data))
 
     def get(self, kind: str, name: str, size: int) -> Blob:
-        return Blob(name, size, partial(self._read, kind, name))
+        return Blob(name, size, partial(recall, self.path / kind, name, _SUFFIX))
 
     def encoded(self, key: str) -> tuple[Blob, float] | None:
         name, seconds = self._encoded.get(key, ("", 0.0))
         with suppress(DataError):  # damaged or deleted: encoded again
-            return (self.get("payloads", name, len(self._read("payloads", name))), seconds) if name else None
+            if name:
+                return self.get("payloads", name, len(recall(self.path / "payloads", name, _SUFFIX))), seconds
         return None
 
     def note_encoded(self, key: str, payload: Blob, seconds: float) -> None:
         line = json.dumps({"key": key, "payload": payload.name, "seconds": seconds}).encode() + b"\n"
-        path = self.path / "encoded.jsonl"
-        try:
-            with path.open("ab+") as file:
-                if file.tell():
-                    file.seek(-1, os.SEEK_END)
-                    line = line if file.read(1) == b"\n" else b"\n" + line  # after a line that was cut off
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise DataError(
-                f"{path} cannot be written: {error.strerror or error}; free space there or make it writable"
-            ) from error
+        append_lines(self.path / "encoded.jsonl", line)
         self._encoded[key] = (payload.name, seconds)
 
     def save_round(self, number: int, state: Mapping[str, Any], arrays: Arrays) -> None:
@@ -161,19 +143,6 @@ class RunFolder:
 
     def _round(self, number: int) -> Path:
         return self.path / "rounds" / f"{number:03d}.json"
-
-    def _file(self, kind: str, name: str) -> Path:
-        return self.path / kind / f"{name}.rinr"
-
-    def _read(self, kind: str, name: str) -> bytes:
-        path = self._file(kind, name)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-        if name_of(data) != name:
-            raise DataError(f"{path} is torn or altered: its SHA-256 is not its name")
-        return data
 
 
 def _read_index(path: Path) -> dict[str, tuple[str, float]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rinr_flower.errors import DataError
+from rinr_flower.files import append_lines, read_file, write_file
 
 UPLOAD = "upload"  # captures, device to fog
 PAYLOAD = "payload"  # encoded clips, fog to device
@@ -24,6 +24,7 @@ REPEATED = "repeated"  # what a round had sent that was broken off and done agai
 
 COLUMNS = ("round", "source", "destination", "kind", "payload_bytes", "message_bytes", "content", "scheme")
 _NUMBERS = ("round", "payload_bytes", "message_bytes")
+_HEADER = ",".join(COLUMNS).encode() + b"\n"
 _FORMULA_STARTS = "=+-@\t\r\n'"
 
 K = TypeVar("K", bound=Hashable)
@@ -114,12 +115,7 @@ class Ledger:
         new = self.entries[self._flushed :]
         if self.path is None or not new:
             return
-        try:
-            self._append(self.path, new)
-        except OSError as error:
-            raise DataError(
-                f"{self.path} cannot be written: {error.strerror or error}; free space there or make it writable"
-            ) from error
+        append_lines(self.path, _rows(new), _HEADER)
         self._flushed = len(self.entries)
 
     def break_off(self, count: int) -> None:
@@ -134,33 +130,13 @@ class Ledger:
             for e in self.entries[count:]
         ]
         if self.path is not None and (len(self.entries) > count or self.problems):
-            part = self.path.with_name(self.path.name + ".part")
-            self.copy_to(part)
-            os.replace(part, self.path)
+            self.copy_to(self.path)
             self.problems.clear()
         self._flushed = len(self.entries)
 
-    @staticmethod
-    def _append(path: Path, new: Sequence[Entry]) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:
-            if file.tell() == 0:
-                writer.writerow(COLUMNS)
-            else:
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # a run was stopped in the middle of this line
-                    text.write("\n")
-            writer.writerows([_escape(getattr(entry, column)) for column in COLUMNS] for entry in new)
-            file.write(text.getvalue().encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-
     def copy_to(self, path: Path) -> None:
-        """Write all entries to another file, replacing it."""
-        path.unlink(missing_ok=True)
-        Ledger(path, self.entries).flush()
+        """Write all entries to a file, replacing it. DataError if it cannot be written."""
+        write_file(path, _HEADER + _rows(self.entries))
 
     def sent(self) -> Ledger:
         """Only what this run really sent, without the schemes built for comparison."""
@@ -187,10 +163,6 @@ class Ledger:
         """(payload bytes, message bytes) per kind."""
         return self.totals(lambda e: e.kind)
 
-    def by_link(self) -> dict[tuple[str, str], tuple[int, int]]:
-        """(payload bytes, message bytes) per (source, destination)."""
-        return self.totals(lambda e: (e.source, e.destination))
-
     @property
     def payload_bytes(self) -> int:
         return sum(e.payload_bytes for e in self.entries)
@@ -214,10 +186,7 @@ class Ledger:
         A killed run leaves a file cut off in the middle of a line: the whole lines are kept. Raises DataError if the
         file is missing or its first line is not a ledger's.
         """
-        try:
-            text = path.read_bytes().decode("utf-8", errors="replace")
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        text = read_file(path).decode("utf-8", errors="replace")
         ledger = cls(path)
         whole, _, cut = text.rpartition("\n")
         if cut:
@@ -241,6 +210,13 @@ class Ledger:
             )
         ledger._flushed = len(ledger.entries)
         return ledger
+
+
+def _rows(entries: Iterable[Entry]) -> bytes:
+    text = io.StringIO()
+    rows = ([_escape(getattr(entry, column)) for column in COLUMNS] for entry in entries)
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8")
 
 
 def _escape(value: object) -> object:

@@ -24,6 +24,7 @@ from rinr_flower.codecs.presets import VARIANTS, paper_variant
 from rinr_flower.datasets import load
 from rinr_flower.decoding import FrameStore
 from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.files import write_file
 from rinr_flower.frames import Clip
 from rinr_flower.quality import measure
 
@@ -211,10 +212,7 @@ def _encode(codec: Codec, clip: Clip, file: Path, seed: int) -> dict[str, Any]:
     store.render(range(len(store)), (clip.height, clip.width))
     rendered = time.process_time()
     quality = measure(clip, decode(data))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".part")
-    temporary.write_bytes(data)
-    temporary.replace(file)
+    write_file(file, data)
     return {
         "clip": clip.name,
         "frames": len(clip),

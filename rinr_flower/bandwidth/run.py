@@ -6,7 +6,6 @@ import collections.abc
 import dataclasses
 import json
 import math
-import os
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 
 from rinr_flower.bandwidth.ledger import Ledger
 from rinr_flower.errors import DataError
+from rinr_flower.files import write_file
 
 VERSION = 1
 T = TypeVar("T")
@@ -174,16 +174,7 @@ class RunRecord:
         """
         content = {"version": VERSION}
         content |= {f.name: to_json(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name in _SAVED}
-        temporary = folder / "run.json.part"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
-            os.replace(temporary, folder / "run.json")
-        except OSError as error:
-            raise DataError(
-                f"{folder / 'run.json'} cannot be written: {error.strerror or error}; free space there or make it "
-                "writable"
-            ) from error
+        write_file(folder / "run.json", json.dumps(content, indent=1, allow_nan=False).encode())
         path = folder / "ledger.csv"
         if self.ledger.path is not None and self.ledger.path.resolve() == path.resolve():
             self.ledger.flush()

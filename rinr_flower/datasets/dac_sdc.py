@@ -18,10 +18,10 @@ from rinr_flower.datasets.images import (
     existing_folder,
     image_files,
     natural,
-    read_file,
     read_sequences,
 )
 from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.files import read_file
 from rinr_flower.frames import Clip
 
 LAYOUT = "DAC-SDC images with an XML file of the same name beside each, in images/ or in a folder for each sequence"

@@ -15,6 +15,7 @@ from PIL import Image
 
 from rinr_flower.datasets.base import Progress, cut
 from rinr_flower.errors import DataError
+from rinr_flower.files import read_file
 from rinr_flower.frames import Clip, Frame, clean_boxes, read_image
 
 log = logging.getLogger(__name__)
@@ -74,14 +75,6 @@ def existing_folder(path: str, *, expected: str) -> Path:
     if not folder.is_dir():
         raise DataError(f"{path}: a file, not a folder; expected {expected}")
     return folder
-
-
-def read_file(path: Path) -> bytes:
-    """A file's bytes; DataError naming it when it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); is the data set complete?") from error
 
 
 def read_text(path: Path) -> list[str]:

@@ -50,11 +50,12 @@ class CachedRenderer(Renderer):
     def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
         numbers = frames.tolist()
         self._keep(numbers)
-        out = torch.empty(len(numbers), 3, *view.size, device=self._device)
         missing = [row for row, frame in enumerate(numbers) if frame not in self._pictures]
-        if missing:
-            rows = torch.tensor(missing)
-            out[rows.to(self._device)] = self._inner.render(frames[rows], view.select(rows))
+        if not missing:
+            return sample_batch(self._pictures, numbers, view)
+        out = torch.empty(len(numbers), 3, *view.size, device=self._device)
+        rows = torch.tensor(missing)
+        out[rows.to(self._device)] = self._inner.render(frames[rows], view.select(rows))
         kept = [row for row, frame in enumerate(numbers) if frame in self._pictures]
         if kept:
             rows = torch.tensor(kept)

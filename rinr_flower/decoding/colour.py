@@ -19,18 +19,15 @@ def jitter(pictures: torch.Tensor, gains: torch.Tensor) -> torch.Tensor:
     red, green, blue = pictures.unbind(1)
     value, least = pictures.amax(1), pictures.amin(1)
     span = value - least
-    safe = span.clamp_min(1e-12)
-    hue = torch.where(
-        value == red,
-        (green - blue) / safe,
-        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
-    )
-    hue = hue + 6 * hue_gain
-    saturation = (span / value.clamp_min(1e-12) * (1 + saturation_gain)).clamp_(0, 1)
-    bright = (value * (1 + value_gain)).clamp_(0, 1)
-    chroma = bright * saturation
+    is_red, is_green = value == red, value == green
+    difference = torch.where(is_red, green - blue, torch.where(is_green, blue - red, red - green))
+    sector = torch.where(is_red, 0.0, torch.where(is_green, 2.0, 4.0))
+    hue = difference.div_(span.clamp_min(1e-12)).add_(sector).add_(6 * hue_gain).remainder_(6)
+    saturation = span.div_(value.clamp_min(1e-12)).mul_(1 + saturation_gain).clamp_(0, 1)
+    bright = value.mul_(1 + value_gain).clamp_(0, 1)
+    chroma = saturation.mul_(bright)
+    least = bright - chroma
     out = torch.empty_like(pictures)
-    for channel, offset in enumerate((5, 3, 1)):
-        sector = (hue + offset).remainder_(6)
-        out[:, channel] = bright - chroma * torch.minimum(sector, 4 - sector).clamp_(0, 1)
+    for channel, share in enumerate(((hue - 3).abs_().sub_(1), 2 - (hue - 2).abs_(), 2 - (hue - 4).abs_())):
+        torch.addcmul(least, chroma, share.clamp_(0, 1), out=out[:, channel])
     return out

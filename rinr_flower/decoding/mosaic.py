@@ -46,13 +46,14 @@ def compose(store: FrameStore, pictures: Sequence[Picture], size: tuple[int, int
     A picture of one frame is rendered whole. Of a mosaic, every tile is rendered once for each frame that it may show,
     all tiles of all pictures as one batch, so that four frames cost little more than one.
     """
-    out = torch.empty(len(pictures), 3, *size, device=store.device)
     whole = [i for i, picture in enumerate(pictures) if len(picture.patches) == 1]
     mosaics = [i for i, picture in enumerate(pictures) if len(picture.patches) > 1]
-    if whole:
-        patches = [pictures[i].patches[0] for i in whole]
-        matrix = torch.tensor(np.stack([p.to_frame for p in patches]), dtype=torch.float32)
-        out[whole] = store.render([p.frame for p in patches], size, matrix=matrix)
+    if not whole:
+        return _mosaics(store, pictures, size)
+    out = torch.empty(len(pictures), 3, *size, device=store.device)
+    patches = [pictures[i].patches[0] for i in whole]
+    matrix = torch.tensor(np.stack([p.to_frame for p in patches]), dtype=torch.float32)
+    out[whole] = store.render([p.frame for p in patches], size, matrix=matrix)
     if mosaics:
         out[mosaics] = _mosaics(store, [pictures[i] for i in mosaics], size)
     return out
@@ -60,7 +61,8 @@ def compose(store: FrameStore, pictures: Sequence[Picture], size: tuple[int, int
 
 @dataclass(frozen=True, eq=False)
 class _Item:
-    """One tile (its number in the batch) of one patch; ``layer`` counts the patches of that tile."""
+    """One tile (its number in the batch) of one patch; ``layer`` counts the patches of that tile, and a patch that
+    shows on the ``whole`` tile has it for itself."""
 
     tile: int
     layer: int
@@ -80,11 +82,13 @@ def _mosaics(store: FrameStore, pictures: Sequence[Picture], size: tuple[int, in
     if items:
         matrix = torch.tensor(np.stack([i.to_frame for i in items]), dtype=torch.float32)
         rendered = store.render([i.patch.frame for i in items], (edge, edge), matrix=matrix)
-        covered = _covered(items, edge, store.device)
+        whole = [r for r, item in enumerate(items) if item.whole]
+        tiles[[items[r].tile for r in whole]] = rendered[whole]
         for layer in range(max(i.layer for i in items) + 1):
-            rows = [r for r, item in enumerate(items) if item.layer == layer]
-            places = torch.tensor([items[r].tile for r in rows], device=store.device)
-            tiles[places] = torch.where(covered[rows], rendered[rows], tiles[places])
+            rows = [r for r, item in enumerate(items) if item.layer == layer and not item.whole]
+            places = [items[r].tile for r in rows]
+            covered = _covered([items[r] for r in rows], edge, store.device)
+            tiles[places] = torch.where(covered, rendered[rows], tiles[places])
     grid = tiles.reshape(len(pictures), down, across, 3, edge, edge)
     return grid.permute(0, 3, 1, 4, 2, 5).reshape(len(pictures), 3, *size)
 
@@ -99,28 +103,27 @@ def _items(picture: Picture, first: int, tiles: tuple[int, int], edge: int) -> l
     flat = points[..., :2] / depth[..., None]
     low, high = flat.min(axis=1), flat.max(axis=1)
     regular = (depth > 0).all(axis=1)  # the horizon does not pass through the tile
+    moves = np.tile(np.eye(3), (len(origin), 1, 1))
+    moves[:, :2, 2] = origin
     layers = np.zeros(len(origin), np.int64)
     items = []
     for patch in picture.patches:
         x1, y1, x2, y2 = patch.shown
         touched = (low < [x2, y2]).all(axis=1) & (high > [x1, y1]).all(axis=1)
         within = (low >= [x1, y1]).all(axis=1) & (high <= [x2, y2]).all(axis=1) & regular
-        for tile in np.flatnonzero(touched | ~regular):
-            move = np.array([[1, 0, origin[tile, 0]], [0, 1, origin[tile, 1]], [0, 0, 1]], np.float64)
-            to_frame, to_canvas = patch.to_frame @ move, picture.to_canvas @ move
-            items.append(_Item(first + int(tile), int(layers[tile]), patch, bool(within[tile]), to_frame, to_canvas))
-            layers[tile] += 1
+        chosen = np.flatnonzero(touched | ~regular)
+        to_frame, to_canvas = patch.to_frame @ moves[chosen], picture.to_canvas @ moves[chosen]
+        items += [
+            _Item(first + int(tile), int(layers[tile]), patch, bool(within[tile]), to_frame[i], to_canvas[i])
+            for i, tile in enumerate(chosen)
+        ]
+        layers[chosen] += 1
     return items
 
 
 def _covered(items: Sequence[_Item], edge: int, device: torch.device) -> torch.Tensor:
     """Which pixels of every item lie on the part of the canvas that shows its patch: (items, 1, edge, edge)."""
-    covered = torch.ones(len(items), 1, edge, edge, dtype=torch.bool, device=device)
-    partly = [r for r, item in enumerate(items) if not item.whole]
-    if partly:
-        matrix = torch.tensor(np.stack([items[r].to_canvas for r in partly]), dtype=torch.float32, device=device)
-        points = View((edge, edge), matrix).points().reshape(len(partly), edge, edge, 2)
-        shown = torch.tensor([items[r].patch.shown for r in partly], dtype=torch.float32, device=device)
-        low, high = shown[:, None, None, :2], shown[:, None, None, 2:]
-        covered[partly] = ((points >= low) & (points < high)).all(dim=-1)[:, None]
-    return covered
+    matrix = torch.tensor(np.array([i.to_canvas for i in items]).reshape(-1, 3, 3), dtype=torch.float32, device=device)
+    points = View((edge, edge), matrix).points().reshape(len(items), edge, edge, 2)
+    shown = torch.tensor([i.patch.shown for i in items], dtype=torch.float32, device=device).reshape(-1, 1, 1, 4)
+    return ((points >= shown[..., :2]) & (points < shown[..., 2:])).all(dim=-1)[:, None]

@@ -78,7 +78,7 @@ def sample_batch(
             continue
         chosen = torch.tensor(rows)
         seen = _look(picture, view.select(chosen).points().reshape(1, -1, view.size[1], 2))
-        out[chosen.to(out.device)] = seen.reshape(3, len(rows), *view.size).transpose(0, 1) / 255
+        out[chosen.to(out.device)] = seen.div_(255).reshape(3, len(rows), *view.size).transpose(0, 1)
     return out
 
 
@@ -93,4 +93,4 @@ def sample(picture: torch.Tensor, view: View, row: int) -> torch.Tensor:
 
 def _look(picture: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     scale = torch.tensor([2 / picture.shape[2], 2 / picture.shape[1]], device=points.device)
-    return F.grid_sample(picture[None], points * scale - 1, "bilinear", "border", False)[0]
+    return F.grid_sample(picture[None], (points * scale).sub_(1), "bilinear", "border", False)[0]

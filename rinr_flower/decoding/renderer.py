@@ -35,22 +35,19 @@ class View:
     def points(self) -> torch.Tensor:
         """Frame coordinates of every output pixel: float32 (batch, height * width, 2), x then y, in frame pixels."""
         height, width = self.size
-        y = torch.arange(height, dtype=torch.float32, device=self.matrix.device) + 0.5
-        x = torch.arange(width, dtype=torch.float32, device=self.matrix.device) + 0.5
-        grid = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1).reshape(1, -1, 2)
-        m = self.matrix
-        if self.is_affine:
-            # written out: a fused multiply-add order that does not depend on the batch
-            return torch.stack(
-                [
-                    grid[..., 0] * m[:, 0, 0, None] + (grid[..., 1] * m[:, 0, 1, None] + m[:, 0, 2, None]),
-                    grid[..., 0] * m[:, 1, 0, None] + (grid[..., 1] * m[:, 1, 1, None] + m[:, 1, 2, None]),
-                ],
-                dim=-1,
-            )
-        px, py = grid[..., 0], grid[..., 1]
-        rows = [px * m[:, r, 0, None] + (py * m[:, r, 1, None] + m[:, r, 2, None]) for r in range(3)]
-        return torch.stack([rows[0] / rows[2], rows[1] / rows[2]], dim=-1)
+        m = self.matrix[:, :, :, None]
+        across = torch.arange(width, dtype=torch.float32, device=m.device) + 0.5
+        down = torch.arange(height, dtype=torch.float32, device=m.device) + 0.5
+
+        def coordinate(row: int) -> torch.Tensor:
+            """(batch, height, width); sums in an order that does not depend on the batch."""
+            return (across * m[:, row, 0])[:, None] + (down * m[:, row, 1] + m[:, row, 2])[:, :, None]
+
+        out = torch.empty(len(m), height, width, 2, device=m.device)
+        out[..., 0], out[..., 1] = coordinate(0), coordinate(1)
+        if not self.is_affine:
+            out /= coordinate(2)[..., None]
+        return out.reshape(len(m), -1, 2)
 
     @property
     def is_affine(self) -> bool:

@@ -101,19 +101,40 @@ class FrameStore:
         view = View.resize(sizes, size, device=self.device)
         if matrix is not None:
             view = View(size, matrix.to(self.device, torch.float32))
-        out = torch.empty(len(chosen), 3, *size, device=self.device, dtype=dtype)
         step = max(1, self._max_batch_px // (size[0] * size[1]))
+        if len(chosen) <= step:
+            return self._render(chosen, view, sizes if matrix is not None else None).to(dtype)
+        out = torch.empty(len(chosen), 3, *size, device=self.device, dtype=dtype)
         for start in range(0, len(chosen), step):
             rows = torch.arange(start, min(start + step, len(chosen)))
-            picture = self._renderer.render(chosen[rows], view.select(rows)).clamp_(0, 1)
-            if matrix is not None:
-                _fill_outside(picture, view.select(rows), [sizes[r] for r in rows.tolist()])
-            out[start : start + step] = picture.to(dtype)
+            limits = [sizes[r] for r in rows.tolist()] if matrix is not None else None
+            out[start : start + step] = self._render(chosen[rows], view.select(rows), limits)
         return out
+
+    def _render(self, frames: torch.Tensor, view: View, limits: Sequence[tuple[int, int]] | None) -> torch.Tensor:
+        """Frames clamped to 0..1, grey outside ``limits`` (width, height) where these are given."""
+        picture = self._renderer.render(frames, view).clamp_(0, 1)
+        if limits is not None:
+            _fill_outside(picture, view, limits)
+        return picture
 
 
 def _fill_outside(picture: torch.Tensor, view: View, sizes: Sequence[tuple[int, int]]) -> None:
-    points = view.points()
-    limit = torch.tensor(sizes, dtype=torch.float32, device=points.device)[:, None]
-    outside = ((points < 0) | (points > limit)).any(dim=-1).reshape(len(sizes), 1, *view.size)
-    picture.masked_fill_(outside, FILL)
+    limit = torch.tensor(sizes, dtype=torch.float32, device=picture.device)[:, None]
+    rows = _leaving(view, limit)
+    if len(rows):
+        points = view.select(rows).points()
+        outside = ((points < 0) | (points > limit[rows])).any(dim=-1).reshape(len(rows), 1, *view.size)
+        picture[rows] = picture[rows].masked_fill_(outside, FILL)
+
+
+def _leaving(view: View, limit: torch.Tensor) -> torch.Tensor:
+    """Which items look outside their frame, or nearly so: those with a corner outside. ``limit`` (batch, 1, 2)."""
+    height, width = view.size
+    x, y = torch.tensor([0, width]), torch.tensor([0, height])
+    corners = torch.stack([*torch.meshgrid(x, y, indexing="ij"), torch.ones(2, 2)], dim=-1).reshape(4, 3)
+    seen = corners.to(view.matrix) @ view.matrix.transpose(1, 2)
+    depth = seen[..., 2:]
+    at = seen[..., :2] / depth
+    inside = (at >= 0) & (at <= limit) & (depth > 0)
+    return torch.nonzero(~inside.all(dim=-1).all(dim=-1))[:, 0]

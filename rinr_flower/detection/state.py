@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from rinr_flower.detection.detector import State
 from rinr_flower.errors import DataError
+from rinr_flower.files import write_file
 
 
 def check_state(
@@ -45,15 +45,9 @@ def check_state(
 
 def write_state(path: Path, state: State) -> None:
     """Write ``state`` as an uncompressed .npz; a reader sees the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **state)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **state)
+    write_file(path, file.getvalue())
 
 
 def read_state(path: Path) -> State:

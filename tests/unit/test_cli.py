@@ -50,7 +50,7 @@ def test_encode_inspect_decode(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("inspect", "nowhere.rinr"), "nowhere.rinr: cannot be read"),
+        (("inspect", "nowhere.rinr"), "nowhere.rinr cannot be read"),
         (("encode", "folder:FOLDER", "-o", "OUT/x", "--codec", "jpg"), "unknown codec 'jpg'"),
         (("encode", "folder:FOLDER", "-o", "OUT/x", "--codec", "jpeg", "--set", "quality=200"), "quality 200"),
         (("encode", "folder:FOLDER", "-o", "OUT/x", "--codec", "jpeg", "--set", "quality"), "not key=value"),

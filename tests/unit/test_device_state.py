@@ -16,12 +16,12 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.supercore.task_identity import TaskIdentity
 
+from rinr_flower.array_file import pack_arrays, unpack_arrays
 from rinr_flower.clients import DeviceFolder, DeviceState, EdgeDevice, Training, client_app
-from rinr_flower.clients.array_file import pack_arrays, unpack_arrays
 from rinr_flower.clients.device_state import ARRAYS_KEPT, BUDGET, Held
-from rinr_flower.clients.durable_file import name_of
 from rinr_flower.codecs import codecs
 from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.files import name_of
 from rinr_flower.frames import Clip, Frame, write_jpeg
 from rinr_flower.strategies.protocol import holds_digest, payloads_record, query_content
 

@@ -19,10 +19,10 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from flwr.supercore.task_identity import TaskIdentity
 
+from rinr_flower.array_file import Arrays
 from rinr_flower.bandwidth import DeviceRecord, Entry, Ledger, PayloadRecord, RunRecord, UpdateRecord
 from rinr_flower.bandwidth.schemes import schemes_of
 from rinr_flower.clients import DeviceFolder, EdgeDevice, Training, client_app
-from rinr_flower.clients.array_file import Arrays
 from rinr_flower.clients.common_model import holding, take_common_model, update_of
 from rinr_flower.clients.device_state import BUDGET, JobState
 from rinr_flower.errors import DataError, PayloadError

@@ -1,0 +1,129 @@
+"""Files that are whole or not there, and whose bytes are checked when they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from rinr_flower.errors import DataError
+
+
+def name_of(data: bytes) -> str:
+    """SHA-256 of ``data`` as 64 hex digits: what a content-addressed file is called."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write ``data`` so that after any crash the file is as before or whole and on the disk.
+
+    Raises
+    ------
+    DataError
+        If it cannot be written; the file is as before.
+    """
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    with _writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        _sync_folder(path.parent)
+
+
+def append_lines(path: Path, lines: bytes, header: bytes = b"") -> None:
+    """Append whole lines in one write and hand them to the disk.
+
+    A last line that a crash cut off is ended first, so that it spoils no other; ``header`` begins an empty file.
+
+    Raises
+    ------
+    DataError
+        If they cannot be written.
+    """
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            before = header
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                before = b"" if file.read(1) == b"\n" else b"\n"
+            file.write(before + lines)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def keep(folder: Path, data: bytes, suffix: str = "") -> str:
+    """Write ``data`` into ``folder`` under its own hash and ``suffix``, unless it is there; the hash."""
+    name = name_of(data)
+    path = folder / f"{name}{suffix}"
+    try:
+        there = path.read_bytes() == data
+    except OSError:
+        there = False
+    if not there:
+        write_file(path, data)
+    return name
+
+
+def recall(folder: Path, name: str, suffix: str = "") -> bytes:
+    """What :func:`keep` wrote; DataError that names the file if it is missing or altered."""
+    path = folder / f"{name}{suffix}"
+    data = read_file(path)
+    if name_of(data) != name:
+        raise DataError(f"{path} is torn or altered: its SHA-256 is not its name")
+    return data
+
+
+def write_record(path: Path, content: Any) -> None:
+    """Write JSON with its own hash in front."""
+    body = json.dumps(content, indent=1).encode()
+    write_file(path, name_of(body).encode() + b"\n" + body)
+
+
+def read_record(path: Path) -> Any:
+    """What :func:`write_record` wrote; DataError that names the file if it is missing or altered."""
+    checksum, _, body = read_file(path).partition(b"\n")
+    if name_of(body).encode() != checksum:
+        raise DataError(f"{path} is torn or altered: its checksum does not match")
+    return json.loads(body)
+
+
+def read_file(path: Path) -> bytes:
+    """A file's bytes; DataError that names it if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Errors of the system become a DataError that names ``path`` and the way out."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written: {error.strerror or error}; free space there or make it writable"
+        ) from error
+
+
+def _sync_folder(path: Path) -> None:
+    """Make a rename in a folder last."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
