@@ -53,16 +53,17 @@ class Sent:
 def parse_route(spec: str) -> Route:
     """A route from its command-line form; ConfigError, naming ``spec`` and the known choices, if it is none."""
     download, sign, upload = spec.partition("@")
-    return Route(spec, _codec(download, spec), _codec(upload, spec) if sign else None)
+    return Route(spec, parse_codec(download), parse_codec(upload) if sign else None)
 
 
-def _codec(text: str, spec: str) -> Codec:
+def parse_codec(text: str) -> Codec:
+    """A codec from ``NAME:option=value,option=value``; ConfigError, naming ``text``, if it is none."""
     name, _, rest = text.partition(":")
     options = {}
     for item in rest.split(",") if rest else []:
         key, sign, value = item.partition("=")
         if not (key and sign):
-            raise ConfigError(f"--codecs {spec!r}: {item!r} is not option=value; write NAME:option=value,option=value")
+            raise ConfigError(f"codec {text!r}: {item!r} is not option=value; write NAME:option=value,option=value")
         options[key] = value
     return codecs.create(name, **options)
 

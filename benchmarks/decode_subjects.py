@@ -88,7 +88,8 @@ def jpeg_subjects(clip: Clip, device: torch.device, threads: int) -> tuple[list[
 
     def batched(one: Callable[[int, Size], torch.Tensor]) -> Draw:
         def draw(numbers: Sequence[int], size: Size) -> torch.Tensor:
-            pictures = torch.stack(list(pool.map(lambda n: one(n, size), numbers)))
+            several = pool.map if len(numbers) > 1 else map
+            pictures = torch.stack(list(several(lambda n: one(n, size), numbers)))
             return pictures.to(device).permute(0, 3, 1, 2).float().div_(255)
 
         return draw

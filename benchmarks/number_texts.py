@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from page_text import paragraphs, percents, prose, span, table, whole_span
+from page_text import not_measured, paragraphs, percents, prose, read, span, table
+from speed_texts import decode, encode, encode_scale, train
 
 from rinr_flower.codecs import codecs
 
@@ -21,15 +22,16 @@ RIVALS = ("avif", "av1", "roi_av1")
 UPLOADS = {
     "jpeg": "the camera's files",
     "roi_jpeg": "`roi_jpeg` (a coarse frame and fine boxes)",
+    "roi_jpeg:coarse_every=4": "`roi_jpeg` with a coarse frame for every fourth",
     "roi_x264": "`roi_x264` (video)",
 }
 
 
 def main_job(results: Path) -> str:
     """Bytes and mAP of the main job, seed by seed, for the codec and for training on the camera's files."""
-    found = _read(results / "main_job.json")
+    found = read(results / "main_job.json")
     if found is None:
-        return _not_measured("python benchmarks/main_job.py")
+        return not_measured("python benchmarks/main_job.py")
     runs = found["runs"]
     fog, files = ([r for r in runs if r["strategy"] == s] for s in ("fog", "jpeg_relay"))
     means = [statistics.mean(r["map50"] for r in rows) for rows in (fog, files)]
@@ -55,10 +57,10 @@ def main_job(results: Path) -> str:
 
 def sharing(results: Path) -> str:
     """How many times fewer bytes ten devices send, by way of sharing."""
-    found = _read(results / "sharing.json")
+    found = read(results / "sharing.json")
     command = "RINR_DATA=DIR python benchmarks/sharing.py"
     if found is None:
-        return _not_measured(command)
+        return not_measured(command)
     rows = []
     longest = max(r["frames"] for r in found["summary"])
     for r in found["summary"]:
@@ -83,9 +85,9 @@ def sharing(results: Path) -> str:
 def rate_distortion(results: Path) -> str:
     """Bytes at quality of the default ``scene`` on consecutive frames, and what rivals need at equal object PSNR."""
     path = results / "rate_distortion.json"
-    found = _read(path)
+    found = read(path)
     if found is None:
-        return _not_measured("python benchmarks/rate_distortion.py")
+        return not_measured("python benchmarks/rate_distortion.py")
     default = codecs.create("scene")
     ratios = {(r["clip"], r["rival"]): r["ratio"] for r in found["at_640"]["ratios"]}
     points = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
@@ -131,9 +133,9 @@ def rate_distortion(results: Path) -> str:
 
 def accuracy(results: Path) -> str:
     """What a detector learns from each codec's frames."""
-    found = _read(results / "accuracy.json")
+    found = read(results / "accuracy.json")
     if found is None:
-        return _not_measured("RINR_DATA=DIR python benchmarks/accuracy.py")
+        return not_measured("RINR_DATA=DIR python benchmarks/accuracy.py")
     rows = [
         (
             _route(r["codec"]),
@@ -162,9 +164,9 @@ def accuracy(results: Path) -> str:
 
 def quality(results: Path) -> str:
     """Residual against direct object networks at equal bytes."""
-    found = _read(results / "quality.json")
+    found = read(results / "quality.json")
     if found is None:
-        return _not_measured("RINR_DATA=DIR python benchmarks/quality.py")
+        return not_measured("RINR_DATA=DIR python benchmarks/quality.py")
     gains, quantised = [], []
     for r in found["summary"]:
         if (gain := r.get("median_residual_minus_direct_db")) is not None:
@@ -184,9 +186,9 @@ def quality(results: Path) -> str:
 
 def reliability(results: Path) -> str:
     """What a run survives."""
-    found = _read(results / "reliability.json") or {}
+    found = read(results / "reliability.json") or {}
     if not found:
-        return _not_measured("python benchmarks/reliability.py")
+        return not_measured("python benchmarks/reliability.py")
     lines = []
     if r := found.get("resume"):
         lines.append(
@@ -229,50 +231,11 @@ def reliability(results: Path) -> str:
     )
 
 
-def encode(results: Path) -> str:
-    """Encoding speed against the published setting."""
-    found = _read(results / "encode.json")
-    if found is None:
-        return _not_measured("python benchmarks/encode.py")
-    rows = [
-        (
-            r["clip"],
-            r["codec"],
-            f"{r['bytes_per_frame']:,.0f}",
-            f"{r['object_db']:.1f}",
-            f"{r['seconds_per_frame']:.3f}",
-            f"{r['times_faster']:,.0f}",
-        )
-        for r in found["rows"]
-    ]
-    first = found["rows"][0]
-    whole = _read(results / "encode_to_the_end.json")
-    if whole is None:
-        ended = "The published fit was not run to its end."
-    else:
-        one = whole["rows"][0]
-        ours = ", ".join(f"{r['codec']} {r['first_object_db']:.1f} dB" for r in whole["rows"])
-        ended = (
-            f"Run to its end on a frame of {one['size']} (`--published-steps 10000`, encode_to_the_end.json), the "
-            f"published fit took {one['published_seconds_per_frame']:,.0f} s and reached "
-            f"{one['published_object_db']:.1f} dB in the box; on that frame: {ours}."
-        )
-    return paragraphs(
-        prose(
-            "**Encoding** (`python benchmarks/encode.py --data otb100:PATH/Crossing --frames 0:8`), against 10,000 "
-            f"full-batch steps of the published setting, {first['published_seconds_per_frame']:,.0f} processor seconds "
-            f"a frame ({first['published_is']}):"
-        ),
-        table(("clip", "codec", "B/frame", "object dB", "CPU s/frame", "times faster"), rows),
-        prose(ended),
-    )
-
-
 def updates(results: Path) -> str:
     """Shares of the best rival's bytes, in one sentence."""
     claims = _claims(results)
     if claims is None:
-        return _not_measured("python benchmarks/update_size.py digits")
+        return not_measured("python benchmarks/update_size.py digits")
     published, coded = (
         [c[k]["share"] for _, c in claims] for k in ("against_published_rivals", "against_rivals_with_our_coding")
     )
@@ -286,9 +249,9 @@ def updates(results: Path) -> str:
 
 def hostile(results: Path) -> str:
     """What the fuzzer found."""
-    found = _read(results / "fuzz.json")
+    found = read(results / "fuzz.json")
     if found is None:
-        return _not_measured("python benchmarks/fuzz.py --count 1000000 --seed 0")
+        return not_measured("python benchmarks/fuzz.py --count 1000000 --seed 0")
     outcome = (
         "no crash, no hang, no silently different picture"
         if not found["findings"]
@@ -301,33 +264,11 @@ def hostile(results: Path) -> str:
     )
 
 
-def encode_scale(results: Path) -> str:
-    """Clips a second of the fog's encoders."""
-    found = _read(results / "encode_scale.json")
-    if found is None:
-        return _not_measured("python benchmarks/encode_scale.py")
-    rows = [
-        (
-            "in the fog's process" if r["encoder"] == "here" else f"Ray, {r['encoder']}",
-            f"{r['clips_per_s']:.2f}",
-            f"{r['efficiency']:.2f}" if "efficiency" in r else "-",
-        )
-        for r in found["rows"]
-    ]
-    return paragraphs(
-        prose(
-            f"Clips of {whole_span(found['frames'])} frames, {found['machine']['cores']} cores (`{found['command']}`); "
-            "efficiency is clips a second over those of one worker, divided by the workers:"
-        ),
-        table(("encoder", "clips/s", "efficiency"), rows),
-    )
-
-
 def scale(results: Path) -> str:
     """The tree of fog nodes, from 10 to 100,000 devices."""
-    found = _read(results / "scale.json")
+    found = read(results / "scale.json")
     if found is None:
-        return _not_measured("python benchmarks/scale.py")
+        return not_measured("python benchmarks/scale.py")
     rows = [
         (
             f"{r['devices']:,}",
@@ -355,7 +296,7 @@ def update_sizes(results: Path) -> str:
     """Bytes that keep the accuracy of the full update less one point, by compressor and scenario."""
     claims = _claims(results)
     if claims is None:
-        return _not_measured("python benchmarks/update_size.py digits")
+        return not_measured("python benchmarks/update_size.py digits")
     names = list(dict.fromkeys(name for _, c in claims for name in c["bytes_needed"]))
     sizes = {n: [c["bytes_needed"].get(n) for _, c in claims] for n in names}
     shown = [n for n in names if any(sizes[n])]
@@ -370,7 +311,7 @@ def update_claims(results: Path) -> str:
     """The bytes of ``factorised`` over those of the best rival, with and without our coding."""
     claims = _claims(results)
     if claims is None:
-        return _not_measured("python benchmarks/update_size.py digits")
+        return not_measured("python benchmarks/update_size.py digits")
     keys = ("against_published_rivals", "against_rivals_with_our_coding", "against_all")
     rows = [
         (
@@ -389,26 +330,18 @@ def update_claims(results: Path) -> str:
 TEXTS: dict[str, Text] = {
     f.__name__: f
     for f in (
-        main_job, sharing, accuracy, rate_distortion, quality, encode, updates, reliability,
+        main_job, sharing, accuracy, rate_distortion, quality, encode, decode, train, updates, reliability,
         hostile, encode_scale, scale, update_sizes, update_claims,
     )
 }  # fmt: skip
 
 
-def _read(path: Path) -> Any | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
 def _claims(results: Path) -> list[tuple[str, dict[str, Any]]] | None:
     """Scenarios of both tasks by their names on the page."""
-    digits, yolo = (_read(results / f"update_size_{task}.json") for task in ("digits", "yolo"))
+    digits, yolo = (read(results / f"update_size_{task}.json") for task in ("digits", "yolo"))
     if digits is None or yolo is None:
         return None
     return [*digits["claims"].items(), *((f"YOLOv8n, {name}", c) for name, c in yolo["claims"].items())]
-
-
-def _not_measured(command: str) -> str:
-    return f"Not measured yet: `{command}`."
 
 
 def _route(spec: str) -> str:

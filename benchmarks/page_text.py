@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 
 def percents(shares: Sequence[float]) -> str:
@@ -37,3 +40,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table with one line a row."""
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
     return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+
+
+def read(path: Path) -> Any | None:
+    """The content of a results file; None if there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def not_measured(command: str) -> str:
+    """What a page says instead of results."""
+    return f"Not measured yet: `{command}`."

@@ -9,7 +9,7 @@ A page marks the text that is made here::
     ...
     <!-- /numbers -->
 
-NAME is a function of benchmarks/number_texts.py, which makes the text from files in benchmarks/results. The tests
+NAME is one of TEXTS in benchmarks/number_texts.py, which makes the text from files in benchmarks/results. The tests
 compare the pages with what this command would write, so a page cannot state what no result holds.
 """
 
@@ -24,7 +24,10 @@ from number_texts import TEXTS
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-PAGES = ("README.md", "docs/codecs.md", "docs/deployment.md", "docs/scale.md", "docs/updates.md")
+PAGES = (
+    "README.md", "docs/codecs.md", "docs/decoding.md", "docs/deployment.md", "docs/detection.md", "docs/scale.md",
+    "docs/updates.md",
+)  # fmt: skip
 BLOCK = re.compile(r"(<!-- numbers: (\w+) -->\n)(.*?)(<!-- /numbers -->)", re.DOTALL)
 
 

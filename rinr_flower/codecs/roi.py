@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rinr_flower.bitstream.container import Payload
+from rinr_flower.bitstream.container import MAX_FRAMES, Payload
 from rinr_flower.bitstream.stream import pack_blobs, unpack_blobs
 from rinr_flower.codecs.base import Codec, Progress, codecs
 from rinr_flower.codecs.classical import check_range, read_file, write_avif
@@ -47,7 +47,12 @@ def still_windows(boxes: Boxes, width: int, height: int) -> list[list[Window]]:
 
 
 class StillRoi(Codec):
-    """Image files: one coarse file a frame in the background part, one fine file a box in the object part."""
+    """Image files: one coarse file a frame in the background part, one fine file a box in the object part.
+
+    With ``coarse_every`` k only every k-th frame has a coarse file; the others repeat the one before.
+    """
+
+    coarse_every: int
 
     @abstractmethod
     def coarse(self, image: NDArray[np.uint8]) -> bytes:
@@ -64,8 +69,8 @@ class StillRoi(Codec):
         for clip in clips:
             frames, crops = [], []
             windows = still_windows(stored_boxes(self.name, clip), clip.width, clip.height)
-            for frame, here in zip(clip.frames, windows, strict=True):
-                frames.append(self.coarse(frame.image))
+            for number, (frame, here) in enumerate(zip(clip.frames, windows, strict=True)):
+                frames.append(b"" if number % self.coarse_every else self.coarse(frame.image))
                 crops += [self.fine(crop(frame.image, w)) for w in here]
                 done += 1
                 if progress is not None:
@@ -79,7 +84,7 @@ class StillRoi(Codec):
 
 
 class StillRoiRenderer(PixelRenderer):
-    """Coarse image files with fine ones pasted in."""
+    """Coarse image files with fine ones pasted in; an empty coarse file stands for the one before."""
 
     def decode(self, payload: Payload) -> list[NDArray[np.uint8]]:
         size = (payload.width, payload.height)
@@ -87,8 +92,11 @@ class StillRoiRenderer(PixelRenderer):
         windows = still_windows(payload.boxes, *size)
         crops = iter(unpack_blobs(payload.part("object"), sum(map(len, windows)), f"{payload.codec} crops"))
         images = []
+        coarse = np.zeros(0, np.uint8)
         for index, (file, here) in enumerate(zip(frames, windows, strict=True)):
-            image = read_file(file, f"frame {index} of a {payload.codec} payload", size).copy()
+            if file or index == 0:
+                coarse = read_file(file, f"frame {index} of a {payload.codec} payload", size)
+            image = coarse.copy()
             for window in here:
                 crop_size = (window[2] - window[0], window[3] - window[1])
                 wanted = f"its box asks for {crop_size[0]}x{crop_size[1]}"
@@ -101,14 +109,19 @@ class StillRoiRenderer(PixelRenderer):
 @codecs.register("roi_jpeg")
 @dataclass(frozen=True)
 class RoiJpeg(StillRoi):
-    """JPEG in two layers: every frame at ``quality``, every box at ``box_quality`` (1..95)."""
+    """JPEG in two layers: every frame at ``quality``, every box at ``box_quality`` (1..95).
+
+    ``coarse_every`` k sends every k-th frame only, and every box.
+    """
 
     quality: int = 10
     box_quality: int = 85
+    coarse_every: int = 1
 
     def __post_init__(self) -> None:
         check_range("roi_jpeg quality", self.quality, 1, 95)
         check_range("roi_jpeg box_quality", self.box_quality, 1, 95)
+        check_range("roi_jpeg coarse_every", self.coarse_every, 1, MAX_FRAMES)
 
     def coarse(self, image: NDArray[np.uint8]) -> bytes:
         return write_jpeg(image, self.quality)
@@ -120,16 +133,21 @@ class RoiJpeg(StillRoi):
 @codecs.register("roi_avif")
 @dataclass(frozen=True)
 class RoiAvif(StillRoi):
-    """AVIF in two layers: every frame at ``quality``, every box at ``box_quality`` (0..100); ``speed`` 0..10."""
+    """AVIF in two layers: every frame at ``quality``, every box at ``box_quality`` (0..100); ``speed`` 0..10.
+
+    ``coarse_every`` k sends every k-th frame only, and every box.
+    """
 
     quality: int = 15
     box_quality: int = 60
     speed: int = 6
+    coarse_every: int = 1
 
     def __post_init__(self) -> None:
         check_range("roi_avif quality", self.quality, 0, 100)
         check_range("roi_avif box_quality", self.box_quality, 0, 100)
         check_range("roi_avif speed", self.speed, 0, 10)
+        check_range("roi_avif coarse_every", self.coarse_every, 1, MAX_FRAMES)
 
     def coarse(self, image: NDArray[np.uint8]) -> bytes:
         return write_avif(image, self.quality, self.speed)

@@ -14,7 +14,7 @@ from rinr_flower.bitstream.stream import pack_blobs, unpack_blobs
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.codecs.roi import MARGIN_PX, still_windows
 from rinr_flower.errors import ConfigError, PayloadError
-from rinr_flower.frames import Clip, Frame, write_jpeg
+from rinr_flower.frames import Clip, Frame, box_mask, write_jpeg
 from rinr_flower.quality import measure
 
 BOXES = [
@@ -105,6 +105,7 @@ def test_two_avif_layers_give_the_object_more_than_its_share():
         ("avif", {"speed": 11}),
         ("roi_jpeg", {"box_quality": 0}),
         ("roi_jpeg", {"quality": 96}),
+        ("roi_avif", {"coarse_every": 0}),
         ("roi_avif", {"speed": 11}),
         ("roi_avif", {"colour": 1}),
     ],
@@ -130,6 +131,24 @@ def test_bad_files_are_a_payload_error(name):
     for data in (b"", pack_blobs([b"nonsense"] * 4), pack_blobs([big] * 4), pack_blobs([big] * 3)):
         with pytest.raises(PayloadError, match=r"frame|payload|crop"):
             decode(altered(good, "background", data))
+
+
+@pytest.mark.parametrize("name", ["roi_jpeg", "roi_avif"])
+def test_frames_without_a_coarse_file_repeat_the_one_before(name):
+    clip = make_clip()
+    every, third = (codecs.create(name, coarse_every=k).encode(clip) for k in (1, 3))
+    files = unpack_blobs(Payload.from_bytes(third).part("background"), len(clip), "files")
+    assert [bool(file) for file in files] == [k % 3 == 0 for k in range(len(clip))]
+    assert files[0] == unpack_blobs(Payload.from_bytes(every).part("background"), len(clip), "files")[0]
+    whole, sparse = (decode(payload) for payload in (every, third))
+    for number, (frame, repeated) in enumerate(zip(whole.frames, sparse.frames, strict=True)):
+        inside = box_mask(frame.boxes, clip.width, clip.height)
+        assert np.array_equal(repeated.image[inside], frame.image[inside])
+        near = np.concatenate([f.boxes for f in clip.frames]) + np.array([-4, -4, 4, 4], np.float32)
+        far = ~box_mask(near.clip(0, None), clip.width, clip.height)
+        assert np.array_equal(repeated.image[far], whole.frames[number // 3 * 3].image[far])
+    with pytest.raises(PayloadError, match="frame 0"):
+        decode(altered(third, "background", pack_blobs([b"", *files[1:]])))
 
 
 def test_a_crop_of_another_size_is_a_payload_error():

@@ -16,6 +16,7 @@ from rinr_flower.codecs.scene.stream import (
     BEND_STEP,
     CORNER_UNIT_PX,
     MASK_LEVELS,
+    STEPS_PER_OCTAVE,
     LayerCode,
     SceneCode,
     ShotCode,
@@ -110,13 +111,13 @@ def bend_of(shot: ShotCode, size: tuple[int, int]) -> NDArray[np.float32] | None
     return np.asarray(units * np.float32(BEND_UNIT_PX), np.float32)
 
 
-def canvas_step(step: float, frames: int) -> float:
+def canvas_step(step: float, frames: int, coarser: int = 0) -> float:
     """The step of a canvas that ``frames`` frames share: its error counts in all of them.
 
-    A canvas of few frames would be coarse by that rule; it gets the quality of one that LEAST_SHARED frames share, so
-    that unrelated pictures do not fall far behind a clip of the same quality.
+    A canvas of few frames would be coarse by that rule; it starts from the step of one that LEAST_SHARED frames share,
+    and is ``coarser`` by so many 1/STEPS_PER_OCTAVE octaves, which the encoder chooses.
     """
-    return step / math.sqrt(max(frames, LEAST_SHARED))
+    return step / math.sqrt(max(frames, LEAST_SHARED)) * 2 ** (coarser / STEPS_PER_OCTAVE)
 
 
 def residual_step(step: float, scale: int) -> float:
@@ -127,7 +128,7 @@ def residual_step(step: float, scale: int) -> float:
 def build_shot(code: SceneCode, shot: ShotCode, device: torch.device) -> Shot:
     """One shot ready to render, without the parts that ``shot`` has not got (yet)."""
     canvas = VolumeShape(1, *shot.canvas, code.grey)
-    planes = inverse(shot.canvas_bands, canvas.steps(canvas_step(code.step, shot.frames)))
+    planes = inverse(shot.canvas_bands, canvas.steps(canvas_step(code.step, shot.frames, shot.coarser)))
     maps = canvas_maps(shot, code.size)
     built = Shot(resident(planes, torch.int8, device), torch.from_numpy(maps.astype(np.float32)))
     bend = bend_of(shot, code.size)

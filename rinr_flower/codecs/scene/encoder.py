@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rinr_flower.codecs.scene.analysis import Analysis, to_ycc
 from rinr_flower.codecs.scene.build import (
+    LEAST_SHARED,
     add_layer,
     base_pose,
     build_layer,
@@ -34,6 +35,7 @@ from rinr_flower.codecs.scene.sampling import sample, transform
 from rinr_flower.codecs.scene.stream import (
     MASK_LEVELS,
     RESIDUAL_SCALES,
+    STEPS_PER_OCTAVE,
     SceneCode,
     ShotCode,
     mask_shape,
@@ -44,6 +46,7 @@ from rinr_flower.codecs.scene.wavelet import Floats
 from rinr_flower.frames import box_mask
 
 _FINEST_BITS = 2000.0
+FEW_FRAMES = 4  # a canvas of fewer is as fine as one that so many share
 _STRIDE = 4  # frames looked at for that
 _COARSER_MAY_COST = 0.02  # a coarser residual arrives and renders faster
 _CPU = torch.device("cpu")
@@ -52,7 +55,7 @@ _CPU = torch.device("cpu")
 def encode(found: Analysis, step_code: int, object_step_code: int, effort: Effort) -> SceneCode:
     """Code ``found`` with ``effort`` at steps in 1/STEPS_PER_OCTAVE octaves."""
     code = SceneCode(found.size, found.grey, step_code, object_step_code)
-    code.shots = [replace(s) for s in found.shots]
+    code.shots = [replace(s, coarser=_coarser(s.frames)) for s in found.shots]
     code.parts = found.parts
     scene = empty_scene(code)
     start = 0
@@ -65,7 +68,7 @@ def encode(found: Analysis, step_code: int, object_step_code: int, effort: Effor
             planes = [p[pick] for p in found.planes]
             found.canvases[start] = mean_canvas(Placement(shot, found.size), planes, found.boxes[pick], shot.canvas)
         pyramids += forward(found.canvases[start])
-        steps += VolumeShape(1, *shot.canvas, code.grey).steps(canvas_step(code.step, shot.frames))
+        steps += VolumeShape(1, *shot.canvas, code.grey).steps(canvas_step(code.step, shot.frames, shot.coarser))
         start += shot.frames
     chosen = quantise(pyramids, steps, len(found.planes), effort.quantise_rounds)
     count = len(found.planes)
@@ -75,6 +78,12 @@ def encode(found: Analysis, step_code: int, object_step_code: int, effort: Effor
     _code_residuals(found, code, scene, starts, effort)
     _code_objects(found, code, scene, effort)
     return code
+
+
+def _coarser(frames: int) -> int:
+    """What the canvas of a short shot gives up. Where every bit is for all frames, a canvas of one frame would be
+    sqrt(LEAST_SHARED) times coarser, an octave more than is good for a picture."""
+    return round(STEPS_PER_OCTAVE / 2 * math.log2(max(LEAST_SHARED / max(frames, FEW_FRAMES), 1.0)))
 
 
 def _centres(height: int, width: int) -> torch.Tensor:

@@ -32,7 +32,8 @@ Pyramids = list[list[Ints]]
 @dataclass(eq=False)
 class ShotCode:
     """One shot: ``motion`` int64 (frames, 8), corner displacements in CORNER_UNIT_PX, or None if the camera stands;
-    ``origin`` (x, y) of the middle frame on the canvas of ``canvas`` (height, width); coefficient pyramids."""
+    ``origin`` (x, y) of the middle frame on the canvas of ``canvas`` (height, width); ``coarser``, by how many
+    1/STEPS_PER_OCTAVE octaves the canvas' step is above :func:`build.canvas_step`; coefficient pyramids."""
 
     frames: int
     canvas: tuple[int, int]
@@ -41,6 +42,7 @@ class ShotCode:
     canvas_bands: Pyramids = field(default_factory=list)
     bend_bands: Pyramids | None = None
     residual_bands: Pyramids | None = None
+    coarser: int = 0
 
 
 @dataclass(eq=False)
@@ -101,10 +103,10 @@ class SceneCode:
         head.varint(len(self.shots))
         for shot in self.shots:
             head.varint(shot.frames)
-            flags = (
-                (shot.motion is not None) + 2 * (shot.bend_bands is not None) + 4 * (shot.residual_bands is not None)
-            )
-            head.u8(flags)
+            present = (shot.motion is not None, shot.bend_bands is not None, shot.residual_bands is not None)
+            head.u8(sum(2**bit for bit, there in enumerate((*present, shot.coarser > 0)) if there))
+            if shot.coarser:
+                head.u8(shot.coarser)
             if shot.canvas != self.size or shot.origin != (0, 0):
                 head.u8(1)
                 for value in (*shot.canvas, *shot.origin):
@@ -193,13 +195,14 @@ def read_parts(
     flags = []
     for _ in range(head.varint(frames)):
         count, flag = head.varint(frames), head.u8()
+        coarser = head.u8() if flag & 8 else 0
         canvas, origin = size, (0, 0)
         if head.u8():
             canvas = (head.signed(MAX_WORKING_SIDE * 4), head.signed(MAX_WORKING_SIDE * 4))
             origin = (head.signed(MAX_WORKING_SIDE * 4), head.signed(MAX_WORKING_SIDE * 4))
         if min(canvas) < 1 or canvas[0] * canvas[1] > limit_px or count < 1:
             raise PayloadError(f"scene declares a shot of {count} frames on a canvas of {canvas[1]}x{canvas[0]} pixels")
-        code.shots.append(ShotCode(count, canvas, origin, None))
+        code.shots.append(ShotCode(count, canvas, origin, None, coarser=coarser))
         flags.append(flag)
     if sum(s.frames for s in code.shots) != frames:
         raise PayloadError(f"scene has shots of {sum(s.frames for s in code.shots)} frames; the payload has {frames}")
