@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,19 @@ from numpy.typing import NDArray
 from rinr_flower.decoding.augment import Augmentation, Batch
 from rinr_flower.detection import batches
 from rinr_flower.detection.payload_folder import Frames
+
+
+def _ahead(made: Iterable[Callable[[], dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """What each of ``made`` gives, in order; a thread makes the next one while the one before is trained on."""
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+        waiting: Future[dict[str, Any]] | None = None
+        for make in made:
+            done, waiting = waiting, pool.submit(make)
+            if done is not None:
+                yield done.result()
+        if waiting is not None:
+            yield waiting.result()
 
 
 class RenderedFrames:
@@ -61,7 +76,7 @@ class RenderedFrames:
 
 
 class RenderedBatches:
-    """Ultralytics' data loader: batches rendered on the store's device when they are asked for.
+    """Ultralytics' data loader: batches rendered on the store's device when they are asked for, on a CPU one ahead.
 
     Parameters
     ----------
@@ -89,7 +104,7 @@ class RenderedBatches:
         return math.ceil(len(self.dataset) / self.batch_size)
 
     def reset(self) -> None:
-        """Nothing is prepared ahead, so there is nothing to throw away."""
+        """No batch outlives its epoch, so there is nothing to throw away."""
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         frames = self.dataset.frames
@@ -97,8 +112,9 @@ class RenderedBatches:
         order = np.arange(len(frames.indices))
         if self.dataset.augmentation is not None:
             order = generator.permutation(order)
-        for start in range(0, len(order), self.batch_size):
-            yield self._batch(order[start : start + self.batch_size].tolist(), generator)
+        rows = [order[start : start + self.batch_size].tolist() for start in range(0, len(order), self.batch_size)]
+        made = (partial(self._batch, chosen, generator) for chosen in rows)
+        return _ahead(made) if frames.store.device.type == "cpu" else (make() for make in made)
 
     def _batch(self, rows: Sequence[int], generator: np.random.Generator) -> dict[str, Any]:
         """Training pictures are 0..1; validation pictures 0..255, as ultralytics' validator divides them itself."""
