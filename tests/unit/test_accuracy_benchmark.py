@@ -1,13 +1,11 @@
-"""The accuracy benchmark: what it sends, shows, measures and remembers. Its own modules are in benchmarks/."""
+"""The accuracy benchmark: what it sends, shows, measures and remembers."""
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
+import accuracy
 import pytest
 import torch
 
@@ -18,15 +16,7 @@ from rinr_flower.detection import YoloV8
 from rinr_flower.detection.batches import input_size, letterboxed
 from rinr_flower.errors import ConfigError, DataError
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 DATA = "sample:sequences=2,frames=10,width=96,height=64"
-
-
-@pytest.fixture(scope="module")
-def benchmark_module() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        yield importlib.import_module("accuracy")
 
 
 def arguments(folder: Path, *more: str) -> list[str]:
@@ -34,34 +24,34 @@ def arguments(folder: Path, *more: str) -> list[str]:
     return [*small, "--work", str(folder / "work"), "--out", str(folder / "accuracy.json"), *more]
 
 
-def test_route_names_the_download_and_the_upload_codec(benchmark_module: ModuleType) -> None:
-    route = benchmark_module.parse_route("jpeg:quality=30@roi_jpeg:quality=5,box_quality=60")
+def test_route_names_the_download_and_the_upload_codec() -> None:
+    route = accuracy.parse_route("jpeg:quality=30@roi_jpeg:quality=5,box_quality=60")
     assert route.download == Jpeg(quality=30)
     assert route.upload == RoiJpeg(quality=5, box_quality=60)
-    assert benchmark_module.parse_route("jpeg").upload is None
+    assert accuracy.parse_route("jpeg").upload is None
 
 
 @pytest.mark.parametrize("spec", ["jpeg:quality", "jpeg:speed=3", "nothing", "jpeg@", "@jpeg"])
-def test_unknown_codecs_and_options_are_refused(benchmark_module: ModuleType, spec: str) -> None:
+def test_unknown_codecs_and_options_are_refused(spec: str) -> None:
     with pytest.raises(ConfigError):
-        benchmark_module.parse_route(spec)
+        accuracy.parse_route(spec)
 
 
-def test_the_fog_encodes_what_the_upload_codec_left(benchmark_module: ModuleType, tmp_path: Path) -> None:
+def test_the_fog_encodes_what_the_upload_codec_left(tmp_path: Path) -> None:
     clip = load(DATA)[0][:3]
-    cache = benchmark_module.PayloadCache(tmp_path, torch.device("cpu"))
-    sent = cache.send(benchmark_module.parse_route("jpeg:quality=60@roi_jpeg"), clip)
+    cache = accuracy.PayloadCache(tmp_path, torch.device("cpu"))
+    sent = cache.send(accuracy.parse_route("jpeg:quality=60@roi_jpeg"), clip)
     uploaded = codecs.create("roi_jpeg").encode(clip)
     assert sent.upload_bytes == len(uploaded)
     assert sent.payload == Jpeg(quality=60).encode(decode(uploaded))
-    plain = cache.send(benchmark_module.parse_route("jpeg:quality=60"), clip)
+    plain = cache.send(accuracy.parse_route("jpeg:quality=60"), clip)
     assert plain.upload_bytes == len(Jpeg().encode(clip))
     assert plain.payload == Jpeg(quality=60).encode(clip) != sent.payload
 
 
-def test_frames_rendered_once_are_those_of_a_store(benchmark_module: ModuleType) -> None:
+def test_frames_rendered_once_are_those_of_a_store() -> None:
     payloads = [Jpeg(quality=40).encode(clip) for clip in load(DATA)]
-    once, store = benchmark_module.RenderedOnce(payloads, 64), FrameStore(payloads)
+    once, store = accuracy.RenderedOnce(payloads, 64), FrameStore(payloads)
     shape = input_size([(96, 64)], 64)
     wanted, found = (letterboxed(s, [3, 11, 3], shape, ("cup",)) for s in (store, once))
     assert (wanted.pictures - found.pictures).abs().max() <= 0.5 / 255 + 1e-6
@@ -71,13 +61,13 @@ def test_frames_rendered_once_are_those_of_a_store(benchmark_module: ModuleType)
         once.render([0], (32, 64))
 
 
-def test_map_is_the_detectors_own_over_all_frames_and_over_each_clip(benchmark_module: ModuleType) -> None:
+def test_map_is_the_detectors_own_over_all_frames_and_over_each_clip() -> None:
     clips = {clip.name: clip for clip in load(DATA)}
     payloads = [Jpeg().encode(clip) for clip in clips.values()]
-    store = benchmark_module.RenderedOnce(payloads, 64)
+    store = accuracy.RenderedOnce(payloads, 64)
     detector = YoloV8(("cup",))
     detector.fit(store, range(len(store)), steps=40, batch=4, size=64)
-    everything, by_clip = benchmark_module.measure(detector, store, benchmark_module.frame_ranges(clips), 64)
+    everything, by_clip = accuracy.measure(detector, store, accuracy.frame_ranges(clips), 64)
     assert everything["map50"] > 0
     assert everything["map50_95"] == detector.evaluate(store, range(20), size=64).map50_95
     assert [c["map50_95"] for c in by_clip.values()] == [
@@ -86,10 +76,10 @@ def test_map_is_the_detectors_own_over_all_frames_and_over_each_clip(benchmark_m
 
 
 def test_results_are_kept_and_what_is_there_is_not_run_again(
-    benchmark_module: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = arguments(tmp_path, "--codecs", "jpeg", "jpeg:quality=10@roi_jpeg")
-    assert benchmark_module.main([*run, "--seeds", "0"]) == 0
+    assert accuracy.main([*run, "--seeds", "0"]) == 0
     first = json.loads((tmp_path / "accuracy.json").read_text())["records"]
     assert [(r["codec"], r["seed"]) for r in first] == [("jpeg", 0), ("jpeg:quality=10@roi_jpeg", 0)]
     assert all(set(r["clips"]) == {"sample/devices-00", "sample/devices-01"} for r in first)
@@ -101,7 +91,7 @@ def test_results_are_kept_and_what_is_there_is_not_run_again(
     assert camera["bytes_per_frame"] == camera["upload_bytes_per_frame"]
 
     capsys.readouterr()
-    assert benchmark_module.main([*run, "--seeds", "0,1"]) == 0
+    assert accuracy.main([*run, "--seeds", "0,1"]) == 0
     content = json.loads((tmp_path / "accuracy.json").read_text())
     assert [r for r in content["records"] if r["seed"] == 0] == first
     assert "seed 0:" not in capsys.readouterr().out
@@ -111,13 +101,13 @@ def test_results_are_kept_and_what_is_there_is_not_run_again(
     ]
     assert str(tmp_path) not in json.dumps(content)
 
-    assert benchmark_module.main([*run, "--seeds", "0", "--batch", "3", "--codecs", "jpeg"]) == 0
+    assert accuracy.main([*run, "--seeds", "0", "--batch", "3", "--codecs", "jpeg"]) == 0
     content = json.loads((tmp_path / "accuracy.json").read_text())
     assert len(content["settings"]) == 2
     assert len(content["records"]) == 5
 
 
-def test_summary_compares_seed_by_seed_and_names_the_worst_clip(benchmark_module: ModuleType) -> None:
+def test_summary_compares_seed_by_seed_and_names_the_worst_clip() -> None:
     def record(codec: str, seed: int, a: float, b: float, size: float) -> dict[str, object]:
         sizes = {"bytes_per_frame": size, "upload_bytes_per_frame": 1000.0, "camera_bytes_per_frame": 1000.0}
         clips = {name: {"map50_95": value, "map50": value, **sizes} for name, value in (("a", a), ("b", b))}
@@ -125,7 +115,7 @@ def test_summary_compares_seed_by_seed_and_names_the_worst_clip(benchmark_module
 
     camera = [record("jpeg", 0, 0.5, 0.5, 1000), record("jpeg", 1, 0.7, 0.5, 1000)]
     others = [record("scene", 1, 0.8, 0.4, 10)]
-    _, row = benchmark_module.summarise([*camera, *others])
+    _, row = accuracy.summarise([*camera, *others])
     assert row["map50_95_minus_camera"]["mean"] == pytest.approx(0)
     assert row["map50_95"] == {
         "mean": pytest.approx(0.6),
@@ -137,6 +127,6 @@ def test_summary_compares_seed_by_seed_and_names_the_worst_clip(benchmark_module
     assert row["ten_devices"]["all"] == pytest.approx(9 / (1 + 9 * 0.01))
 
 
-def test_clips_too_short_to_test_on_are_named(benchmark_module: ModuleType) -> None:
+def test_clips_too_short_to_test_on_are_named() -> None:
     with pytest.raises(DataError, match=r"devices-00 has 10 frames; those to test on begin at 32"):
-        benchmark_module.load_clips([DATA], slice(0, 32), slice(32, 52))
+        accuracy.load_clips([DATA], slice(0, 32), slice(32, 52))

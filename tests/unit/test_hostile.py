@@ -12,13 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fuzz
+import fuzz_inputs
 import numpy as np
 import pytest
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import fuzz
-import fuzz_inputs
 
 from rinr_flower.bitstream.container import PARTS
 from rinr_flower.bitstream.entropy import TOTAL, encode_ints

@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
+from number_texts import TEXTS
+from readme_numbers import BLOCK, PAGES, RESULTS, rewritten
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from number_texts import TEXTS  # noqa: E402
-from readme_numbers import BLOCK, PAGES, RESULTS, rewritten  # noqa: E402
-
 NUMBER = re.compile(r"(?<![\w.])\d[\d,.]*(?!\w)")
 
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from sharing import DEVICES, against_bar, fog_row, serverless_row, summary
 from skimage.data import astronaut
 
 from rinr_flower.bandwidth.model import gain
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.frames import Clip, Frame, write_jpeg
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-from sharing import DEVICES, against_bar, fog_row, serverless_row, summary
 
 
 @pytest.fixture(scope="module")
