@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -30,11 +30,11 @@ from typing import Any
 
 import psutil
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
+from in_process_grid import App, InProcessGrid, round_of
 
 from rinr_flower.bandwidth import Ledger
 from rinr_flower.bitstream.container import Payload
@@ -106,52 +106,6 @@ class FaultyDevice:
         return reply
 
 
-class Loopback(Grid):
-    """Carries messages to apps in this process and back through their serialised form, and weighs them."""
-
-    def __init__(self, apps: dict[int, Callable[[Message, Context], Message | None]]) -> None:
-        self.apps = apps
-        self.bytes = 0
-        self._count = 0
-
-    def get_node_ids(self) -> Iterable[int]:
-        return list(self.apps)
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        replies = []
-        for message in messages:
-            self._count += 1
-            message.metadata.__dict__["_message_id"] = f"message {self._count}"
-            sent = message_to_proto(message)
-            self.bytes += sent.ByteSize()
-            node = message.metadata.dst_node_id
-            try:
-                reply = self.apps[node](message_from_proto(sent), Context(1, node, {}, RecordDict(), {}))
-            except Exception as error:  # as Flower's own engines do
-                reply = Message(Error(code=2, reason=f"{type(error).__name__}: {error}"), reply_to=message)
-            if reply is not None:
-                came = message_to_proto(reply)
-                self.bytes += came.ByteSize()
-                replies.append(message_from_proto(came))
-        return replies
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        raise NotImplementedError("answers come at once: use send_and_receive")
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        raise NotImplementedError("answers come at once: use send_and_receive")
-
-    def set_run(self, run: object) -> None:
-        raise NotImplementedError("there is no run outside this process")
-
-    @property
-    def run(self) -> Any:
-        raise NotImplementedError("there is no run outside this process")
-
-    def create_message(self, *args: Any, **kwargs: Any) -> Message:
-        raise NotImplementedError("make a flwr.app.Message")
-
-
 @dataclass
 class Fleet:
     """Real devices in this process, with keys, and a fog node that keeps everything in a run's folder."""
@@ -207,8 +161,8 @@ class Fleet:
             ConfigRecord(training.to_config()),
         )
 
-    def apps(self, faults: Faults | None = None) -> dict[int, Callable[[Message, Context], Message | None]]:
-        made: dict[int, Callable[[Message, Context], Message | None]] = {}
+    def apps(self, faults: Faults | None = None) -> dict[int, App]:
+        made: dict[int, App] = {}
         for number, (folder, own, thief) in enumerate(zip(self.devices, self.identities, self.thieves, strict=True)):
             device = EdgeDevice(folder, identity=own)
             app = client_app(lambda context, device=device: device, threads=1)
@@ -225,16 +179,12 @@ class Fleet:
         self.strategy.start(grid, start, rounds, 60.0, self.config, self.config, evaluate)
 
 
-def round_of(message: Message) -> int:
-    return int(str(message.content.config_records["config"]["server-round"]))
-
-
 def measure_faults(work: Path, devices: int = 10, rounds: int = 6, seed: int = 0) -> dict[str, Any]:
     """``rounds`` rounds with faults and one without."""
     fleet = Fleet.make(work, devices, rounds + 1)
     names = [device.name for device in fleet.devices]
     faults = Faults(names, rounds, seed)
-    grid = Loopback(fleet.apps(faults))
+    grid = InProcessGrid(fleet.apps(faults))
     fleet.go(grid, rounds + 1)
     strategy = fleet.strategy
     expected = Counter((number, KINDS[fault]) for number, _, _, fault in faults.struck)
@@ -272,7 +222,7 @@ def measure_growth(work: Path, devices: int = 3, rounds: int = 24) -> dict[str, 
             {"round": number, "rss_mib": process.memory_info().rss / 2**20, "open_files": float(process.num_fds())}
         )
 
-    fleet.go(Loopback(fleet.apps()), rounds, after)
+    fleet.go(InProcessGrid(fleet.apps()), rounds, after)
     settled = rows[rounds // 4 :]
     return {
         "devices": devices,
@@ -311,7 +261,7 @@ def measure_overhead(work: Path, devices: int = 4, rounds: int = 2, steps: int =
     timed(JobState, "finish", "devices' files")
     try:
         start = time.perf_counter()
-        fleet.go(Loopback(fleet.apps()), rounds)
+        fleet.go(InProcessGrid(fleet.apps()), rounds)
         total = time.perf_counter() - start
     finally:
         JobState.finish = finish  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""A small real run that several tests of reports share."""
+"""Runs and settings of Flower that several files of tests share."""
 
 import sys
 
@@ -45,6 +45,27 @@ def wrapped(payloads):
     from flwr.common.serde import config_record_to_proto
 
     return config_record_to_proto(ConfigRecord({"payloads": list(payloads)})).ByteSize()
+
+
+@pytest.fixture(scope="module")
+def task_identity():
+    """What Flower sets when it starts a ServerApp: tests that make messages need it."""
+    from flwr.supercore.task_identity import TaskIdentity
+
+    TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, task_identity):
+    """Outcome of a run of three devices that nothing befell."""
+    from kept_runs import Device, fog, go, outcome, wire_of
+
+    from rinr_flower.simulations.run_folder import RunFolder
+
+    strategy = fog(RunFolder.create(str(tmp_path_factory.mktemp("undisturbed") / "run")))
+    go(strategy, wire_of([Device(i) for i in range(3)]))
+    assert strategy.failures == []
+    return outcome(strategy)
 
 
 @pytest.fixture(scope="session")

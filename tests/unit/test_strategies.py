@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
-from flwr.clientapp import ClientApp
-from flwr.common.serde import message_from_proto, message_to_proto
-from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
-from flwr.supercore.task_identity import TaskIdentity
+from small_clips import small_clip
+from wire import Wire, app_of
 
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.errors import DataError
-from rinr_flower.frames import Clip, Frame, write_jpeg
 from rinr_flower.strategies import CaptureLimits, FogNode, JpegSharing
 from rinr_flower.strategies.protocol import Capture, captures_content, read_captures, read_payloads, read_query
 from rinr_flower.strategies.replies import shorten, sort_replies
@@ -24,16 +21,7 @@ from rinr_flower.strategies.replies import shorten, sort_replies
 START = ArrayRecord({"w": Array(np.zeros(3, np.float32))})
 
 
-@pytest.fixture(autouse=True)
-def identity() -> None:
-    """What Flower sets when it starts a ServerApp."""
-    TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
-
-
-def clip(name: str, seed: int) -> Clip:
-    images = np.random.default_rng(seed).integers(0, 255, (2, 24, 32, 3), np.uint8)
-    box = np.array([[4, 4, 20, 16]], np.float32)
-    return Clip(name, tuple(Frame(i, box, np.zeros(1, np.int64), write_jpeg(i, 80)) for i in images), ("cup",))
+pytestmark = pytest.mark.usefixtures("task_identity")
 
 
 class Device:
@@ -47,13 +35,10 @@ class Device:
         self.captures: Callable[[int], list[Capture]] = self.own
         self.metrics = MetricRecord({"num-examples": number + 1, "map50": 0.25 * number})
         self.reply_model: ArrayRecord | None = None
-        self.app = ClientApp()
-        self.app.query()(self._query)
-        self.app.train()(self._train)
-        self.app.evaluate()(self._evaluate)
+        self.app = app_of(self._query, self._train, self._evaluate)
 
     def own(self, server_round: int) -> list[Capture]:
-        taken = clip(f"clip {server_round}", 100 * self.number + server_round)
+        taken = small_clip(f"clip {server_round}", 100 * self.number + server_round)
         return [Capture(self.name, taken.name, taken.file_bytes(), codecs.create("jpeg").encode(taken))]
 
     def _query(self, message: Message, context: Context) -> Message:
@@ -75,69 +60,24 @@ class Device:
         return Message(RecordDict({"metrics": self.metrics}), reply_to=message)
 
 
-class Wire(Grid):
-    """Carries messages to devices and back through their serialised form, and weighs them."""
-
-    def __init__(self, devices: list[Device]) -> None:
-        self.devices = {10 + device.number: device for device in devices}
-        self.silent: set[tuple[int, str]] = set()  # (node, message type) that gets no answer
-        self.broken: set[tuple[int, str]] = set()  # that raises
-        self.change: Callable[[Message], Message] = lambda reply: reply
-        self.bytes = 0
-        self.sent: list[Message] = []
-        self._count = 0
-
-    def get_node_ids(self) -> Iterable[int]:
-        return list(self.devices)
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        raise NotImplementedError
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        raise NotImplementedError
-
-    def set_run(self, run: object) -> None:
-        raise NotImplementedError
-
-    @property
-    def run(self) -> object:
-        raise NotImplementedError
-
-    def create_message(self, *args: object, **kwargs: object) -> Message:
-        raise NotImplementedError
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        replies = []
-        for message in messages:
-            self.bytes += message_to_proto(message).ByteSize()  # as the sender sees it, before it has an id
-            self._count += 1
-            message.metadata.__dict__["_message_id"] = f"message {self._count}"
-            self.sent.append(message)
-            node, kind = message.metadata.dst_node_id, message.metadata.message_type
-            if (node, kind) in self.silent:
-                continue
-            if (node, kind) in self.broken:
-                reply = Message(
-                    Error(code=2, reason="Traceback\n\x1b[31mValueError: lens cap is on\x1b[0m"), reply_to=message
-                )
-            else:
-                context = Context(1, node, {}, RecordDict(), {})
-                arrived = message_from_proto(message_to_proto(message))
-                reply = self.change(self.devices[node].app(arrived, context))
-                self.bytes += message_to_proto(reply).ByteSize()
-            replies.append(message_from_proto(message_to_proto(reply)))
-        return replies[::-1]
-
-
 def fleet(count: int = 3) -> tuple[list[Device], Wire]:
     devices = [Device(number) for number in range(count)]
-    return devices, Wire(devices)
+    return devices, wire_of(devices)
+
+
+def wire_of(devices: list[Device]) -> Wire:
+    return Wire({10 + device.number: device.app for device in devices})
 
 
 def run(strategy: FogNode, wire: Wire, rounds: int = 1) -> object:
     """So many rounds more."""
     last = strategy.memory.rounds + rounds
     return strategy.start(grid=wire, initial_arrays=START, num_rounds=last, timeout=0.5)
+
+
+def broken(message: Message, context: Context) -> Message:
+    """A device that raises, as Ray words it."""
+    return Message(Error(code=2, reason="Traceback\n\x1b[31mValueError: lens cap is on\x1b[0m"), reply_to=message)
 
 
 def kinds(strategy: FogNode) -> list[tuple[int, str, str]]:
@@ -179,14 +119,14 @@ def test_the_ledger_holds_every_byte_of_every_message() -> None:
 
 def test_a_failing_device_costs_its_own_data_of_the_round_and_catches_up_once() -> None:
     devices, wire = fleet()
-    wire.broken = {(11, "query")}
+    real, wire.apps[11] = wire.apps[11], broken
     strategy = FogNode("jpeg")
     run(strategy, wire)
     assert kinds(strategy) == [(1, "node 11", "error")]
     assert strategy.failures[0].reason == "ValueError: lens cap is on"
     assert devices[1].received == {}
     assert devices[0].received[1] == [devices[2].own(1)[0].data]
-    wire.broken = set()
+    wire.apps[11] = real
     run(strategy, wire)
     assert len(devices[1].received[2]) == 4  # both others' clips of both rounds
     assert len(devices[0].received[2]) == 2
@@ -195,10 +135,10 @@ def test_a_failing_device_costs_its_own_data_of_the_round_and_catches_up_once() 
 def test_what_a_device_did_not_confirm_is_sent_again() -> None:
     devices, wire = fleet()
     strategy = FogNode("jpeg")
-    wire.silent = {(12, "train")}
+    wire.deaf = {(12, "train")}
     run(strategy, wire)
     assert kinds(strategy) == [(1, "device-2", "timeout")]
-    wire.silent = set()
+    wire.deaf = set()
     run(strategy, wire)
     assert [len(device.received[2]) for device in devices] == [2, 2, 4]
     assert len(devices[2].models[-1]) == 1, "the start model had not been confirmed either"
@@ -207,7 +147,7 @@ def test_what_a_device_did_not_confirm_is_sent_again() -> None:
 
 def test_a_device_that_failed_is_not_asked_again_in_the_same_round() -> None:
     _, wire = fleet()
-    wire.silent = {(10, "query")}
+    wire.deaf = {(10, "query")}
     run(FogNode("jpeg"), wire)
     asked = [m.metadata.message_type for m in wire.sent if m.metadata.dst_node_id == 10]
     assert asked == ["query"]
@@ -215,14 +155,14 @@ def test_a_device_that_failed_is_not_asked_again_in_the_same_round() -> None:
 
 def test_too_few_devices_skip_the_round_but_lose_nothing() -> None:
     devices, wire = fleet()
-    wire.silent = {(10, "query"), (11, "query")}
+    wire.deaf = {(10, "query"), (11, "query")}
     strategy = FogNode("jpeg", min_devices=2)
     run(strategy, wire)
     assert [m.metadata.message_type for m in wire.sent] == ["query"] * 3
     assert strategy.trained == []
     assert kinds(strategy)[-1] == (1, "fog", "skipped")
     assert "min_devices is 2" in strategy.failures[-1].reason
-    wire.silent = set()
+    wire.deaf = set()
     run(strategy, wire)
     assert len(devices[0].received[2]) == 3  # two of device 2, one of device 1
 
@@ -364,7 +304,7 @@ def test_a_device_that_uploads_too_much_is_named_and_the_others_share(limits: Ca
     if limits.seconds:  # the others have nothing new
         for device in devices[1:]:
             device.captures = lambda server_round: []
-    run(strategy, Wire(devices), rounds=1)
+    run(strategy, wire_of(devices), rounds=1)
     over = devices if not limits.seconds else devices[:1]
     assert {f.device for f in strategy.failures if f.kind == "malformed"} <= {d.name for d in over} | {"node 10"}
     assert any(text in failure.reason for failure in strategy.failures)
