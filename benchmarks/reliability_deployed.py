@@ -23,6 +23,7 @@ from typing import Any
 
 from camera_folders import FRAMES, write_camera_folder
 from federation import Federation
+from tiny_scenario import TINY
 
 from rinr_flower.bandwidth import RunRecord
 from rinr_flower.simulations.fleet import shares_of
@@ -127,16 +128,12 @@ def prepare(work: Path, devices: int, rounds: int) -> Scenario:
     scenario = load_scenario(
         "default",
         {
+            **TINY,
             "num_clients": devices,
             "rounds": rounds,
             "data": f"sample:sequences={devices},frames={size},width=128,height=96",
             "frames_per_clip": FRAMES_PER_CLIP,
             "holdout": FRAMES_PER_CLIP,
-            "weights": "scratch",
-            "image_size": 64,
-            "steps": 1,
-            "batch": 4,
-            "controls": [],
             "timeout_s": 300,
             "out": str(work / "run"),
         },

@@ -35,6 +35,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 from in_process_grid import App, InProcessGrid, round_of
+from tiny_scenario import JPEG, TINY, options_of
 
 from rinr_flower.bandwidth import Ledger
 from rinr_flower.bitstream.container import Payload
@@ -125,15 +126,11 @@ class Fleet:
         scenario = load_scenario(
             "default",
             {
+                **TINY,
                 "num_clients": devices,
                 "rounds": rounds,
-                "codec": {"name": "jpeg", "quality": 40},
+                "codec": JPEG,
                 "data": f"sample:sequences={devices},frames={frames},width=128,height=96",
-                "frames_per_clip": 2,
-                "holdout": 2,
-                "image_size": 64,
-                "steps": 1,
-                "batch": 4,
                 "out": str(work / "run"),
                 **changes,
             },
@@ -278,19 +275,15 @@ def measure_overhead(work: Path, devices: int = 4, rounds: int = 2, steps: int =
 def measure_load(work: Path, devices: int = 200, frames: int = 16, encoders: int = 2) -> dict[str, Any]:
     """The command on Ray: one round, memory of all its processes, and clips encoded by time."""
     out = work / "run"
-    settings = {
+    scenario = {
+        **TINY,
+        "num_clients": devices,
+        "rounds": 1,
         "data": f"sample:sequences={devices},frames={frames + 2},width=160,height=96",
         "frames_per_clip": frames,
-        "holdout": 2,
-        "weights": "scratch",
-        "image_size": 64,
-        "steps": 1,
-        "batch": 4,
         "encoders": encoders,
-        "controls": "[]",
     }
-    command = [str(Path(sys.executable).with_name("flower-simulation")), f"--num-clients={devices}", "--rounds=1"]
-    command += [f"--out={out}", *(f"--set={key}={value}" for key, value in settings.items())]
+    command = [str(Path(sys.executable).with_name("flower-simulation")), f"--out={out}", *options_of(scenario)]
     start, peak, clips = time.monotonic(), 0, []
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     family = psutil.Process(process.pid)

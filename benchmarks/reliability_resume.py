@@ -23,21 +23,16 @@ from typing import Any
 import numpy as np
 import psutil
 from rich.progress import track
+from tiny_scenario import TINY, options_of
 
 from rinr_flower.bandwidth import Ledger
 
 SCENARIO = {
-    "num_clients": 3,
+    **TINY,
     "rounds": 3,
-    "codec": "{name: rapid_inr, steps: 20}",
+    "codec": {"name": "rapid_inr", "steps": 20},
     "data": "sample:sequences=3,frames=12,width=128,height=96",
-    "frames_per_clip": 2,
-    "holdout": 2,
-    "weights": "scratch",
-    "image_size": 64,
     "steps": 2,
-    "batch": 4,
-    "controls": "[]",
 }
 COMPARED = ("headline", "schemes", "codecs", "accuracy", "crossovers", "graphs", "devices", "failures", "decisions")
 # times, what follows from them, and message bytes, which hold Flower's random ids and what was sent twice
@@ -56,7 +51,7 @@ PATIENCE_S = 600
 def measure(work: Path, kills: int, seed: int) -> dict[str, Any]:
     """One undisturbed run and ``kills`` killed ones under ``work``, compared."""
     whole = work / "undisturbed"
-    _end(_start(["--out", str(whole), *_settings()]))
+    _end(_start(["--out", str(whole), *options_of(SCENARIO)]))
     began = (whole / "rounds" / "000.json").stat().st_mtime
     lasted = (whole / "report.html").stat().st_mtime - began
     moments = np.sort(np.random.default_rng(seed).uniform(0, lasted, kills))
@@ -75,7 +70,7 @@ def measure(work: Path, kills: int, seed: int) -> dict[str, Any]:
 
 def _killed(folder: Path, moment: float, expected: Mapping[str, Any]) -> dict[str, Any]:
     """A run that is killed ``moment`` seconds after its first round has begun, and what comes of resuming it."""
-    process = _start(["--out", str(folder), *_settings()])
+    process = _start(["--out", str(folder), *options_of(SCENARIO)])
     while not (folder / "rounds" / "000.json").exists() and process.poll() is None:
         time.sleep(0.02)
     time.sleep(moment)
@@ -152,10 +147,6 @@ def _differences(a: Any, b: Any, path: str) -> Iterator[str]:
 def _lines(path: Path) -> list[bytes]:
     """Whole lines of the index of what was encoded."""
     return [line for line in path.read_bytes().splitlines() if line.endswith(b"}")] if path.exists() else []
-
-
-def _settings() -> list[str]:
-    return [f"--set={key}={value}" for key, value in SCENARIO.items()]
 
 
 def _start(options: list[str]) -> subprocess.Popen[bytes]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import shlex
 import string
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from subprocess import run
-from types import ModuleType
 
 import psutil
 import pytest
 import yaml
+from camera_folders import FRAMES, write_camera_folder
+from federation import Federation
 from flwr.app import Context, RecordDict
+from tiny_scenario import TINY
 
 from rinr_flower.bandwidth import RunRecord
 from rinr_flower.errors import RinrError
@@ -30,46 +30,27 @@ pytestmark = pytest.mark.system
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "deployment"
 SMALL = {
-    "num_clients": 3,
-    "rounds": 2,
+    **TINY,
     "codec": "scene",
     "data": "sample:sequences=3,frames=12,width=96,height=64",
     "frames_per_clip": 4,
     "holdout": 4,
-    "weights": "scratch",
-    "image_size": 64,
-    "steps": 1,
-    "batch": 4,
-    "controls": [],
     "timeout_s": 120,
 }
 
 
-@pytest.fixture
-def loopback() -> Iterator[tuple[ModuleType, ModuleType]]:
-    """What the reliability benchmark starts federations with."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "benchmarks"))
-        yield importlib.import_module("federation"), importlib.import_module("camera_folders")
-
-
-def test_three_real_devices_share_the_same_bytes_as_three_simulated_ones(
-    loopback: tuple[ModuleType, ModuleType], tmp_path: Path
-) -> None:
-    federation, cameras = loopback
+def test_three_real_devices_share_the_same_bytes_as_three_simulated_ones(tmp_path: Path) -> None:
     scenario = load_scenario("default", {**SMALL, "out": str(tmp_path / "simulated")})
     shares = [
-        replace(
-            share, name=f"camera-{i}", captures=tuple(replace(clip, name=cameras.FRAMES) for clip in share.captures)
-        )
+        replace(share, name=f"camera-{i}", captures=tuple(replace(clip, name=FRAMES) for clip in share.captures))
         for i, share in enumerate(shares_of(scenario), start=1)
     ]
-    frames = {share.name: cameras.write_camera_folder(tmp_path / "cameras" / share.name, share) for share in shares}
+    frames = {share.name: write_camera_folder(tmp_path / "cameras" / share.name, share) for share in shares}
     out = tmp_path / "deployed"
     replace(scenario, classes=list(shares[0].held_back.class_names), data="unused", out=str(out)).save(
         tmp_path / "fog.yaml"
     )
-    with federation.Federation(tmp_path / "federation", frames, frames_per_clip=4) as started:
+    with Federation(tmp_path / "federation", frames, frames_per_clip=4) as started:
         started.await_end(started.run({"scenario": str(tmp_path / "fog.yaml"), "out": str(out)}), 450)
     assert not _processes_of(tmp_path)
 
@@ -108,9 +89,7 @@ def test_the_scenario_of_the_example_can_run() -> None:
     assert scenario.min_devices < scenario.num_clients
 
 
-def test_keys_are_added_for_new_devices_and_kept_for_old_ones(
-    loopback: tuple[ModuleType, ModuleType], tmp_path: Path
-) -> None:
+def test_keys_are_added_for_new_devices_and_kept_for_old_ones(tmp_path: Path) -> None:
     command = [str(EXAMPLE / "make_keys.sh"), str(tmp_path / "keys"), "fog.example.org"]
     run([*command, "camera-1"], check=True, timeout=60)
     first = {path: path.read_bytes() for path in (tmp_path / "keys").rglob("*") if path.is_file()}

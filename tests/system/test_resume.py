@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tiny_scenario import JPEG, TINY
 
 from rinr_flower.bandwidth import RunRecord
 from rinr_flower.simulations.run_folder import RunFolder
@@ -20,19 +21,7 @@ from rinr_flower.simulations.scenario import load_scenario
 
 pytestmark = pytest.mark.system
 
-TINY = {
-    "num_clients": 3,
-    "rounds": 4,
-    "codec": {"name": "jpeg", "quality": 40},
-    "data": "sample:sequences=3,frames=10,width=128,height=96",
-    "frames_per_clip": 2,
-    "holdout": 2,
-    "weights": "scratch",
-    "image_size": 64,
-    "steps": 1,
-    "batch": 4,
-    "controls": [],
-}
+LONGER = {**TINY, "codec": JPEG, "rounds": 4, "data": "sample:sequences=3,frames=10,width=128,height=96"}
 
 
 def command(*options: str) -> subprocess.Popen[str]:
@@ -57,7 +46,7 @@ def when(path: Path, process: subprocess.Popen[str]) -> None:
 
 
 def test_a_run_that_is_stopped_and_then_killed_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    scenario = load_scenario("default", {**TINY, "out": str(tmp_path / "whole")})
+    scenario = load_scenario("default", {**LONGER, "out": str(tmp_path / "whole")})
     whole = run_scenario(scenario, lambda what, done: None)
     file, out = tmp_path / "tiny.yaml", tmp_path / "run"
     scenario.save(file)
@@ -91,7 +80,7 @@ def test_a_run_that_is_stopped_and_then_killed_ends_as_if_nothing_had_happened(t
         names = [sorted(path.name for path in (folder / kind).iterdir()) for folder in (out, whole.folder)]
         assert names[0] == names[1]
     keys = [json.loads(line)["key"] for line in (out / "encoded.jsonl").read_bytes().splitlines()]
-    assert len(keys) == len(set(keys)) == 3 * TINY["rounds"], "no clip is encoded twice"
+    assert len(keys) == len(set(keys)) == 3 * LONGER["rounds"], "no clip is encoded twice"
     data = [
         sorted(
             (e.round, e.source, e.destination, e.kind, e.content, e.payload_bytes)
@@ -113,7 +102,7 @@ def test_a_run_that_is_stopped_and_then_killed_ends_as_if_nothing_had_happened(t
 
 def test_ctrl_c_ends_with_a_report_and_twice_at_once(tmp_path: Path) -> None:
     file, out = tmp_path / "long.yaml", tmp_path / "run"
-    load_scenario("default", {**TINY, "rounds": 4, "steps": 400}).save(file)
+    load_scenario("default", {**LONGER, "steps": 400}).save(file)
     once = command(f"--config={file}", f"--out={out}")
     when(out / "rounds" / "000.json", once)
     when(out / "encoded.jsonl", once)

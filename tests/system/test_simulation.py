@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tiny_scenario import JPEG, TINY, options_of
 
 from rinr_flower.bandwidth import Ledger, RunRecord
 from rinr_flower.codecs import decode
@@ -26,23 +27,9 @@ from rinr_flower.simulations.scenario import Scenario, load_scenario
 
 pytestmark = pytest.mark.system
 
-TINY = {
-    "num_clients": 3,
-    "rounds": 2,
-    "codec": {"name": "jpeg", "quality": 40},
-    "data": "sample:sequences=3,frames=8,width=128,height=96",
-    "frames_per_clip": 2,
-    "holdout": 2,
-    "weights": "scratch",
-    "image_size": 64,
-    "steps": 1,
-    "batch": 4,
-    "controls": [],
-}
-
 
 def tiny(out: Path, **changes: object) -> Scenario:
-    return load_scenario("default", {**TINY, **changes, "out": str(out)})
+    return load_scenario("default", {**TINY, "codec": JPEG, **changes, "out": str(out)})
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +97,7 @@ def test_quality_is_measured_and_the_report_is_there(run: RunRecord) -> None:
 
 
 def test_the_command_is_quiet_and_ends_with_a_table(tmp_path: Path) -> None:
-    settings = [f"--set={key}={json.dumps(value)}" for key, value in TINY.items() if key not in ("codec", "rounds")]
+    settings = options_of({key: value for key, value in TINY.items() if key != "rounds"})
     done = subprocess.run(
         [Path(sys.executable).with_name("flower-simulation"), "--rounds=1", "--codec=jpeg", "--out=run", *settings],
         cwd=tmp_path,

@@ -6,25 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_scenario import JPEG, TINY
 
 from rinr_flower.bandwidth import RunRecord
 from rinr_flower.simulations.runner import run_scenario
 from rinr_flower.simulations.scenario import load_scenario
 
 pytestmark = pytest.mark.system
-
-TINY = {
-    "num_clients": 3,
-    "rounds": 2,
-    "data": "sample:sequences=3,frames=8,width=128,height=96",
-    "frames_per_clip": 2,
-    "holdout": 2,
-    "weights": "scratch",
-    "image_size": 64,
-    "steps": 1,
-    "batch": 4,
-    "controls": [],
-}
 
 
 def run(name: str, out: Path, **changes: object) -> RunRecord:
@@ -74,8 +62,7 @@ def test_federated_averaging_with_updates_both_ways(tmp_path: Path) -> None:
 
 
 def test_auto_says_where_it_trained_and_why(tmp_path: Path) -> None:
-    codec = {"name": "jpeg", "quality": 40}
-    record = run("auto", tmp_path / "run", codec=codec, compressor="full")
+    record = run("auto", tmp_path / "run", codec=JPEG, compressor="full")
     check(record, "fog jpeg")
     assert [(d.round, d.choice) for d in record.decisions] == [(1, "edge"), (2, "edge")]
     uploads = sum(p.upload_bytes for p in record.payloads)
