@@ -8,7 +8,9 @@ One pair for the fog and one for each device; the comment of a device's public k
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -18,21 +20,19 @@ from rinr_flower.errors import ConfigError
 from rinr_flower.strategies.metering import FOG
 from rinr_flower.strategies.protocol import MAX_NAME_LENGTH
 
+Key = TypeVar("Key", Ed25519PrivateKey, Ed25519PublicKey)
 _MADE_BY = 'ssh-keygen -t ed25519 -N "" -C NAME -f FILE'
 
 
 def load_private_key(path: Path) -> Ed25519PrivateKey:
     """A key file without passphrase; ConfigError that names the file and never shows its content."""
     data = _read_file(path)
-    try:
-        key = load_ssh_private_key(data, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError(
-            f"{path} is not an OpenSSH private key without passphrase ({type(error).__name__}); make one: {_MADE_BY}"
-        ) from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"{path} is a private key of another kind than Ed25519; make one: {_MADE_BY}")
-    return key
+    return _ed25519(
+        lambda: load_ssh_private_key(data, password=None),
+        Ed25519PrivateKey,
+        "private key without passphrase",
+        str(path),
+    )
 
 
 def load_public_key(path: Path) -> Ed25519PublicKey:
@@ -64,14 +64,17 @@ def load_device_keys(path: Path) -> dict[str, Ed25519PublicKey]:
 
 
 def _public_key(data: bytes, where: str) -> Ed25519PublicKey:
+    return _ed25519(lambda: load_ssh_public_key(data), Ed25519PublicKey, "public key", where)
+
+
+def _ed25519(read: Callable[[], object], kind: type[Key], what: str, where: str) -> Key:
+    """The key that ``read`` gives; ConfigError if it gives none, or one of another kind."""
     try:
-        key = load_ssh_public_key(data)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise ConfigError(
-            f"{where} is not an OpenSSH public key ({type(error).__name__}); make one: {_MADE_BY}"
-        ) from None
-    if not isinstance(key, Ed25519PublicKey):
-        raise ConfigError(f"{where} is a public key of another kind than Ed25519; make one: {_MADE_BY}")
+        key = read()
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{where} is not an OpenSSH {what} ({type(error).__name__}); make one: {_MADE_BY}") from None
+    if not isinstance(key, kind):
+        raise ConfigError(f"{where} is an OpenSSH {what}, but of another kind than Ed25519; make one: {_MADE_BY}")
     return key
 
 
