@@ -73,9 +73,10 @@ def analyse_clip(clip: Clip, boxes: Sequence[NDArray[np.float32]], max_width: in
     ratio = np.array([size[1] / clip.width, size[0] / clip.height] * 2, np.float32)
     scaled = [b * ratio for b in boxes]
     ranges, steps = camera.find_shots(grey, scaled)
+    seen = _Seen(grey, scaled, steps, size)
     shots: list[ShotCode] = []
     for frames in ranges:
-        for code in _shots(frames, grey, scaled, steps, size):
+        for code in _shots(frames, seen):
             start = sum(s.frames for s in shots)
             pick = slice(start, start + code.frames)
             shots.append(_cheapest(code, planes[0][pick], scaled[pick], size, effort))
@@ -116,31 +117,35 @@ def _planes(images: list[NDArray[np.uint8]]) -> list[Floats]:
     return [luma, chroma[0], chroma[1]]
 
 
-def _shots(
-    found: range,
-    grey: list[NDArray[np.uint8]],
-    boxes: list[NDArray[np.float32]],
-    steps: list[NDArray[np.float64]],
-    size: tuple[int, int],
-) -> list[ShotCode]:
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What shots are cut from: luma and boxes of all frames, the camera's step into each, and their (height, width)."""
+
+    grey: list[NDArray[np.uint8]]
+    boxes: list[NDArray[np.float32]]
+    steps: list[NDArray[np.float64]]
+    size: tuple[int, int]
+
+
+def _shots(found: range, seen: _Seen) -> list[ShotCode]:
     """The codes of one shot, which is halved until its canvas is not too large."""
-    height, width = size
+    height, width = seen.size
     if len(found) > _LONGEST_SHOT:
-        return _halves(found, grey, boxes, steps, size)
+        return _halves(found, seen)
     pick = list(found)
-    maps = camera.to_middle([grey[i] for i in pick], [boxes[i] for i in pick], [steps[i] for i in pick])
+    maps = camera.to_middle([seen.grey[i] for i in pick], [seen.boxes[i] for i in pick], [seen.steps[i] for i in pick])
     half = np.eye(3)
     half[:2, 2] = 0.5  # pixel centres at +0.5 instead of 0
     moved = np.stack([geometry.moved_corners(half @ m @ np.linalg.inv(half), width, height) for m in maps])
     if np.abs(moved).max() < _STANDS_STILL_PX:
-        return [ShotCode(len(pick), size, (0, 0), None)]
+        return [ShotCode(len(pick), seen.size, (0, 0), None)]
     corners = moved + np.array([[0, 0], [width, 0], [0, height], [width, height]])
     low = np.floor(corners.min(axis=(0, 1))).astype(int)
     high = np.ceil(corners.max(axis=(0, 1))).astype(int)
     canvas = (int(high[1] - low[1]), int(high[0] - low[0]))
     folded = not all(camera.sensible(m, width, height) for m in maps)
     if len(found) > 1 and (folded or canvas[0] * canvas[1] > _MAX_CANVAS * height * width):
-        return _halves(found, grey, boxes, steps, size)
+        return _halves(found, seen)
     motion = np.rint(moved / CORNER_UNIT_PX).astype(np.int64).reshape(len(pick), 8)
     return [ShotCode(len(pick), canvas, (int(-low[0]), int(-low[1])), motion)]
 
@@ -166,13 +171,6 @@ def _motion_bits(shot: ShotCode) -> float:
     return 8.0 * (len(moves) + len(encode_bands(shot.bend_bands or [], 1)))
 
 
-def _halves(
-    found: range,
-    grey: list[NDArray[np.uint8]],
-    boxes: list[NDArray[np.float32]],
-    steps: list[NDArray[np.float64]],
-    size: tuple[int, int],
-) -> list[ShotCode]:
+def _halves(found: range, seen: _Seen) -> list[ShotCode]:
     middle = found.start + len(found) // 2
-    first, second = range(found.start, middle), range(middle, found.stop)
-    return _shots(first, grey, boxes, steps, size) + _shots(second, grey, boxes, steps, size)
+    return _shots(range(found.start, middle), seen) + _shots(range(middle, found.stop), seen)
