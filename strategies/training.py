@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +11,8 @@ import torch
 from rinr_flower.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rinr_flower.detection import YoloV8
+    from rinr_flower.decoding import FrameStore
+    from rinr_flower.detection import Detector, TrainingLog, YoloV8
 
 
 @dataclass(frozen=True)
@@ -69,3 +70,27 @@ class Training:
         from rinr_flower.detection import YoloV8
 
         return YoloV8(self.class_names, scale=self.scale, device=device, seed=self.seed)
+
+    def fit(
+        self,
+        detector: Detector,
+        store: FrameStore,
+        *,
+        seed: int,
+        rate: float = 1.0,
+        progress: Callable[[float], None] | None = None,
+    ) -> TrainingLog:
+        """Train ``detector`` on all frames of ``store``.
+
+        ``seed`` is added to that of the settings, and ``rate`` is the learning rate in units of theirs.
+        """
+        return detector.fit(
+            store,
+            range(len(store)),
+            steps=self.steps,
+            batch=self.batch,
+            size=self.image_size,
+            seed=self.seed + seed,
+            learning_rate=self.learning_rate * rate,
+            progress=progress,
+        )

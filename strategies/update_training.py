@@ -74,14 +74,11 @@ def train_update(
     detector.load_state({name: tensor.numpy() for name, tensor in base.items()})
 
     def fit(rate: float, start: float, share: float) -> TrainingLog:
-        return detector.fit(
+        return training.fit(
+            detector,
             store,
-            range(len(store)),
-            steps=training.steps,
-            batch=training.batch,
-            size=training.image_size,
-            seed=training.seed + seed,
-            learning_rate=training.learning_rate * rate,
+            seed=seed,
+            rate=rate,
             progress=None if progress is None else lambda done: progress(start + share * done),
         )
 
