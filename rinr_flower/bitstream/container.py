@@ -5,7 +5,6 @@ The format is specified in docs/format.md.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -66,10 +65,6 @@ class Payload:
 
     def __len__(self) -> int:
         return len(self.boxes)
-
-    def with_parts(self, codec: str, parts: Mapping[str, bytes]) -> Payload:
-        """The same frames and boxes in another codec."""
-        return dataclasses.replace(self, codec=codec, parts=parts)
 
     def part(self, name: str) -> bytes:
         """The part's bytes; PayloadError if the payload has no such part."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -206,7 +208,7 @@ def test_a_residual_over_a_residual_is_refused() -> None:
     with pytest.raises(ConfigError, match="another residual"):
         Residual(background=Residual())
     inner = Payload.from_bytes(Residual(background=Jpeg(), steps=1).encode(textured_clip(1)))
-    nested = inner.with_parts("residual", {**inner.parts, "background": b"\x08residual" + inner.parts["background"]})
+    nested = replace(inner, parts={**inner.parts, "background": b"\x08residual" + inner.parts["background"]})
     with pytest.raises(PayloadError, match="background of another"):
         decode(nested.to_bytes())
 
