@@ -1,0 +1,140 @@
+"""Ultralytics' YAML files and folders of images with label files beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from image_folders import picture, write_images
+from PIL import Image
+
+from rinr_flower.datasets import load
+from rinr_flower.errors import ConfigError, DataError
+
+
+def yolo(root: Path, extra: str = "", names: str = "names: {0: cup, 1: hat}") -> Path:
+    for split in ("train", "val"):
+        write_images(root / "data/images" / split, ["1.jpg", "2.png"])
+        (root / "data/labels" / split).mkdir(parents=True, exist_ok=True)
+        (root / "data/labels" / split / "1.txt").write_text("1 0.5 0.5 0.25 0.5\n0 0 0 0.5 0 0.5 0.5 0.25 0.75\n")
+    (root / "set.yaml").write_text(f"path: data\ntrain: images/train\nval: [images/val]\n{names}\n{extra}")
+    return root / "set.yaml"
+
+
+def test_yolo_yaml(tmp_path: Path) -> None:
+    (clip,) = load(f"yolo:{yolo(tmp_path)}")
+    assert (clip.name, clip.class_names) == ("images/train", ("cup", "hat"))
+    assert clip.frames[0].boxes.tolist() == [[24, 12, 40, 36], [0, 0, 32, 36]]
+    assert clip.frames[0].classes.tolist() == [1, 0]
+    assert len(clip.frames[1].boxes) == 0
+    assert [c.name for c in load(f"yolo:{yolo(tmp_path)},split=all")] == ["images/train", "images/val"]
+    assert load(str(yolo(tmp_path)))[0].name == "images/train"
+
+
+def test_yolo_lists_of_images(tmp_path: Path) -> None:
+    file = yolo(tmp_path, names="names: [cup, hat]")
+    (tmp_path / "data/lists").mkdir()
+    (tmp_path / "data/lists/a.txt").write_text("./../images/val/1.jpg\nimages/train/2.png\n\n")
+    file.write_text(file.read_text().replace("train: images/train", "train: lists/a.txt"))
+    assert [(c.name, len(c)) for c in load(f"yolo:{file}")] == [("images/val", 1), ("images/train", 1)]
+
+
+def test_yolo_download_is_never_run(tmp_path: Path) -> None:
+    file = yolo(tmp_path, f"download: |\n  open({str(tmp_path / 'ran')!r}, 'w')\n")
+    load(f"yolo:{file}")
+    assert not (tmp_path / "ran").exists()
+    file.write_text("train: !!python/object/apply:os.mkdir [x]\n")
+    with pytest.raises(DataError, match="not readable as YAML"):
+        load(f"yolo:{file}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("train: images/train", "train: images/none", "train: .*none is neither a folder of images"),
+        ("train: images/train", "train: labels", "train: no images in"),
+        ("train: images/train", "test: images/train", "no 'train' part; it has val, test"),
+        ("{0: cup, 1: hat}", "{0: cup, 2: hat}", r"names: has the numbers \[0, 2\]; expected 0\.\.1"),
+        ("{0: cup, 1: hat}", "[cup]", r"1\.txt:1: class 1 is not a whole number below 1"),
+        ("names: {0: cup, 1: hat}", "names: []", r"names: is \[\]; expected a list"),
+        ("names: {0: cup, 1: hat}", "names: [a, b]\nnc: 3", "nc: 3 but names: has 2 entries"),
+        ("path: data", "- path", "not readable as YAML"),
+    ],
+)
+def test_yolo_yaml_errors(tmp_path: Path, old: str, new: str, text: str) -> None:
+    file = yolo(tmp_path)
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises((DataError, ConfigError), match=text):
+        load(f"yolo:{file}")
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ("0 0.5 0.5 0.1", "4 numbers; expected class x y width height"),
+        ("0 a 0.5 0.1 0.1", "is not numbers"),
+        ("0 320 200 40 50", "320 is not a fraction of the image's size; divide"),
+        ("0.5 0.5 0.5 0.1 0.1", "class 0.5 is not a whole number"),
+        ("-1 0.5 0.5 0.1 0.1", "class -1 is not a whole number"),
+        ("nan 0.5 0.5 0.1 0.1", "class nan is not a whole number"),
+    ],
+)
+def test_label_file_errors_name_file_and_line(tmp_path: Path, row: str, text: str) -> None:
+    write_images(tmp_path / "a", ["1.jpg"])
+    (tmp_path / "a/1.txt").write_text(f"0 0.5 0.5 0.1 0.1\n{row}\n")
+    with pytest.raises(DataError, match=rf"1\.txt:2: .*{text}"):
+        load(f"folder:{tmp_path}/a")
+
+
+def test_folder_skips_and_counts_nan_and_empty_boxes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_images(tmp_path / "a", ["1.jpg"])
+    (tmp_path / "a/1.txt").write_text("0 0.5 0.5 0.1 0.1\n0 nan 0.5 0.1 0.1\n0 0.5 0.5 0 0.1\n0 1.5 0.5 0.1 0.1\n")
+    (clip,) = load(f"folder:{tmp_path}/a")
+    assert len(clip.frames[0].boxes) == 1
+    assert "a: skipped 3 boxes" in caplog.text
+
+
+def test_folder_without_labels_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_images(tmp_path / "a", ["1.jpg"])
+    assert len(load(str(tmp_path / "a"))[0].frames[0].boxes) == 0
+    assert "no label file" in caplog.text
+    with pytest.raises(DataError, match="no images"):
+        load(f"folder:{tmp_path}")
+
+
+def test_folder_class_names(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", ["1.jpg"])
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/1.txt").write_text("2 0.5 0.5 0.5 0.5\n")
+    assert load(f"folder:{tmp_path}")[0].class_names == ("class 0", "class 1", "class 2")
+    (tmp_path / "classes.txt").write_text("cup\nhat\ncar\n")
+    assert load(f"folder:{tmp_path}/images")[0].class_names == ("cup", "hat", "car")
+
+
+def test_rotated_jpeg_is_turned_and_its_file_dropped(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    tmp_path.joinpath("photos").mkdir()
+    picture(64, 48).save(tmp_path / "photos/a.jpg", exif=exif)
+    exif[0x0112] = 1
+    picture(48, 64).save(tmp_path / "photos/b.jpg", exif=exif)
+    (clip,) = load(f"folder:{tmp_path}/photos")
+    assert (clip.width, clip.height) == (48, 64)
+    assert [bool(f.file) for f in clip.frames] == [False, True]
+
+
+def test_mixed_sizes_become_clips_of_one_size(tmp_path: Path) -> None:
+    write_images(tmp_path / "a", ["1.png", "10.png", "2.png"])
+    write_images(tmp_path / "a", ["3.png"], width=32)
+    clips = load(f"folder:{tmp_path}/a")
+    assert [(c.name, len(c), c.width) for c in clips] == [("a 64x48", 3, 64), ("a 32x48", 1, 32)]
+    assert np.array_equal(clips[0].frames[2].image, np.asarray(picture(seed=1))), "10.png comes after 2.png"
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1"])
+def test_every_image_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    suffix = "jpg" if mode == "CMYK" else "png"
+    write_images(tmp_path / "a", [f"1.{suffix}"], mode=mode)
+    assert load(f"folder:{tmp_path}/a")[0].images().shape == (1, 48, 64, 3)
