@@ -1,38 +1,23 @@
-"""What a device keeps on its disk, through kills, damage, repetition, full disks and restarts."""
+"""What a device keeps on its disk, through kills, damage, repetition, full disks and a budget."""
 
 from __future__ import annotations
 
 import logging
 import os
 import resource
-import shutil
 import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
-from flwr.common.serde import message_from_proto, message_to_proto
-from flwr.supercore.task_identity import TaskIdentity
 
-from rinr_flower.array_file import pack_arrays, unpack_arrays
-from rinr_flower.clients import DeviceFolder, DeviceState, EdgeDevice, Training, client_app
-from rinr_flower.clients.device_state import ARRAYS_KEPT, BUDGET, Held
-from rinr_flower.codecs import codecs
+from rinr_flower.clients import DeviceState
+from rinr_flower.clients.device_state import Held
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.files import name_of
-from rinr_flower.frames import Clip, Frame, write_jpeg
-from rinr_flower.strategies.protocol import holds_digest, payloads_record, query_content
 
 JOB = "0123456789abcdef"
-TRAINING = Training(class_names=("cup",), image_size=32, steps=1, batch=2)
-
-
-@pytest.fixture(autouse=True)
-def identity() -> None:
-    """What Flower sets when it starts a ServerApp."""
-    TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
 
 
 def held(value: float, payloads: dict[int, list[bytes]] | None = None) -> Held:
@@ -71,28 +56,6 @@ def in_a_child(work: Callable[[], None]) -> int:
             os._exit(1)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-@pytest.mark.parametrize("kind", ["?", "i1", "<u2", "<i8", "<f2", "<f4", ">f4", "<f8"])
-def test_arrays_survive_their_file(kind: str) -> None:
-    arrays = {"z": np.arange(6).reshape(2, 3).astype(kind), "a b": np.array(1).astype(kind), "": np.zeros((0, 4), kind)}
-    found = unpack_arrays(pack_arrays(arrays))
-    assert list(found) == list(arrays)
-    for name, array in arrays.items():
-        assert found[name].shape == array.shape
-        assert found[name].dtype.name == array.dtype.name
-        assert np.array_equal(found[name], array)
-
-
-@pytest.mark.parametrize("spoil", [lambda d: d[:-1], lambda d: d + b"x", lambda d: b"\xff" * 8 + d[8:], lambda d: b""])
-def test_a_file_that_holds_no_arrays_is_refused(spoil: Callable[[bytes], bytes]) -> None:
-    with pytest.raises(DataError, match="file of arrays"):
-        unpack_arrays(spoil(pack_arrays({"w": np.zeros(3, np.float32)})))
-
-
-def test_objects_are_not_kept() -> None:
-    with pytest.raises(DataError, match="'w' is of type object"):
-        pack_arrays({"w": np.array([{}])})
 
 
 def test_a_message_starts_from_the_newest_state_before_it_and_so_does_its_repetition(tmp_path: Path) -> None:
@@ -299,141 +262,3 @@ def test_a_full_disk_leaves_the_state_as_it_was(tmp_path: Path) -> None:
     assert value(found) == 1.0
     assert found is not None
     assert payloads(state, found) == [b"one"]
-
-
-# A whole device
-
-
-def clip(name: str, seed: int, class_name: str = "cup") -> Clip:
-    images = np.random.default_rng(seed).integers(0, 255, (2, 32, 32, 3), np.uint8)
-    box = np.array([[4, 4, 20, 16]], np.float32)
-    return Clip(name, tuple(Frame(i, box, np.zeros(1, np.int64), write_jpeg(i, 90)) for i in images), (class_name,))
-
-
-def payload(seed: int, class_name: str = "cup") -> bytes:
-    return codecs.create("jpeg").encode(clip("other", seed, class_name))
-
-
-def make(path: Path) -> DeviceFolder:
-    captures = [[clip(f"clip {number}", number)] for number in (1, 2, 3)]
-    return DeviceFolder.write(path, "camera-1", captures, clip("rest", 9))
-
-
-def ask(folder: DeviceFolder, kind: str, content: RecordDict, budget: int = BUDGET) -> RecordDict:
-    """Send a message to the device as a process that has just started would find it."""
-    app = client_app(lambda context: EdgeDevice(folder, state=DeviceState(folder.path / "state", budget)))
-    message = Message(content, dst_node_id=7, message_type=kind)
-    message.metadata.__dict__["_message_id"] = "1"
-    return app(message_from_proto(message_to_proto(message)), Context(1, 7, {}, RecordDict(), {})).content
-
-
-def train(
-    folder: DeviceFolder,
-    server_round: int,
-    brought: Iterable[bytes] = (),
-    model: ArrayRecord | None = None,
-    budget: int = BUDGET,
-) -> RecordDict:
-    config = ConfigRecord({**TRAINING.to_config(), "server-round": server_round, "job": JOB})
-    records = {"config": config, "payloads": payloads_record(list(brought))}
-    return ask(folder, "train", RecordDict({**records, "arrays": model or ArrayRecord()}), budget)
-
-
-def query(folder: DeviceFolder, server_round: int) -> ConfigRecord:
-    content = query_content(server_round, None)
-    content["config"]["job"] = JOB
-    return ask(folder, "query", content).config_records["captures"]
-
-
-def same(a: RecordDict, b: RecordDict) -> bool:
-    """The same model, bit for bit, from the same frames."""
-    one, other = a.array_records["arrays"], b.array_records["arrays"]
-    frames = [record.metric_records["metrics"]["num-examples"] for record in (a, b)]
-    return list(one) == list(other) and all(one[k].data == other[k].data for k in one) and frames[0] == frames[1]
-
-
-def test_restarts_and_repetitions_change_nothing(tmp_path: Path) -> None:
-    calm, rough = make(tmp_path / "calm"), make(tmp_path / "rough")
-    first = train(calm, 1, [payload(50)])
-    second = train(calm, 2, [payload(51)])
-    assert same(train(rough, 1, [payload(50)]), first)
-    assert same(train(rough, 1, [payload(50)]), first), "the fog repeats its running round"
-    assert query(rough, 2)["holds"] == holds_digest([name_of(payload(50))])
-    assert same(train(rough, 2, [payload(51)]), second)
-    assert same(train(rough, 2, [payload(51)]), second)
-    assert not same(first, second)
-    with pytest.raises(DataError, match="round 1 is over"):
-        train(rough, 1, [payload(50)])
-    assert query(rough, 3)["holds"] == holds_digest([name_of(payload(50)), name_of(payload(51))])
-
-
-def test_a_repeated_round_under_a_tight_budget_trains_on_the_same_frames(tmp_path: Path) -> None:
-    folder = make(tmp_path)
-    model = sum(array.nbytes for array in TRAINING.detector().state().values())
-    budget = ARRAYS_KEPT * model + len(payload(51)) + len(payload(50)) // 2
-    train(folder, 1, [payload(50)], budget=budget)
-    first = train(folder, 2, [payload(51)], budget=budget)
-    assert first.metric_records["metrics"]["num-examples"] == 2 * 2 + 2, "the payload of round 1 has been let go"
-    assert same(train(folder, 2, [payload(51)], budget=budget), first)
-    assert query(folder, 3)["holds"] == holds_digest([name_of(payload(50)), name_of(payload(51))])
-    used = sum(path.stat().st_size for path in (folder.path / "state").rglob("*") if path.is_file())
-    assert used <= budget
-
-
-def test_a_wiped_device_says_that_it_holds_nothing(tmp_path: Path) -> None:
-    folder = make(tmp_path)
-    assert query(folder, 1)["holds"] == ""
-    train(folder, 1)
-    assert query(folder, 2)["holds"] == holds_digest([])
-    shutil.rmtree(folder.path / "state")
-    assert query(folder, 2)["holds"] == ""
-
-
-def test_a_bad_payload_costs_itself_alone_and_is_not_held(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder = make(tmp_path)
-    cut, strange = payload(50)[:-9], payload(51, "elephant")
-    with caplog.at_level(logging.WARNING, "flwr.rinr_flower"):
-        metrics = train(folder, 1, [cut, payload(52), strange]).metric_records["metrics"]
-    assert (metrics["num-examples"], metrics["refused-payloads"]) == (2 + 2, 2)
-    assert name_of(cut) in caplog.text
-    assert "class 'elephant', and the detector knows 1 classes: cup" in caplog.text
-    assert query(folder, 2)["holds"] == holds_digest([name_of(payload(52))])
-    metrics = train(folder, 2, [payload(50)]).metric_records["metrics"]
-    assert metrics["num-examples"] == 2 * 2 + 2 * 2, "two clips of its own and two of others"
-    assert "refused-payloads" not in metrics
-
-
-def _changed(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[dict[str, Array]], None]:
-    def apply(arrays: dict[str, Array]) -> None:
-        arrays[name] = Array(change(arrays[name].numpy().copy()))
-
-    return apply
-
-
-def _pickled(arrays: dict[str, Array]) -> None:
-    old = arrays["model.0.conv.weight"]
-    data = b"\x80\x04\x95cos\nsystem\n."
-    arrays["model.0.conv.weight"] = Array(old.dtype, old.shape, old.stype, data)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "text"),
-    [
-        (_changed("model.0.conv.weight", lambda a: a * np.float32(np.nan)), "'model.0.conv.weight' holds nan"),
-        (_changed("model.0.bn.bias", lambda a: a + np.float32(np.inf)), "'model.0.bn.bias' holds inf"),
-        (_changed("model.0.conv.weight", lambda a: a * np.float32(1e9)), "holds .*e\\+0.* at most 1e\\+06"),
-        (_changed("model.0.conv.weight", lambda a: a[:, :1]), "'model.0.conv.weight' has the shape"),
-        (lambda arrays: arrays.pop("model.0.conv.weight"), "lacks 'model.0.conv.weight'"),
-        (_pickled, "'model.0.conv.weight' cannot be read"),
-    ],
-    ids=["NaN", "infinite", "exploding", "another shape", "a name too few", "pickle"],
-)
-def test_a_hostile_model_is_refused_and_the_device_stays_as_it_was(
-    spoil: Callable[[dict[str, Array]], None], text: str, tmp_path: Path
-) -> None:
-    folder = make(tmp_path)
-    arrays = {name: Array(array) for name, array in TRAINING.detector().state().items()}
-    spoil(arrays)
-    with pytest.raises(DataError, match=text):
-        train(folder, 1, [payload(50)], ArrayRecord(arrays))
-    assert query(folder, 1)["holds"] == ""
