@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from result_file import write_result
 from rich.table import Table
 
 from rinr_flower.bandwidth.model import gain
 from rinr_flower.errors import DataError
-from rinr_flower.files import write_file
 
 CAMERA = "jpeg"
 """The codec that the others are compared with: the camera's own files."""
@@ -72,7 +72,7 @@ class Results:
         for position in range(len(self._content["settings"])):
             mine = [r for r in self._content["records"] if r["settings"] == position]
             rows += [{"settings": position, **row} for row in summarise(mine)]
-        write_file(self._path, (json.dumps({**self._content, "summary": rows}, indent=1) + "\n").encode())
+        write_result(self._path, {**self._content, "summary": rows})
 
 
 def _position(known: list[Any], item: Any) -> int:

@@ -29,6 +29,7 @@ import torch
 from clips import benchmark_clips, default_specs
 from decode_subjects import Size, Subject, jpeg_subjects, store_subjects
 from machine import describe
+from result_file import write_result
 from rich.console import Console
 from rich.table import Table
 from scene import scaled
@@ -216,10 +217,7 @@ def main() -> None:
         }
 
     def save() -> None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        part = options.out.with_suffix(".part")
-        part.write_text(json.dumps({**result, "summary": summary(result)}, indent=1) + "\n")
-        part.replace(options.out)
+        write_result(options.out, {**result, "summary": summary(result)})
 
     chosen = benchmark_clips(options.data or default_specs(), slice(0, options.frames), [])
     for _, (name, clip) in zip(range(options.clips), chosen, strict=False):

@@ -14,7 +14,6 @@ lengthen.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import time
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from machine import describe
+from result_file import write_result
 from rich.console import Console
 from rich.table import Table
 
@@ -120,8 +120,7 @@ def main() -> None:
                     "times_faster": projected / median,
                 }
             )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({"machine": describe(), "rows": rows}, indent=2) + "\n")
+    write_result(options.out, {"machine": describe(), "rows": rows})
     show(rows)
 
 

@@ -10,7 +10,6 @@ every run, or the command fails. ``efficiency`` is clips/s over those of one wor
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import time
@@ -21,6 +20,7 @@ from typing import Any
 
 from clips import benchmark_clips, default_specs
 from machine import describe
+from result_file import write_result
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -83,7 +83,7 @@ def main() -> None:
         "frames": [len(clip) for clip in clips],
         "rows": rows,
     }
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_result(options.out, result)
     table = Table("encoder", "clips/s", "efficiency")
     for row in rows:
         table.add_row(

@@ -33,6 +33,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from fuzz_inputs import Input, Seed, digest, mutate, seeds, small_model
 from machine import describe
+from result_file import write_result
 from rich.console import Console
 
 from rinr_flower.bitstream.container import Payload
@@ -285,14 +286,6 @@ def keep(report: dict[str, Any], folder: Path) -> None:
         (folder / name).write_bytes(data)
 
 
-def save(report: dict[str, Any], path: Path) -> None:
-    """Write the report; a reader sees the whole of it or the one before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(report, indent=2) + "\n")
-    os.replace(part, path)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Decode mutated payloads and updates under limits.")
     parser.add_argument("--count", type=int, default=2_000)
@@ -309,12 +302,12 @@ def main() -> int:
         options.seed,
         first=options.only if single else 0,
         before=json.loads(out.read_text()) if out is not None and options.resume and out.exists() else None,
-        checkpoint=None if out is None else lambda found: save(found, out),
+        checkpoint=None if out is None else lambda found: write_result(out, found),
     )
     if options.keep is not None:
         keep(report, options.keep)
     if out is not None:
-        save(report, out)
+        write_result(out, report)
     console = Console()
     totals: Counter[str] = Counter()
     for row in report["outcomes"].values():

@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 from machine import describe
+from result_file import write_result
 
 from rinr_flower.bandwidth import RunRecord
 
@@ -96,7 +97,7 @@ def main() -> None:
         "map50_below_jpeg": mean["jpeg_relay"]["map50"] - mean["fog"]["map50"],
         "map50_95_below_jpeg": mean["jpeg_relay"]["map50_95"] - mean["fog"]["map50_95"],
     }
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
+    write_result(options.out, result)
     print(json.dumps(result["mean"], indent=2))
 
 

@@ -29,6 +29,7 @@ import torch
 from clips import benchmark_clips, default_specs
 from machine import describe
 from PIL import Image
+from result_file import write_result
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
@@ -245,7 +246,6 @@ def run(options: argparse.Namespace, chosen: Sequence[str], settings: Mapping[st
     clips = {n: c for n, c in every if any(fnmatch(n, p) for p in options.clips) and len(c.frames[0].boxes)}
     direct = Direct(options.steps, options.seed)
     done = {(r["clip"], r["case"]) for r in results}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bars(*columns, console=console) as bars:
         for case_name in chosen:
@@ -262,7 +262,7 @@ def run(options: argparse.Namespace, chosen: Sequence[str], settings: Mapping[st
                 for (name, clip), result in zip(some.items(), found, strict=True):
                     results.append({"clip": name, "case": case_name, "count": len(clip), **result})
                 report = {"machine": describe(), "settings": settings, "summary": summary(results)}
-                options.out.write_text(json.dumps({**report, "results": results}, indent=1) + "\n")
+                write_result(options.out, {**report, "results": results})
                 bars.advance(bar, len(some))
     show(results)
 

@@ -11,7 +11,6 @@ Residual-INR paper: BS, BE, DE, RE, QRE and JPEG.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 import statistics
@@ -28,6 +27,7 @@ from machine import describe
 from operating_points import SERIES
 from rate_comparison import FLOOR_DB, compare, fewest_bytes
 from rate_plots import plot_clip
+from result_file import write_result
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -198,8 +198,7 @@ def main() -> int:
             "ratios": found,
             f"at_frame_{FLOOR_DB:g}_object_{options.object_db:g}_db": camera,
         }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_result(options.out, result)
     for clip in dict.fromkeys(r["clip"] for r in rows):
         plot_clip([r for r in rows if r["clip"] == clip], options.out.with_suffix("") / f"{clip.replace('/', '-')}.svg")
     show_points([r for r in rows if r["series"] in series])

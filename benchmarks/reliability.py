@@ -28,6 +28,7 @@ import reliability_faults
 import reliability_resume
 import typer
 from machine import describe
+from result_file import write_result
 
 PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "resume": partial(reliability_resume.measure, kills=20, seed=0),
@@ -58,7 +59,7 @@ def main(
         seconds = round(time.monotonic() - start, 1)
         results = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
         results[name] = {"machine": describe(), "measured_in_seconds": seconds, **found}
-        out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        write_result(out, results)
         typer.echo(f"{name}: {json.dumps({k: v for k, v in found.items() if not isinstance(v, list | dict)})}")
 
 

@@ -8,7 +8,6 @@ a single fog node takes for a capture period, which of its parts saturates first
 
 from __future__ import annotations
 
-import json
 import resource
 import time
 from dataclasses import replace
@@ -19,6 +18,7 @@ import numpy as np
 import typer
 from clips import benchmark_clips, default_specs
 from machine import describe
+from result_file import write_result
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -130,8 +130,7 @@ def main(
         "model_wall_seconds": time.perf_counter() - started,
         "peak_memory_gib": peak,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(out, result)
     show(results, period)
     largest = max(r["model_cpu_seconds"] for r in results if r["devices"] == DEVICES[-1])
     Console().print(

@@ -10,7 +10,6 @@ rendered frame in a store that is empty; ``render`` is warm, one frame after ano
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from machine import describe
 from PIL import Image
+from result_file import write_result
 from rich.console import Console
 from rich.table import Table
 
@@ -94,8 +94,7 @@ def main() -> None:
             for width, height, frames in cases:
                 console.print(f"{preset}: {frames} frames of {width}x{height}")
                 rows.append(measure_one(scaled(source, width, height, frames), preset, options.repeats))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({"machine": describe(), "data": options.data, "rows": rows}, indent=1) + "\n")
+    write_result(options.out, {"machine": describe(), "data": options.data, "rows": rows})
     table = Table("preset", "size", "frames", "B/frame", "encode CPU s/frame", "arrive ms", "render frames/s")
     for row in rows:
         table.add_row(

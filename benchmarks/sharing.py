@@ -19,7 +19,6 @@ decoded camera files, whatever was uploaded; how well detectors learn is measure
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from typing import Any
 from accuracy_codecs import parse_codec
 from clips import benchmark_clips, default_specs
 from machine import describe
+from result_file import write_result
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -144,7 +144,7 @@ def main() -> None:
         "summary": summary(rows),
         "rows": rows,
     }
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_result(options.out, result)
     show(result["summary"])
 
 

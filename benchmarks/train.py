@@ -33,6 +33,7 @@ import torch
 import yaml
 from decode_subjects import SHORT_FITS
 from machine import describe
+from result_file import write_result
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -222,16 +223,13 @@ def main() -> None:
     }
     before: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {}
     runs = before["runs"] if {k: before.get(k) for k in what} == what else []
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         stages = stages_of(clips, options, Path(temporary))
         for repeat, stage in track([(r, s) for r in range(options.repeats) for s in stages], "taking turns"):
             if any((r["stage"], r["repeat"]) == (stage.name, repeat) for r in runs):
                 continue
             runs.append({"stage": stage.name, "repeat": repeat, **run(stage, options, Path(temporary) / "runs")})
-            part = options.out.with_suffix(".part")
-            part.write_text(json.dumps({**what, "rows": summary(stages, runs, frames), "runs": runs}, indent=1) + "\n")
-            part.replace(options.out)
+            write_result(options.out, {**what, "rows": summary(stages, runs, frames), "runs": runs})
         rows = summary(stages, runs, frames)
     columns = ("seconds_per_epoch", "frames_per_s", "to_cached_images", "waiting_share", "cores_busy")
     table = Table(

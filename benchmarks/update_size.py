@@ -10,19 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 import machine
+import torch
 import update_scenarios as digits
 import update_sequences as sequences
+from result_file import write_result
 from update_claims import claims
 from update_methods import VECTOR_BITS, Bench, Method, digits_methods, yolo_methods
 
@@ -89,7 +87,6 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     records: list[dict[str, Any]] = []
-    RESULTS.mkdir(exist_ok=True)
     names, make, chosen = (
         (digits.SCENARIOS, digits_bench, list(digits_methods()))
         if what == "digits"
@@ -104,7 +101,7 @@ def main() -> None:
             "claims": claims(records),
             "records": records,
         }
-        (RESULTS / f"update_size_{what}.json").write_text(json.dumps(result, indent=1) + "\n")
+        write_result(RESULTS / f"update_size_{what}.json", result)
     logger.info("%s", json.dumps(result["claims"], indent=1))
 
 
