@@ -1,6 +1,8 @@
-"""Runs and settings of Flower that several files of tests share."""
+"""Runs, limits and settings of Flower that several files of tests share."""
 
+import resource
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +47,18 @@ def wrapped(payloads):
     from flwr.common.serde import config_record_to_proto
 
     return config_record_to_proto(ConfigRecord({"payloads": list(payloads)})).ByteSize()
+
+
+@pytest.fixture
+def limited():
+    """1 GB of address space more than now."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 30), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @pytest.fixture(scope="module")

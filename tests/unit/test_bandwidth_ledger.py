@@ -18,6 +18,15 @@ ENTRIES = [
 ]
 
 
+def written(path, *entries):
+    """A ledger that adds entries to a file."""
+    ledger = Ledger(path)
+    for entry in entries:
+        ledger.append(entry)
+    ledger.flush()
+    return ledger
+
+
 def test_totals():
     ledger = Ledger(entries=ENTRIES)
     assert ledger.by_kind() == {"upload": (150, 180), "payload": (15, 19), "share": (50, 60)}
@@ -59,9 +68,7 @@ def test_round_trip_with_one_flush_a_round(tmp_path):
 )
 def test_no_value_starts_a_formula_and_all_come_back(tmp_path, name):
     path = tmp_path / "ledger.csv"
-    ledger = Ledger(path)
-    ledger.append(Entry(1, name, "fog", name, 3, 4, name, name))
-    ledger.flush()
+    ledger = written(path, Entry(1, name, "fog", name, 3, 4, name, name))
     with path.open(encoding="utf-8", newline="") as file:
         cells = [cell for row in csv.reader(file) for cell in row]
     assert not [cell for cell in cells if cell[:1] in ("=", "+", "-", "@", "\t", "\r")]
@@ -70,10 +77,7 @@ def test_no_value_starts_a_formula_and_all_come_back(tmp_path, name):
 
 def test_a_file_cut_anywhere_keeps_its_whole_lines(tmp_path):
     path = tmp_path / "ledger.csv"
-    whole = Ledger(path)
-    for entry in ENTRIES:
-        whole.append(entry)
-    whole.flush()
+    written(path, *ENTRIES)
     data = path.read_bytes()
     header = data.index(b"\n") + 1
     for cut in range(header, len(data)):
@@ -85,13 +89,9 @@ def test_a_file_cut_anywhere_keeps_its_whole_lines(tmp_path):
 
 def test_a_resumed_run_appends_after_a_cut_line(tmp_path):
     path = tmp_path / "ledger.csv"
-    first = Ledger(path)
-    first.append(ENTRIES[0])
-    first.flush()
+    written(path, ENTRIES[0])
     path.write_bytes(path.read_bytes() + b"1,b,fo")
-    resumed = Ledger(path)
-    resumed.append(ENTRIES[2])
-    resumed.flush()
+    written(path, ENTRIES[2])
     again = Ledger.read(path)
     assert again.entries == [ENTRIES[0], ENTRIES[2]]
     assert again.problems == ["ledger.csv: line 3 is not an entry and is left out"]
@@ -100,9 +100,7 @@ def test_a_resumed_run_appends_after_a_cut_line(tmp_path):
 @pytest.mark.parametrize("line", ["x,a,b,upload,1,1,,", "1,a,b,upload,-1,1,,", "1,a", "", "1,a,b,upload,1.5,2,,"])
 def test_bad_lines_are_reported(tmp_path, line):
     path = tmp_path / "ledger.csv"
-    ledger = Ledger(path)
-    ledger.append(ENTRIES[0])
-    ledger.flush()
+    written(path, ENTRIES[0])
     path.write_text(path.read_text() + line + "\n2,fog,a,payload,5,7,,\n")
     again = Ledger.read(path)
     assert [e.round for e in again] == [1, 2]
@@ -128,10 +126,7 @@ def test_columns_of_later_versions_are_ignored(tmp_path):
 
 def test_what_a_broken_round_had_sent_is_repeated(tmp_path):
     path = tmp_path / "ledger.csv"
-    whole = Ledger(path)
-    for entry in ENTRIES:
-        whole.append(entry)
-    whole.flush()
+    whole = written(path, *ENTRIES)
     path.write_bytes(path.read_bytes() + b"2,fog,a,pay")  # killed in the middle of a line
     ledger = Ledger.open(path)
     ledger.break_off(3)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import resource
 import struct
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +22,6 @@ from rinr_flower.datasets.base import load
 from rinr_flower.detection.state import read_state
 from rinr_flower.errors import DataError, PayloadError
 from rinr_flower.frames import Clip, Frame, clean_boxes, read_image
-
-
-@pytest.fixture
-def limited() -> Iterator[None]:
-    """1 GB of address space more than now."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 30), before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def camera_file(kind: str = "JPEG", mode: str = "RGB", **options: object) -> bytes:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from descent import descend
 from torch import nn
 
 from rinr_flower.errors import ConfigError, DataError
@@ -38,12 +39,7 @@ def fit(model: nn.Module, steps: int = 60, rate: float = 5e-3) -> float:
     """Adam on fixed data; the last loss."""
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], rate)
     model.train()
-    for _ in range(steps):
-        optimiser.zero_grad()
-        loss = nn.functional.cross_entropy(model(IMAGES), LABELS)
-        loss.backward()
-        optimiser.step()
-    return float(loss.detach())
+    return descend(optimiser, lambda: nn.functional.cross_entropy(model(IMAGES), LABELS), steps)[-1]
 
 
 def snapshot(model: nn.Module) -> dict[str, torch.Tensor]:

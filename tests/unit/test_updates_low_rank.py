@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from descent import descend
 from torch import nn
 
 from rinr_flower.errors import ConfigError
@@ -33,14 +34,7 @@ def fit(model: nn.Module, steps: int = 30) -> list[float]:
     torch.manual_seed(1)
     images, labels = torch.randn(32, 2, 6, 6), torch.randint(0, 4, (32,))
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 3e-3)
-    losses = []
-    for _ in range(steps):
-        optimiser.zero_grad()
-        loss = nn.functional.cross_entropy(model(images), labels)
-        loss.backward()
-        optimiser.step()
-        losses.append(float(loss.detach()))
-    return losses
+    return descend(optimiser, lambda: nn.functional.cross_entropy(model(images), labels), steps)
 
 
 def test_a_free_change_is_projected_on_the_random_factor() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from descent import descend
 
 from rinr_flower.detection.engine import ultralytics
 from rinr_flower.updates import Factorised, Full, apply_update, factorise
@@ -19,17 +20,13 @@ def test_yolov8_trains_through_factors() -> None:
         "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.4, 0.6, 0.3, 0.5]]),
     }
 
+    def loss() -> torch.Tensor:
+        return network.loss(batch)[0].sum()
+
     def fit(steps: int, rate: float) -> list[float]:
         optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], rate)
         network.train()
-        losses = []
-        for _ in range(steps):
-            optimiser.zero_grad()
-            loss = network.loss(batch)[0].sum()
-            loss.backward()
-            optimiser.step()
-            losses.append(float(loss.detach()))
-        return losses
+        return descend(optimiser, loss, steps)
 
     fit(14, 5e-4)  # past the first steps, in which the assignment of boxes changes and the loss rises
     base = {k: v.clone() for k, v in network.state_dict().items()}
