@@ -97,15 +97,7 @@ class EdgeDevice:
         store = FrameStore([clip.data for clip in own], device=self.device)
         refused = add_payloads(store, received, training.class_names)
         detector = self._detector(model, training)
-        log = detector.fit(
-            store,
-            range(len(store)),
-            steps=training.steps,
-            batch=training.batch,
-            size=training.image_size,
-            seed=training.seed + server_round,
-            learning_rate=training.learning_rate,
-        )
+        log = training.fit(detector, store, seed=server_round)
         return Trained(detector.state(), log, len(store), tuple(refused))
 
     def evaluate(self, held_back: OwnClip, model: Arrays | None, training: Training) -> Accuracy:
