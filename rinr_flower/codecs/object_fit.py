@@ -97,7 +97,7 @@ class ObjectFit:
         offsets = torch.cumsum(areas, 0) - areas
 
         def batch(points: int) -> tuple[torch.Tensor, torch.Tensor]:
-            drawn = torch.rand(points, 2, generator=generator).to(flat.device)
+            drawn = torch.rand(points, 2, generator=generator).to(flat.device, non_blocking=True)
             pixel = (drawn * sizes[:, None]).long().minimum(sizes[:, None] - 1)
             where = offsets[:, None] + pixel[..., 1] * sizes[:, :1] + pixel[..., 0]
             return (pixel + 0.5) * (2 / sizes[:, None]) - 1, flat[where]

@@ -114,10 +114,11 @@ class RapidInr(Codec):
         rows = torch.arange(networks, device=device)[:, None]
 
         def loss(step: int) -> torch.Tensor:
-            anywhere = torch.randint(height * width, (self.batch_points - objects,), generator=generator).to(device)
-            chosen = anywhere.expand(networks, -1)
+            anywhere = torch.randint(height * width, (self.batch_points - objects,), generator=generator)
+            chosen = anywhere.to(device, non_blocking=True).expand(networks, -1)
             if boxes is not None:
-                chosen = torch.cat([chosen, boxes.at(torch.rand(objects, generator=generator).to(device))], dim=1)
+                places = torch.rand(objects, generator=generator).to(device, non_blocking=True)
+                chosen = torch.cat([chosen, boxes.at(places)], dim=1)
             points = pixel_points(chosen, width, height)
             target = flat[rows, chosen].float() / 127.5 - 1
             error = bank(points, quantised=self.schedule.quantised(step)) - target

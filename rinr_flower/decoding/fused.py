@@ -167,7 +167,7 @@ def _packed(bank: ResidentBank) -> _Packed:
     """The bank's networks, one row each, and their scales; packed anew when networks were added."""
     found = _packs.get(bank)
     if found is None or len(found[0]) != len(bank):
-        values, scales = ([t.flatten(1) for t in kind] for kind in (bank._values, bank._scales))
+        values, scales = ([t.flatten(1) for t in kind] for kind in bank.tensors)
         found = torch.cat(values, dim=1), torch.cat(scales, dim=1)
         _packs[bank] = found
     return found

@@ -113,27 +113,35 @@ class ResidentBank:
 
     def __init__(self, shape: SirenShape, bits: int, device: torch.device) -> None:
         self.shape, self.bits, self._device = shape, bits, device
-        self._values: list[torch.Tensor] = []
-        self._scales: list[torch.Tensor] = []
+        self._arrived: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
+        self._count = 0
 
     def add(self, tensors: Sequence[Quantised]) -> range:
         """Take in a bank's tensors; returns the numbers of its networks."""
         kind = torch.float32 if self.bits == FLOAT_BITS else torch.int8 if self.bits <= 8 else torch.int16
         values = [torch.from_numpy(np.ascontiguousarray(t.values)).to(self._device, kind) for t in tensors]
         scales = [torch.from_numpy(np.ascontiguousarray(t.scale)).to(self._device) for t in tensors]
-        start = len(self)
-        if start:
-            values = [torch.cat(pair) for pair in zip(self._values, values, strict=True)]
-            scales = [torch.cat(pair) for pair in zip(self._scales, scales, strict=True)]
-        self._values, self._scales = values, scales
-        return range(start, len(self))
+        self._arrived.append((values, scales))
+        start = self._count
+        self._count += len(values[0])
+        return range(start, self._count)
 
     def __len__(self) -> int:
-        return self._values[0].shape[0] if self._values else 0
+        return self._count
+
+    @property
+    def tensors(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Integers and scales of every tensor of the networks, each (networks, ...); joined when first asked for."""
+        if len(self._arrived) > 1:
+            values, scales = (
+                [torch.cat(parts) for parts in zip(*kind, strict=True)] for kind in zip(*self._arrived, strict=True)
+            )
+            self._arrived = [(values, scales)]
+        return self._arrived[0]
 
     @property
     def resident_bytes(self) -> int:
-        return sum(t.numel() * t.element_size() for t in [*self._values, *self._scales])
+        return sum(t.numel() * t.element_size() for pair in self._arrived for kind in pair for t in kind)
 
     def evaluate(self, networks: torch.Tensor, tiles: torch.Tensor) -> torch.Tensor:
         """Tile k (k, TILE, inputs) through network ``networks[k]``: float32 (k, TILE, outputs).
@@ -141,7 +149,7 @@ class ResidentBank:
         Equal networks may repeat. Each tile is one product of fixed size: the result does not depend on the others.
         """
         used, inverse = torch.unique(networks, return_inverse=True)
-        weights = [v[used].float() * s[used] for v, s in zip(self._values, self._scales, strict=True)]
+        weights = [v[used].float() * s[used] for v, s in zip(*self.tensors, strict=True)]
         out = torch.empty(*tiles.shape[:2], self.shape.outputs, device=self._device)
         step = max(1, 2**24 // (TILE * self.shape.hidden))
         for start in range(0, len(tiles), step):
