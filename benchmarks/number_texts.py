@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from page_text import not_measured, paragraphs, percents, prose, read, span, table
-from speed_texts import decode, encode, encode_scale, train
+from speed_texts import augment, decode, encode, encode_scale, train
 
 from rinr_flower.codecs import codecs
 
@@ -330,7 +330,7 @@ def update_claims(results: Path) -> str:
 TEXTS: dict[str, Text] = {
     f.__name__: f
     for f in (
-        main_job, sharing, accuracy, rate_distortion, quality, encode, decode, train, updates, reliability,
+        main_job, sharing, accuracy, rate_distortion, quality, encode, decode, train, augment, updates, reliability,
         hostile, encode_scale, scale, update_sizes, update_claims,
     )
 }  # fmt: skip

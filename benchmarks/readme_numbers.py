@@ -24,11 +24,12 @@ from number_texts import TEXTS
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-PAGES = (
-    "README.md", "docs/codecs.md", "docs/decoding.md", "docs/deployment.md", "docs/detection.md", "docs/scale.md",
-    "docs/updates.md",
-)  # fmt: skip
 BLOCK = re.compile(r"(<!-- numbers: (\w+) -->\n)(.*?)(<!-- /numbers -->)", re.DOTALL)
+PAGES = tuple(
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if BLOCK.search(path.read_text(encoding="utf-8"))
+)
 
 
 def rewritten(page: str, results: Path = RESULTS) -> str:

@@ -126,6 +126,23 @@ def train(results: Path) -> str:
     )
 
 
+def augment(results: Path) -> str:
+    """What coordinate-space augmentation costs over the plain render."""
+    found = read(results / "augment.json")
+    if found is None:
+        return not_measured("python benchmarks/augment.py")
+    ways = list(found["rows"][0]["ms"])
+    rows = [(r["codec"], *(f"{r['ms'][way]:,.0f}" for way in ways), f"{r['over_stretch']:.2f}x") for r in found["rows"]]
+    return paragraphs(
+        prose(
+            f"`python benchmarks/augment.py`, {found['settings']['batch']} frames of 640x360 to "
+            f"{found['settings']['size']} px square, one thread, device {found['settings']['device']}, ms a batch; "
+            "`stretch` is the plain render, `everything` ultralytics' defaults with colour:"
+        ),
+        table(("", *ways, "most over `stretch`"), rows),
+    )
+
+
 def encode_scale(results: Path) -> str:
     """Clips a second of the fog's encoders."""
     found = read(results / "encode_scale.json")
