@@ -30,7 +30,7 @@ def written(path, *entries):
 def test_totals():
     ledger = Ledger(entries=ENTRIES)
     assert ledger.by_kind() == {"upload": (150, 180), "payload": (15, 19), "share": (50, 60)}
-    assert ledger.by_link()["fog", "b"] == (10, 12)
+    assert ledger.totals(lambda e: (e.source, e.destination))["fog", "b"] == (10, 12)
     assert (ledger.payload_bytes, ledger.message_bytes) == (215, 259)
     assert ledger.sent().payload_bytes == 165
     assert ledger.of_scheme("serverless jpeg").entries == ENTRIES[4:]
