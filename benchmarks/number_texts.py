@@ -128,7 +128,15 @@ def rate_distortion(results: Path) -> str:
             f"On single unrelated frames (DAC-SDC `images/`) `scene` has no motion to use: {spans[0]} of AVIF's bytes, "
             f"{spans[1]} of AV1's and {spans[2]} of two-layer AV1's at equal object PSNR."
         ),
+        prose(f"Over all {len(rows) + len(single)} clips: {'; '.join(_against(found, rival) for rival in RIVALS)}."),
     )  # fmt: skip
+
+
+def _against(found: dict[str, Any], rival: str) -> str:
+    row = next(r for r in found["at_640"]["summary"] if r["rival"] == rival)
+    quarter = f", a quarter or less on {row['share_at_most_a_quarter'] * row['compared']:.0f}" * (rival == "avif")
+    fewer = row["share_below_1"] * row["compared"]
+    return f"{row['median_ratio']:.2f} of `{rival}` at the median, fewer bytes on {fewer:.0f}{quarter}"
 
 
 def accuracy(results: Path) -> str:
