@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from rinr_flower.codecs.scene.analysis import Analysis, to_ycc
 from rinr_flower.codecs.scene.build import (
-    LEAST_SHARED,
     add_layer,
     base_pose,
     build_layer,
@@ -35,7 +34,6 @@ from rinr_flower.codecs.scene.sampling import sample, transform
 from rinr_flower.codecs.scene.stream import (
     MASK_LEVELS,
     RESIDUAL_SCALES,
-    STEPS_PER_OCTAVE,
     SceneCode,
     ShotCode,
     mask_shape,
@@ -46,7 +44,7 @@ from rinr_flower.codecs.scene.wavelet import Floats
 from rinr_flower.frames import box_mask
 
 _FINEST_BITS = 2000.0
-FEW_FRAMES = 4  # a canvas of fewer is as fine as one that so many share
+_ALONE_COARSER = 13  # of the canvas of a frame alone: about half the bytes, and detectors learn as well from it
 _STRIDE = 4  # frames looked at for that
 _COARSER_MAY_COST = 0.02  # a coarser residual arrives and renders faster
 _CPU = torch.device("cpu")
@@ -55,7 +53,7 @@ _CPU = torch.device("cpu")
 def encode(found: Analysis, step_code: int, object_step_code: int, effort: Effort) -> SceneCode:
     """Code ``found`` with ``effort`` at steps in 1/STEPS_PER_OCTAVE octaves."""
     code = SceneCode(found.size, found.grey, step_code, object_step_code)
-    code.shots = [replace(s, coarser=_coarser(s.frames)) for s in found.shots]
+    code.shots = [replace(s, coarser=_ALONE_COARSER if s.frames == 1 else 0) for s in found.shots]
     code.parts = found.parts
     scene = empty_scene(code)
     start = 0
@@ -78,12 +76,6 @@ def encode(found: Analysis, step_code: int, object_step_code: int, effort: Effor
     _code_residuals(found, code, scene, starts, effort)
     _code_objects(found, code, scene, effort)
     return code
-
-
-def _coarser(frames: int) -> int:
-    """What the canvas of a short shot gives up. Where every bit is for all frames, a canvas of one frame would be
-    sqrt(LEAST_SHARED) times coarser, an octave more than is good for a picture."""
-    return round(STEPS_PER_OCTAVE / 2 * math.log2(max(LEAST_SHARED / max(frames, FEW_FRAMES), 1.0)))
 
 
 def _centres(height: int, width: int) -> torch.Tensor:
