@@ -223,6 +223,17 @@ def reliability(results: Path) -> str:
             f"{r['payloads']} payloads, {r['seconds']:,.0f} s, peak memory {r['peak_memory_gib']:.1f} GiB over all "
             "processes."
         )
+    if r := found.get("nodes"):
+        held = {
+            "the report names each": r["report_names_each_killed_device"],
+            "the others' data is complete": r["survivors_are_complete"],
+            "those that came back have every frame": r["returning_devices_have_caught_up"],
+        }
+        lines.append(
+            f"{r['devices']} deployed devices, {r['rounds']} rounds, {len(r['killed'])} of them killed with -9 in one "
+            "round and the SuperLink in another, all started again as systemd would: the run ended after "
+            f"{r['seconds']:.0f} s; {'; '.join(what if true else f'not: {what}' for what, true in held.items())}."
+        )
     if r := found.get("wire"):
         ways = [
             f"{r[way]['socket_bytes']:,} bytes {way} (ledger: {r[way]['ledger_message_bytes']:,}; polling while idle "
