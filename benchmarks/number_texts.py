@@ -164,7 +164,7 @@ def accuracy(results: Path) -> str:
             "**Accuracy** (`RINR_DATA=DIR python benchmarks/accuracy.py`): YOLOv8n from random weights, "
             f"{first['steps']} steps on frames {first['train']} of {len(first['clips'])} sequences as decoded, tested "
             f"on their frames {first['test']} as the camera took them; mean over seeds \u00b1 standard deviation, in "
-            "points:"
+            "points. `X@Y`: devices upload Y, and the fog sends X made of that:"
         ),
         table(("trained on", "B/frame", "fewer", "mAP50-95", "against the files", "mAP50", "seeds"), rows),
     )
