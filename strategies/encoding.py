@@ -106,7 +106,7 @@ class RayEncoder:
         import ray
 
         self._start(ray)
-        task = ray.remote(_encode).options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)
+        task = ray.remote(_encode_as_task).options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)
         reasons: dict[int, str] = {}
         fresh = _groups(clips, reasons)
         again: deque[int] = deque()  # clips of workers that died
@@ -119,7 +119,7 @@ class RayEncoder:
                 group = [(again[0], clips[again.popleft()])] if again else next(fresh, None)
                 if group is None:
                     return
-                running[task.remote(codec, group, seed, device, None)] = [index for index, _ in group]
+                running[task.remote(codec, group, seed, device)] = [index for index, _ in group]
 
         try:
             fill()
@@ -194,6 +194,14 @@ def _encode(
         (index, payload, seconds * count / sum(pixels))
         for (index, _), payload, count in zip(group, payloads, pixels, strict=True)
     ]
+
+
+def _encode_as_task(codec: Codec, group: Group, seed: int, device: str) -> list[tuple[int, bytes | str, float]]:
+    """:func:`_encode` in a worker process, where OpenCV too keeps to one thread."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    return _encode(codec, group, seed, device, None)
 
 
 @contextmanager
