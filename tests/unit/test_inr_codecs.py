@@ -166,7 +166,7 @@ def test_object_networks_against_the_formula() -> None:
     payload = Residual(background=Jpeg(quality=10), sizes=((None, 6, 2),), steps=50).encode(clip)
     objects = FrameStore([payload])._renderer._renderers["residual"]._objects[0]  # type: ignore[attr-defined]
     bank, row = objects[0].place
-    weights = [Quantised(v.numpy(), s.numpy()) for v, s in zip(bank._values, bank._scales, strict=True)]
+    weights = [Quantised(v.numpy(), s.numpy()) for v, s in zip(*bank.tensors, strict=True)]
     x1, y1, x2, y2 = objects[0].window
     y, x = np.mgrid[y1:y2, x1:x2] + 0.5
     points = np.stack([(x - x1) / (x2 - x1) * 2 - 1, (y - y1) / (y2 - y1) * 2 - 1], axis=-1).reshape(-1, 2)
