@@ -102,7 +102,7 @@ class FrameStore:
         if matrix is not None:
             view = View(size, matrix.to(self.device, torch.float32))
         step = max(1, self._max_batch_px // (size[0] * size[1]))
-        if len(chosen) <= step:
+        if 0 < len(chosen) <= step:
             return self._render(chosen, view, sizes if matrix is not None else None).to(dtype)
         out = torch.empty(len(chosen), 3, *size, device=self.device, dtype=dtype)
         for start in range(0, len(chosen), step):
@@ -121,7 +121,9 @@ class FrameStore:
 
 def _fill_outside(picture: torch.Tensor, view: View, sizes: Sequence[tuple[int, int]]) -> None:
     limit = torch.tensor(sizes, dtype=torch.float32, device=picture.device)[:, None]
-    rows = _leaving(view, limit)
+    rows = torch.arange(len(sizes), device=picture.device)
+    if picture.device.type == "cpu":  # elsewhere the host would wait for the answer
+        rows = _leaving(view, limit)
     if len(rows):
         points = view.select(rows).points()
         outside = ((points < 0) | (points > limit[rows])).any(dim=-1).reshape(len(rows), 1, *view.size)
