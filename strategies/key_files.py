@@ -29,7 +29,7 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
     data = _read_file(path)
     return _ed25519(
         lambda: load_ssh_private_key(data, password=None),
-        Ed25519PrivateKey,
+        Ed25519PrivateKey,  # type: ignore[type-abstract]  # only asked whether a key is one
         "private key without passphrase",
         str(path),
     )
@@ -64,7 +64,12 @@ def load_device_keys(path: Path) -> dict[str, Ed25519PublicKey]:
 
 
 def _public_key(data: bytes, where: str) -> Ed25519PublicKey:
-    return _ed25519(lambda: load_ssh_public_key(data), Ed25519PublicKey, "public key", where)
+    return _ed25519(
+        lambda: load_ssh_public_key(data),
+        Ed25519PublicKey,  # type: ignore[type-abstract]
+        "public key",
+        where,
+    )
 
 
 def _ed25519(read: Callable[[], object], kind: type[Key], what: str, where: str) -> Key:
