@@ -84,8 +84,9 @@ def _mosaics(store: FrameStore, pictures: Sequence[Picture], size: tuple[int, in
         rendered = store.render([i.patch.frame for i in items], (edge, edge), matrix=matrix)
         whole = [r for r, item in enumerate(items) if item.whole]
         tiles[[items[r].tile for r in whole]] = rendered[whole]
-        for layer in range(max(i.layer for i in items) + 1):
-            rows = [r for r, item in enumerate(items) if item.layer == layer and not item.whole]
+        shared = [r for r, item in enumerate(items) if not item.whole]
+        for layer in sorted({items[r].layer for r in shared}):
+            rows = [r for r in shared if items[r].layer == layer]
             places = [items[r].tile for r in rows]
             covered = _covered([items[r] for r in rows], edge, store.device)
             tiles[places] = torch.where(covered, rendered[rows], tiles[places])
@@ -123,7 +124,7 @@ def _items(picture: Picture, first: int, tiles: tuple[int, int], edge: int) -> l
 
 def _covered(items: Sequence[_Item], edge: int, device: torch.device) -> torch.Tensor:
     """Which pixels of every item lie on the part of the canvas that shows its patch: (items, 1, edge, edge)."""
-    matrix = torch.tensor(np.array([i.to_canvas for i in items]).reshape(-1, 3, 3), dtype=torch.float32, device=device)
+    matrix = torch.tensor(np.stack([i.to_canvas for i in items]), dtype=torch.float32, device=device)
     points = View((edge, edge), matrix).points().reshape(len(items), edge, edge, 2)
-    shown = torch.tensor([i.patch.shown for i in items], dtype=torch.float32, device=device).reshape(-1, 1, 1, 4)
+    shown = torch.tensor([i.patch.shown for i in items], dtype=torch.float32, device=device)[:, None, None]
     return ((points >= shown[..., :2]) & (points < shown[..., 2:])).all(dim=-1)[:, None]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from rinr_flower.bitstream.container import Payload
-from rinr_flower.decoding.renderer import Renderer, View
+from rinr_flower.decoding.renderer import Renderer, View, items_by_frame
 from rinr_flower.errors import PayloadError
 
 MAX_RESIDENT_PX = 1 << 29
@@ -64,13 +64,10 @@ def sample_batch(
 ) -> torch.Tensor:
     """Pictures by frame number, uint8 (3, height, width), each item of ``view`` looking at its frame: 0..1.
 
-    All items that look at one frame, such as the tiles of a mosaic, are sampled at once.
+    All items that look at one frame are sampled at once.
     """
     out = torch.empty(len(frames), 3, *view.size, device=view.matrix.device)
-    items: dict[int, list[int]] = {}
-    for row, frame in enumerate(frames):
-        items.setdefault(frame, []).append(row)
-    for frame, rows in items.items():
+    for frame, rows in items_by_frame(frames).items():
         picture = pictures[frame].float()
         if view.size == tuple(picture.shape[1:]):
             for row in rows:

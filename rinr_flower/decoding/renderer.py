@@ -59,6 +59,14 @@ class View:
         return View(self.size, self.matrix[items.to(self.matrix.device)])
 
 
+def items_by_frame(frames: Sequence[int]) -> dict[int, list[int]]:
+    """The items of a batch that look at each frame, such as the tiles of a mosaic: they are best sampled at once."""
+    items: dict[int, list[int]] = {}
+    for item, frame in enumerate(frames):
+        items.setdefault(frame, []).append(item)
+    return items
+
+
 class Renderer(ABC):
     """Payloads of one codec, resident on a device. Frames are numbered in the order in which payloads were added.
 

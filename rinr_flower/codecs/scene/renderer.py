@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 
@@ -13,16 +11,13 @@ from rinr_flower.codecs.scene.build import build, runs, split_runs
 from rinr_flower.codecs.scene.model import Scene
 from rinr_flower.codecs.scene.sampling import to_rgb
 from rinr_flower.codecs.scene.stream import read_parts
-from rinr_flower.decoding.renderer import Renderer, View
+from rinr_flower.decoding.renderer import Renderer, View, items_by_frame
 
 MAX_POINTS = 1 << 20  # sampled at once: what bounds the memory of a batch
 
 
 class SceneRenderer(Renderer):
-    """Scenes resident as integers, sampled point by point, so that no batch changes a picture.
-
-    Items that look at one frame, such as the tiles of a mosaic, are sampled at once.
-    """
+    """Scenes resident as integers, sampled point by point, so that no batch changes a picture."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -49,23 +44,15 @@ class SceneRenderer(Renderer):
         out = torch.empty(len(frames), 3, height, width, device=self.device)
         points = view.points()
         at_once = max(1, MAX_POINTS // (height * width))
-        for number, rows in _rows_of(frames.tolist(), at_once):
+        for number, items in items_by_frame(frames.tolist()).items():
             scene, frame, ratio = self._frames[number]
-            picture = scene.at(frame, points[rows].reshape(-1, 2) * ratio)
-            rgb = (picture + 128) / 255 if len(picture) == 1 else to_rgb(picture[0], picture[1:])
-            out[rows] = rgb.reshape(-1, len(rows), height, width).transpose(0, 1)
+            for start in range(0, len(items), at_once):
+                rows = items[start : start + at_once]
+                picture = scene.at(frame, points[rows].reshape(-1, 2) * ratio)
+                rgb = (picture + 128) / 255 if len(picture) == 1 else to_rgb(picture[0], picture[1:])
+                out[rows] = rgb.reshape(-1, len(rows), height, width).transpose(0, 1)
         return out
 
     @property
     def resident_bytes(self) -> int:
         return self._resident
-
-
-def _rows_of(frames: list[int], at_once: int) -> Iterator[tuple[int, list[int]]]:
-    """Frame numbers and the items that look at each, at most ``at_once`` together."""
-    items: dict[int, list[int]] = {}
-    for row, number in enumerate(frames):
-        items.setdefault(number, []).append(row)
-    for number, rows in items.items():
-        for start in range(0, len(rows), at_once):
-            yield number, rows[start : start + at_once]
