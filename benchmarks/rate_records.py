@@ -15,6 +15,7 @@ from rate_comparison import Point
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import codecs, decode
+from rinr_flower.files import append_lines, write_file
 from rinr_flower.frames import Clip, Frame
 from rinr_flower.quality import Quality, measure
 
@@ -42,15 +43,16 @@ def read(path: Path) -> dict[str, Record]:
 
 def write(path: Path, records: Iterable[Record]) -> None:
     """All records, one a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(r, sort_keys=True) + "\n" for r in records))
+    write_file(path, b"".join(map(_line, records)))
 
 
 def append(path: Path, record: Record) -> None:
     """One more record, on disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(record, sort_keys=True) + "\n")
+    append_lines(path, _line(record))
+
+
+def _line(record: Record) -> bytes:
+    return json.dumps(record, sort_keys=True).encode() + b"\n"
 
 
 def run_point(clip: Clip, options: Options, seed: int, progress: Callable[[float], None]) -> Record:

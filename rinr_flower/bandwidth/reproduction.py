@@ -24,7 +24,7 @@ from rinr_flower.codecs.presets import VARIANTS, paper_variant
 from rinr_flower.datasets import load
 from rinr_flower.decoding import FrameStore
 from rinr_flower.errors import ConfigError, DataError
-from rinr_flower.files import write_file
+from rinr_flower.files import append_lines, write_file
 from rinr_flower.frames import Clip
 from rinr_flower.quality import measure
 
@@ -118,7 +118,6 @@ class Journal:
                 self.results[tuple(item["key"])] = item["value"]
             except (ValueError, KeyError, TypeError):
                 continue
-        self._path.write_text("".join(self._line(k, v) for k, v in self.results.items()), encoding="utf-8")
 
     @staticmethod
     def _line(key: tuple[str, ...], value: dict[str, Any]) -> str:
@@ -128,8 +127,7 @@ class Journal:
         """The value of ``key``: as written down, else computed now and written down."""
         if key not in self.results:
             self.results[key] = json.loads(self._line(key, compute()))["value"]
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(self._line(key, self.results[key]))
+            append_lines(self._path, self._line(key, self.results[key]).encode())
         return self.results[key]
 
 
