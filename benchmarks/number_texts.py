@@ -134,9 +134,9 @@ def rate_distortion(results: Path) -> str:
 
 def _against(found: dict[str, Any], rival: str) -> str:
     row = next(r for r in found["at_640"]["summary"] if r["rival"] == rival)
-    quarter = f", a quarter or less on {row['share_at_most_a_quarter'] * row['compared']:.0f}" * (rival == "avif")
-    fewer = row["share_below_1"] * row["compared"]
-    return f"{row['median_ratio']:.2f} of `{rival}` at the median, fewer bytes on {fewer:.0f}{quarter}"
+    fewer, quarter = (row[share] * row["compared"] for share in ("share_below_1", "share_at_most_a_quarter"))
+    text = f"{row['median_ratio']:.2f} of `{rival}` at the median, fewer bytes on {fewer:.0f}"
+    return f"{text}, a quarter or less on {quarter:.0f}" if rival == "avif" else text
 
 
 def accuracy(results: Path) -> str:

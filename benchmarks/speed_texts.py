@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from page_text import not_measured, paragraphs, prose, read, table, whole_span
 
@@ -56,35 +54,24 @@ def decode(results: Path) -> str:
     found = read(results / "decode.json")
     if found is None:
         return not_measured("python benchmarks/decode.py")
-    sizes = list(dict.fromkeys(r["size"] for r in found["summary"]))
-    by_subject: dict[str, dict[str, Any]] = {}
-    for row in found["summary"]:
-        by_subject.setdefault(row["subject"], {})[row["size"]] = row
     columns = ("warm_frames_per_s", "warm_frames_per_s_alone", "cold_frames_per_s", "first_ms")
-
-    def cells(sizes_of: Mapping[str, Any], size: str) -> list[str]:
-        return [_number(sizes_of.get(size, {}).get(column)) for column in columns]
-
+    rows: dict[str, list[tuple[str, ...]]] = {}
+    for r in found["summary"]:
+        rows.setdefault(r["size"], []).append((r["subject"], *(_number(r[column]) for column in columns)))
     absent = "".join(f" {name} is absent: {why}." for name, why in found["absent"].items())
     machine = found["machine"]
     return paragraphs(
         prose(
             f"`python benchmarks/decode.py` on {machine['cores']} cores ({machine['cpu']}), device "
-            f"{found['settings']['device']}: {whole_span([len({r['clip'] for r in found['rows']})])} clips of "
+            f"{found['settings']['device']}: {len({r['clip'] for r in found['rows']})} clips of "
             f"{found['settings']['frames']} frames of 640x360, medians. Warm: frames a second in the best batch, and "
             "one by one; cold: frames a second and milliseconds to the first picture, from payload bytes. Classical "
             "codecs are decoded when a payload arrives, so that warm they are only resized. JPEG files are decoded, "
             'resized and copied each time; "kept decoded" is with `cache_bytes`.'
         ),
         *(
-            paragraphs(
-                f"At {size}:",
-                table(
-                    ("", "warm, frames/s", "one by one", "cold, frames/s", "first, ms"),
-                    ((subject, *cells(rows, size)) for subject, rows in by_subject.items() if size in rows),
-                ),
-            )
-            for size in sizes
+            paragraphs(f"At {size}:", table(("", "warm, frames/s", "one by one", "cold, frames/s", "first, ms"), cells))
+            for size, cells in rows.items()
         ),
         prose(absent.strip() or "Nothing was left out."),
     )
