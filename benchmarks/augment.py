@@ -6,6 +6,9 @@ A batch of frames of 640x360 is rendered at ``size`` x ``size``: stretched (the 
 rotation with scale and shift, as mosaics of four frames, and with everything that ultralytics' defaults change, colour
 too. The ways take turns, ``--repeats`` times, each repeat with its own random numbers, the same for all codecs;
 medians are written. One CPU thread. Networks are fitted for five steps only: their speed depends on their shape alone.
+
+``agreement_db``: PSNR of each augmented picture drawn straight from ``scene`` against the same one drawn from frames
+that were decoded first; all pictures of all repeats.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from rinr_flower.datasets import load
 from rinr_flower.decoding import FrameStore
 from rinr_flower.decoding.augment import Augmentation
 from rinr_flower.detection.batches import letterbox
+from rinr_flower.quality import psnr_db
 
 WAYS = {
     "affine": Augmentation(0, 0, 0, degrees=10, translate=0.1, scale=0.5, fliplr=0.5, mosaic=0),
@@ -83,10 +87,15 @@ def main() -> None:
     times: dict[str, dict[str, list[float]]] = {name: {} for name in found}
     for store in found.values():  # fills the caches
         store.render(range(len(store)), (options.size, options.size))
+    agreement: list[float] = []
     for repeat in track(range(-1, options.repeats), description="rendering"):  # the first warms up
         frames = np.random.default_rng(repeat + 1).integers(0, len(found["jpeg"]), options.batch).tolist()
-        for name, store in found.items():
-            for way, draw in ways(store, frames, options.size, repeat + 1).items():
+        drawn = {name: ways(store, frames, options.size, repeat + 1) for name, store in found.items()}
+        for way in WAYS:
+            pairs = zip(drawn["scene"][way]().pictures, drawn["scene, kept decoded"][way]().pictures, strict=True)
+            agreement += [psnr_db(float(((a - b) * 255).square().mean())) for a, b in pairs]
+        for name, by_way in drawn.items():
+            for way, draw in by_way.items():
                 took = seconds(draw, device)
                 if repeat >= 0:
                     times[name].setdefault(way, []).append(took)
@@ -94,8 +103,9 @@ def main() -> None:
     for name, by_way in times.items():
         medians = {way: 1_000 * statistics.median(took) for way, took in by_way.items()}
         rows.append({"codec": name, "ms": medians, "over_stretch": max(medians.values()) / medians["stretch"]})
+    agreed = {"median": statistics.median(agreement), "least": min(agreement), "pictures": len(agreement)}
     settings = {key: str(getattr(options, key)) for key in ("data", "batch", "size", "repeats", "device")}
-    write_result(options.out, {"machine": describe(), "settings": settings, "rows": rows})
+    write_result(options.out, {"machine": describe(), "settings": settings, "agreement_db": agreed, "rows": rows})
     table = Table("", *rows[0]["ms"], "most over stretch", title="ms a batch")
     for row in rows:
         table.add_row(row["codec"], *(f"{ms:.0f}" for ms in row["ms"].values()), f"{row['over_stretch']:.2f}")

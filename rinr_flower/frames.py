@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,12 +83,12 @@ class Clip:
         return sum(len(f.file) for f in self.frames)
 
 
-def read_image(data: bytes, *, name: str, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+def read_image(data: bytes, *, name: str, sizes: Collection[tuple[int, int]] = ()) -> NDArray[np.uint8]:
     """Decode an image file held in memory to RGB uint8 (height, width, 3), EXIF rotation applied.
 
     Grey, palette and CMYK files become RGB. Raises DataError, naming ``name``, when the bytes are not an image in one
     of IMAGE_FORMATS (whatever the name says) or are cut off; and, before pixels are decoded, when they hold more than
-    MAX_FRAME_PX pixels or MAX_JPEG_SCANS scans, or are not of ``size`` = (width, height) where that is given.
+    MAX_FRAME_PX pixels or MAX_JPEG_SCANS scans, or are of none of the ``sizes`` (width, height), where there are any.
     """
     try:
         with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as picture:
@@ -97,11 +97,15 @@ def read_image(data: bytes, *, name: str, size: tuple[int, int] | None = None) -
                 raise DataError(
                     f"{name}: {width}x{height} pixels is over the limit of {MAX_FRAME_PX:,}; scale the image down"
                 )
-            if size is not None and size not in ((width, height), (height, width)):
-                raise DataError(f"{name}: {width}x{height} pixels where {size[0]}x{size[1]} are declared")
+            if sizes and not {(width, height), (height, width)} & set(sizes):
+                declared = " or ".join(f"{w}x{h}" for w, h in sizes)
+                raise DataError(f"{name}: {width}x{height} pixels where {declared} are declared")
             if picture.format in ("JPEG", "MPO") and data.count(_JPEG_SCAN) > MAX_JPEG_SCANS:
                 raise DataError(f"{name}: a JPEG of more than {MAX_JPEG_SCANS} scans; save it again as baseline")
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+            upright = ImageOps.exif_transpose(picture).convert("RGB")
+            if sizes and upright.size not in sizes:
+                raise DataError(f"{name}: its pixels lie on their side and no EXIF field says so")
+            return np.asarray(upright)
     except DataError:
         raise
     except MemoryError as error:

@@ -7,6 +7,8 @@ from the run's id.
 from __future__ import annotations
 
 import logging
+import math
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +34,8 @@ def run_fog(grid: Grid, context: Context) -> RunRecord:
     scenario, run = open_run(context, lambda: {"num_clients": _settled(grid)})
     folders = equipped(run.devices, scenario.num_clients) or equip(shares_of(scenario), run.devices)
     with StopSignals() as stop:
-        record = main_job(grid, scenario, run, folders, logged_progress(), stop=stop)
+        turns = math.ceil(scenario.num_clients / (os.cpu_count() or 1))
+        record = main_job(grid, scenario, run, folders, logged_progress(), turns=turns, stop=stop)
     log.info("report: %s", run.path / "report.html")
     return record
 

@@ -43,6 +43,7 @@ def main_job(
     progress: Progress,
     *,
     identity: FogIdentity | None = None,
+    turns: int = 1,
     stop: StopSignals | None = None,
 ) -> RunRecord:
     """Run all rounds over ``grid`` that ``run`` does not hold yet, then write the run's record and report into it.
@@ -52,6 +53,8 @@ def main_job(
     grid : to the devices; None if all rounds are there.
     folders : the devices' disks, where the fog can read them; None: it knows what they upload.
     identity : the fog's keys; None sends and takes messages unsigned.
+    turns : so many devices share what computes for one, and may have to wait for the others; their messages live so
+        many times longer.
     stop : signals that end the run early; the record then says so.
     """
     signals = StopSignals() if stop is None else stop
@@ -76,12 +79,13 @@ def main_job(
         model = {name: array.numpy() for name, array in arrays.items()}
     if grid is not None and done < scenario.rounds:
         try:
-            await_devices(grid, scenario.num_clients, scenario.timeout_s, signals)
+            timeout_s = scenario.timeout_s * turns
+            await_devices(grid, scenario.num_clients, timeout_s, signals)
             strategy.start(
                 grid=WatchedGrid(grid, signals.watched(progress)),
                 initial_arrays=arrays,
                 num_rounds=scenario.rounds,
-                timeout=scenario.timeout_s,
+                timeout=timeout_s,
                 train_config=ConfigRecord(training.to_config()),
                 evaluate_config=ConfigRecord(training.to_config()),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -58,16 +59,17 @@ def run_equipped(
     records: list[RunRecord] = []
     server = ServerApp()
     signals = StopSignals() if stop is None else stop
+    parallel = min(scenario.parallel or os.cpu_count() or 1, scenario.num_clients)
+    turns = math.ceil(scenario.num_clients / parallel)
 
     @server.main()
     def main(grid: Grid, context: Context) -> None:
-        records.append(main_job(grid, scenario, run, folders, progress, stop=signals))
+        records.append(main_job(grid, scenario, run, folders, progress, turns=turns, stop=signals))
         if signals.caught is not None:
             signals.leave(records[0])
 
     device = pick_device(scenario.device)
     client = client_app(partial(simulated_device, devices=run.devices, device=str(device)), threads=1)
-    parallel = min(scenario.parallel or os.cpu_count() or 1, scenario.num_clients)
     with logged_to(run.log):
         simulate(server, client, scenario.num_clients, parallel=parallel, device=device, stop=signals)
     return records[0]

@@ -71,7 +71,8 @@ class Scenario:
     parallel : devices that compute at the same time; 0 takes one per CPU core.
     seed : every random choice follows from it.
     link : the link model's fields, see :class:`rinr_flower.bandwidth.LinkModel`.
-    timeout_s : how long the fog waits for answers in one exchange, and how long a message lives.
+    timeout_s : how long the fog waits for answers in one exchange, and how long a message lives; in a simulation, in
+        which devices wait for each other, so many times longer as there are devices for each that computes.
     controls : rival codecs that the fog encodes the same captures with, for the report.
     control_clips : how many clips the rivals are measured on.
     out : the run's folder, new or empty; empty text makes ``runs/DATE-TIME``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,16 +105,16 @@ class FileRenderer(PixelRenderer):
     def decode(self, payload: Payload) -> list[NDArray[np.uint8]]:
         files = unpack_blobs(payload.part("background"), len(payload), f"{payload.codec} payload")
         size = (payload.width, payload.height)
-        return [read_file(file, f"frame {i} of a {payload.codec} payload", size) for i, file in enumerate(files)]
+        return [read_file(file, f"frame {i} of a {payload.codec} payload", [size]) for i, file in enumerate(files)]
 
 
-def read_file(data: bytes, name: str, size: tuple[int, int]) -> NDArray[np.uint8]:
+def read_file(data: bytes, name: str, sizes: Collection[tuple[int, int]]) -> NDArray[np.uint8]:
     """An image file out of a payload as RGB uint8 (height, width, 3).
 
-    PayloadError, naming ``name``, if it is none, or none of ``size`` = (width, height); the size is checked first.
+    PayloadError, naming ``name``, if it is none, or of none of ``sizes``, each (width, height), which is checked first.
     """
     try:
-        return read_image(data, name=name, size=size)
+        return read_image(data, name=name, sizes=sizes)
     except DataError as error:
         raise PayloadError(str(error)) from error
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from rinr_flower.bitstream.container import MAX_FRAMES, Payload
 from rinr_flower.bitstream.stream import pack_blobs, unpack_blobs
@@ -24,6 +25,9 @@ from rinr_flower.frames import Clip, write_jpeg
 
 MARGIN_PX = 2
 """Pixels around each box that its crop covers too. Fixed by the format: the decoder uses the same."""
+
+MAX_REDUCTION = 8
+"""A coarse file has at least an eighth of the frame's width and height, rounded up."""
 
 Boxes = Sequence[NDArray[np.float32]]
 Window = tuple[int, int, int, int]
@@ -49,14 +53,20 @@ def still_windows(boxes: Boxes, width: int, height: int) -> list[list[Window]]:
 class StillRoi(Codec):
     """Image files: one coarse file a frame in the background part, one fine file a box in the object part.
 
-    With ``coarse_every`` k only every k-th frame has a coarse file; the others repeat the one before.
+    Coarse files have one ``coarse_reduce``-th of the frame's width and height. With ``coarse_every`` k only every k-th
+    frame has one; the others repeat the one before.
     """
 
+    coarse_reduce: int
     coarse_every: int
+
+    def __post_init__(self) -> None:
+        check_range(f"{self.name} coarse_reduce", self.coarse_reduce, 1, MAX_REDUCTION)
+        check_range(f"{self.name} coarse_every", self.coarse_every, 1, MAX_FRAMES)
 
     @abstractmethod
     def coarse(self, image: NDArray[np.uint8]) -> bytes:
-        """The whole frame as a file."""
+        """The whole frame, already reduced, as a file."""
 
     @abstractmethod
     def fine(self, image: NDArray[np.uint8]) -> bytes:
@@ -70,7 +80,8 @@ class StillRoi(Codec):
             frames, crops = [], []
             windows = still_windows(stored_boxes(self.name, clip), clip.width, clip.height)
             for number, (frame, here) in enumerate(zip(clip.frames, windows, strict=True)):
-                frames.append(b"" if number % self.coarse_every else self.coarse(frame.image))
+                left_out = number % self.coarse_every
+                frames.append(b"" if left_out else self.coarse(reduced(frame.image, self.coarse_reduce)))
                 crops += [self.fine(crop(frame.image, w)) for w in here]
                 done += 1
                 if progress is not None:
@@ -84,24 +95,26 @@ class StillRoi(Codec):
 
 
 class StillRoiRenderer(PixelRenderer):
-    """Coarse image files with fine ones pasted in; an empty coarse file stands for the one before."""
+    """Coarse image files, enlarged, with fine ones pasted in; an empty coarse file stands for the one before."""
 
     def decode(self, payload: Payload) -> list[NDArray[np.uint8]]:
         size = (payload.width, payload.height)
         frames = unpack_blobs(payload.part("background"), len(payload), f"{payload.codec} payload")
         windows = still_windows(payload.boxes, *size)
         crops = iter(unpack_blobs(payload.part("object"), sum(map(len, windows)), f"{payload.codec} crops"))
+        reductions = {reduced_size(size, k): k for k in range(MAX_REDUCTION, 0, -1)}
         images = []
         coarse = np.zeros(0, np.uint8)
         for index, (file, here) in enumerate(zip(frames, windows, strict=True)):
             if file or index == 0:
-                coarse = read_file(file, f"frame {index} of a {payload.codec} payload", size)
+                coarse = read_file(file, f"frame {index} of a {payload.codec} payload", reductions)
+                coarse = enlarged(coarse, reductions[coarse.shape[1], coarse.shape[0]], size)
             image = coarse.copy()
             for window in here:
                 crop_size = (window[2] - window[0], window[3] - window[1])
                 wanted = f"its box asks for {crop_size[0]}x{crop_size[1]}"
                 name = f"a crop of frame {index} of a {payload.codec} payload ({wanted})"
-                paste(image, read_file(next(crops), name, crop_size), window, name)
+                paste(image, read_file(next(crops), name, [crop_size]), window, name)
             images.append(image)
         return images
 
@@ -109,19 +122,21 @@ class StillRoiRenderer(PixelRenderer):
 @codecs.register("roi_jpeg")
 @dataclass(frozen=True)
 class RoiJpeg(StillRoi):
-    """JPEG in two layers: every frame at ``quality``, every box at ``box_quality`` (1..95).
+    """JPEG in two layers: every frame at ``quality`` and half its size, every box at ``box_quality`` (1..95).
 
-    ``coarse_every`` k sends every k-th frame only, and every box.
+    At the few bytes of a coarse layer, JPEG at half the size keeps more of the picture, and far more of its colours,
+    than at the whole. ``coarse_every`` k sends every k-th frame only, and every box.
     """
 
-    quality: int = 10
+    quality: int = 30
     box_quality: int = 85
+    coarse_reduce: int = 2
     coarse_every: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range("roi_jpeg quality", self.quality, 1, 95)
         check_range("roi_jpeg box_quality", self.box_quality, 1, 95)
-        check_range("roi_jpeg coarse_every", self.coarse_every, 1, MAX_FRAMES)
 
     def coarse(self, image: NDArray[np.uint8]) -> bytes:
         return write_jpeg(image, self.quality)
@@ -135,19 +150,20 @@ class RoiJpeg(StillRoi):
 class RoiAvif(StillRoi):
     """AVIF in two layers: every frame at ``quality``, every box at ``box_quality`` (0..100); ``speed`` 0..10.
 
-    ``coarse_every`` k sends every k-th frame only, and every box.
+    ``coarse_reduce`` k makes the frame's picture k times narrower and lower; ``coarse_every`` k sends every k-th only.
     """
 
     quality: int = 15
     box_quality: int = 60
     speed: int = 6
+    coarse_reduce: int = 1
     coarse_every: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range("roi_avif quality", self.quality, 0, 100)
         check_range("roi_avif box_quality", self.box_quality, 0, 100)
         check_range("roi_avif speed", self.speed, 0, 10)
-        check_range("roi_avif coarse_every", self.coarse_every, 1, MAX_FRAMES)
 
     def coarse(self, image: NDArray[np.uint8]) -> bytes:
         return write_avif(image, self.quality, self.speed)
@@ -159,6 +175,24 @@ class RoiAvif(StillRoi):
 def stored_boxes(codec: str, clip: Clip) -> Boxes:
     """The clip's boxes as a decoder will see them, rounded to what the container holds."""
     return Payload.from_bytes(Payload.of_clip(codec, clip, {}).to_bytes()).boxes
+
+
+def reduced_size(size: tuple[int, int], reduction: int) -> tuple[int, int]:
+    """Width and height divided by ``reduction``, rounded up."""
+    return -(-size[0] // reduction), -(-size[1] // reduction)
+
+
+def reduced(image: NDArray[np.uint8], reduction: int) -> NDArray[np.uint8]:
+    """The means of squares of ``reduction`` pixels a side; of what there is of them at the right and lower edge."""
+    return image if reduction == 1 else np.asarray(Image.fromarray(image).reduce(reduction))
+
+
+def enlarged(image: NDArray[np.uint8], reduction: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A reduced image at ``size`` = (width, height) again, bicubic."""
+    if reduction == 1:
+        return image
+    box = (0.0, 0.0, size[0] / reduction, size[1] / reduction)
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, box=box))
 
 
 def crop(image: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:

@@ -78,12 +78,17 @@ def test_windows_cover_their_boxes_with_a_margin_and_stay_inside():
     assert MARGIN_PX == 2, "the margin is part of the format"
 
 
-def test_crops_are_pasted_exactly_over_the_coarse_frame():
+@pytest.mark.parametrize("reduction", [1, 2, 3, 8])
+def test_crops_are_pasted_exactly_over_the_coarse_frame(reduction):
     clip = make_clip()
-    decoded = decode(codecs.create("roi_jpeg", quality=10, box_quality=90).encode(clip))
+    codec = codecs.create("roi_jpeg", quality=10, box_quality=90, coarse_reduce=reduction)
+    decoded = decode(codec.encode(clip))
     windows = still_windows([f.boxes for f in clip.frames], clip.width, clip.height)
     for frame, here, after in zip(clip.frames, windows, decoded.frames, strict=True):
-        expected = np.array(Image.open(io.BytesIO(write_jpeg(frame.image, 10))).convert("RGB"))
+        coarse = write_jpeg(np.asarray(Image.fromarray(frame.image).reduce(reduction)), 10)
+        box = (0, 0, clip.width / reduction, clip.height / reduction)
+        whole = Image.open(io.BytesIO(coarse)).convert("RGB").resize((clip.width, clip.height), box=box)
+        expected = np.array(whole)
         for x1, y1, x2, y2 in here:
             crop = write_jpeg(np.ascontiguousarray(frame.image[y1:y2, x1:x2]), 90)
             expected[y1:y2, x1:x2] = np.asarray(Image.open(io.BytesIO(crop)).convert("RGB"))
@@ -106,6 +111,8 @@ def test_two_avif_layers_give_the_object_more_than_its_share():
         ("roi_jpeg", {"box_quality": 0}),
         ("roi_jpeg", {"quality": 96}),
         ("roi_avif", {"coarse_every": 0}),
+        ("roi_jpeg", {"coarse_reduce": 9}),
+        ("roi_avif", {"coarse_reduce": 0}),
         ("roi_avif", {"speed": 11}),
         ("roi_avif", {"colour": 1}),
     ],
@@ -128,7 +135,8 @@ def test_bad_files_are_a_payload_error(name):
     clip = make_clip()
     good = codecs.create(name).encode(clip)
     big = write_jpeg(picture(clip.width + 1, clip.height), 50)
-    for data in (b"", pack_blobs([b"nonsense"] * 4), pack_blobs([big] * 4), pack_blobs([big] * 3)):
+    lying = write_jpeg(picture(clip.height, clip.width), 50)
+    for data in (b"", *(pack_blobs([file] * 4) for file in (b"nonsense", big, lying)), pack_blobs([big] * 3)):
         with pytest.raises(PayloadError, match=r"frame|payload|crop"):
             decode(altered(good, "background", data))
 

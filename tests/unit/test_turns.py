@@ -1,0 +1,37 @@
+"""How long messages live in a simulation, where devices wait for each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from flwr.app import Message
+from in_process_grid import InProcessGrid
+from tiny_scenario import TINY
+
+from rinr_flower.errors import DataError
+from rinr_flower.simulations.fleet import equip, shares_of
+from rinr_flower.simulations.main_job import main_job
+from rinr_flower.simulations.run_folder import RunFolder
+from rinr_flower.simulations.scenario import load_scenario
+
+pytestmark = pytest.mark.usefixtures("task_identity")
+
+
+class Timed(InProcessGrid):
+    """Keeps how long the first messages live, and breaks down."""
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        self.lives = [message.metadata.ttl for message in messages]
+        raise DataError("no link")
+
+
+def test_messages_live_so_many_times_longer_as_there_are_turns(tmp_path: Path) -> None:
+    scenario = load_scenario("default", {**TINY, "rounds": 1, "timeout_s": 7, "out": str(tmp_path / "run")})
+    run = RunFolder.create(scenario.out)
+    folders = equip(shares_of(scenario), run.devices)
+    grid = Timed(dict.fromkeys(range(3), lambda message, context: None))
+    with pytest.raises(DataError, match="no link"):
+        main_job(grid, scenario, run, folders, lambda what, done: None, turns=5)
+    assert grid.lives == [35.0] * 3
