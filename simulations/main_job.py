@@ -67,6 +67,7 @@ def main_job(
         scenario.steps,
         scenario.batch,
         scenario.learning_rate,
+        scenario.blur,
         scenario.seed,
     )
     strategy = build_strategy(scenario, run, signals.watched(progress), identity)

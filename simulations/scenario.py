@@ -66,6 +66,8 @@ class Scenario:
     steps : training steps of a device in a round.
     batch : frames of one training step.
     learning_rate : of the detector's optimiser.
+    blur : share of the frames that training blurs at random, 0..1, so that a detector does not learn from a codec that
+        objects are what is sharp.
     factory_steps : training steps of the factory model.
     device : ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``: where devices and fog compute.
     parallel : devices that compute at the same time; 0 takes one per CPU core.
@@ -97,6 +99,7 @@ class Scenario:
     steps: int = 40
     batch: int = 8
     learning_rate: float = 1e-3
+    blur: float = 0.0
     factory_steps: int = 200
     device: str = "auto"
     parallel: int = 0
@@ -126,6 +129,8 @@ class Scenario:
                 raise ConfigError(f"scenario key {name!r} is {getattr(self, name)}; it must be at least {low}")
         if self.image_size < 32 or self.image_size % 32:
             raise ConfigError(f"scenario key 'image_size' is {self.image_size}; it must be a multiple of 32")
+        if not 0 <= self.blur <= 1:
+            raise ConfigError(f"scenario key 'blur' is {self.blur}; it must be a probability, 0..1")
         if self.learning_rate <= 0 or self.timeout_s <= 0:
             raise ConfigError("scenario keys 'learning_rate' and 'timeout_s' must be greater than 0")
         if self.min_devices > self.num_clients:

@@ -26,6 +26,7 @@ class Training:
     image_size : longer side in pixels of the detector's input.
     steps, batch : training steps of a round and frames of a step.
     learning_rate : of the optimiser.
+    blur : share of the frames that training blurs, see :mod:`rinr_flower.decoding.blur`.
     seed : of the first weights, if the fog sends none, and of the order of the batches.
     """
 
@@ -35,6 +36,7 @@ class Training:
     steps: int = 40
     batch: int = 8
     learning_rate: float = 1e-3
+    blur: float = 0.0
     seed: int = 0
 
     @classmethod
@@ -48,6 +50,7 @@ class Training:
                 int(config["steps"]),
                 int(config["batch"]),
                 float(config["learning-rate"]),
+                float(config["blur"]),
                 int(config["seed"]),
             )
         except KeyError as error:
@@ -62,6 +65,7 @@ class Training:
             "steps": self.steps,
             "batch": self.batch,
             "learning-rate": self.learning_rate,
+            "blur": self.blur,
             "seed": self.seed,
         }
 
@@ -92,5 +96,6 @@ class Training:
             size=self.image_size,
             seed=self.seed + seed,
             learning_rate=self.learning_rate * rate,
+            blur=self.blur,
             progress=progress,
         )

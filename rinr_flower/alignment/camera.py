@@ -1,7 +1,7 @@
-"""Camera motion of a clip: cuts, and one homography a frame to the middle frame of its shot.
+"""Camera motion of a clip: cuts, and one homography a frame to one frame of its shot.
 
 Corners outside the boxes are tracked from frame to frame (Lucas and Kanade, pyramidal) and fitted robustly (RANSAC);
-the products of these are then corrected once against the middle frame itself, so that errors do not add up.
+the products of these are then corrected once against that frame itself, so that errors do not add up.
 """
 
 from __future__ import annotations
@@ -47,18 +47,19 @@ def find_shots(frames: Sequence[Grey], boxes: Sequence[NDArray[np.float32]]) -> 
     return [range(a, b) for a, b in zip(starts, [*starts[1:], len(frames)], strict=True)], steps
 
 
-def to_middle(frames: Sequence[Grey], boxes: Sequence[NDArray[np.float32]], steps: Sequence[Matrix]) -> list[Matrix]:
-    """Homographies from every frame of one shot to its middle frame, from the frame-to-frame ``steps``."""
-    middle = len(frames) // 2
+def to_target(
+    frames: Sequence[Grey], boxes: Sequence[NDArray[np.float32]], steps: Sequence[Matrix], target: int
+) -> list[Matrix]:
+    """Homographies from every frame of one shot to the one numbered ``target``, from the frame-to-frame ``steps``."""
     chain = [np.eye(3)] * len(frames)
-    for i in range(middle + 1, len(frames)):
+    for i in range(target + 1, len(frames)):
         chain[i] = chain[i - 1] @ steps[i]
-    for i in range(middle - 1, -1, -1):
+    for i in range(target - 1, -1, -1):
         chain[i] = chain[i + 1] @ np.linalg.inv(steps[i + 1])
     chain = [m / m[2, 2] for m in chain]
     for i in range(len(frames)):
-        if i != middle and not np.array_equal(chain[i], np.eye(3)):
-            chain[i] = _corrected(frames[i], frames[middle], boxes[i], chain[i])
+        if i != target and not np.array_equal(chain[i], np.eye(3)):
+            chain[i] = _corrected(frames[i], frames[target], boxes[i], chain[i])
     return chain
 
 

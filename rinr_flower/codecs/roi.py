@@ -20,7 +20,7 @@ from rinr_flower.bitstream.stream import pack_blobs, unpack_blobs
 from rinr_flower.codecs.base import Codec, Progress, codecs
 from rinr_flower.codecs.classical import check_range, read_file, write_avif
 from rinr_flower.decoding.pixels import PixelRenderer
-from rinr_flower.errors import PayloadError
+from rinr_flower.errors import ConfigError, PayloadError
 from rinr_flower.frames import Clip, write_jpeg
 
 MARGIN_PX = 2
@@ -54,15 +54,23 @@ class StillRoi(Codec):
     """Image files: one coarse file a frame in the background part, one fine file a box in the object part.
 
     Coarse files have one ``coarse_reduce``-th of the frame's width and height. With ``coarse_every`` k only every k-th
-    frame has one; the others repeat the one before.
+    frame has one; the others repeat the one before. With ``key_every`` k, the middle one of k frames of a scene is sent
+    whole and fine, and has no crops; the others borrow what is fine about it (see :mod:`rinr_flower.alignment.detail`).
     """
 
     coarse_reduce: int
     coarse_every: int
+    key_every: int
 
     def __post_init__(self) -> None:
         check_range(f"{self.name} coarse_reduce", self.coarse_reduce, 1, MAX_REDUCTION)
         check_range(f"{self.name} coarse_every", self.coarse_every, 1, MAX_FRAMES)
+        check_range(f"{self.name} key_every", self.key_every, 0, MAX_FRAMES)
+        if self.key_every and (self.coarse_reduce == 1 or self.coarse_every > 1):
+            raise ConfigError(
+                f"{self.name} key_every {self.key_every} needs a coarse_reduce above 1, by which key frames are told "
+                f"from others, and coarse_every 1; these are {self.coarse_reduce} and {self.coarse_every}"
+            )
 
     @abstractmethod
     def coarse(self, image: NDArray[np.uint8]) -> bytes:
@@ -78,11 +86,17 @@ class StillRoi(Codec):
         total, done, parts = sum(map(len, clips)), 0, []
         for clip in clips:
             frames, crops = [], []
-            windows = still_windows(stored_boxes(self.name, clip), clip.width, clip.height)
+            boxes = stored_boxes(self.name, clip)
+            keys = key_frames(clip, boxes, self.key_every, self.coarse_reduce)
+            windows = still_windows(boxes, clip.width, clip.height)
             for number, (frame, here) in enumerate(zip(clip.frames, windows, strict=True)):
-                left_out = number % self.coarse_every
-                frames.append(b"" if left_out else self.coarse(reduced(frame.image, self.coarse_reduce)))
-                crops += [self.fine(crop(frame.image, w)) for w in here]
+                if number in keys:
+                    frames.append(self.fine(frame.image))
+                    crops += [b""] * len(here)
+                else:
+                    left_out = number % self.coarse_every
+                    frames.append(b"" if left_out else self.coarse(reduced(frame.image, self.coarse_reduce)))
+                    crops += [self.fine(crop(frame.image, w)) for w in here]
                 done += 1
                 if progress is not None:
                     progress(done / total)
@@ -95,28 +109,51 @@ class StillRoi(Codec):
 
 
 class StillRoiRenderer(PixelRenderer):
-    """Coarse image files, enlarged, with fine ones pasted in; an empty coarse file stands for the one before."""
+    """Coarse image files, enlarged, with fine ones pasted in.
+
+    An empty coarse file stands for the one before, an empty crop for nothing to paste. Where some files have the
+    frame's size and others have not, the former are key frames, from which the latter borrow detail.
+    """
 
     def decode(self, payload: Payload) -> list[NDArray[np.uint8]]:
-        size = (payload.width, payload.height)
-        frames = unpack_blobs(payload.part("background"), len(payload), f"{payload.codec} payload")
-        windows = still_windows(payload.boxes, *size)
+        windows = still_windows(payload.boxes, payload.width, payload.height)
         crops = iter(unpack_blobs(payload.part("object"), sum(map(len, windows)), f"{payload.codec} crops"))
-        reductions = {reduced_size(size, k): k for k in range(MAX_REDUCTION, 0, -1)}
-        images = []
-        coarse = np.zeros(0, np.uint8)
-        for index, (file, here) in enumerate(zip(frames, windows, strict=True)):
-            if file or index == 0:
-                coarse = read_file(file, f"frame {index} of a {payload.codec} payload", reductions)
-                coarse = enlarged(coarse, reductions[coarse.shape[1], coarse.shape[0]], size)
-            image = coarse.copy()
+        images = self._backgrounds(payload)
+        for index, here in enumerate(windows):
             for window in here:
-                crop_size = (window[2] - window[0], window[3] - window[1])
-                wanted = f"its box asks for {crop_size[0]}x{crop_size[1]}"
-                name = f"a crop of frame {index} of a {payload.codec} payload ({wanted})"
-                paste(image, read_file(next(crops), name, [crop_size]), window, name)
-            images.append(image)
+                if file := next(crops):
+                    crop_size = (window[2] - window[0], window[3] - window[1])
+                    wanted = f"its box asks for {crop_size[0]}x{crop_size[1]}"
+                    name = f"a crop of frame {index} of a {payload.codec} payload ({wanted})"
+                    paste(images[index], read_file(file, name, [crop_size]), window, name)
         return images
+
+    def _backgrounds(self, payload: Payload) -> list[NDArray[np.uint8]]:
+        """The frames without their crops, each an array of its own."""
+        size = (payload.width, payload.height)
+        files = unpack_blobs(payload.part("background"), len(payload), f"{payload.codec} payload")
+        reductions = {reduced_size(size, k): k for k in range(MAX_REDUCTION, 0, -1)}
+        images: list[NDArray[np.uint8]] = []
+        whole: set[int] = set()
+        coarsest = 1
+        for index, file in enumerate(files):
+            if not file and index:
+                images.append(images[-1].copy())
+                continue
+            image = read_file(file, f"frame {index} of a {payload.codec} payload", reductions)
+            reduction = reductions[image.shape[1], image.shape[0]]
+            coarsest = max(coarsest, reduction)
+            if reduction == 1:
+                whole.add(index)
+            images.append(enlarged(image, reduction, size))
+        if not whole or coarsest == 1:
+            return images
+        from rinr_flower.alignment.detail import borrow_detail  # OpenCV, which other payloads are decoded without
+
+        keys = {number: images[number] for number in whole}
+        for number, image in keys.items():
+            images[number] = enlarged(reduced(image, coarsest), coarsest, size)
+        return borrow_detail(images, keys, payload.boxes)
 
 
 @codecs.register("roi_jpeg")
@@ -125,13 +162,15 @@ class RoiJpeg(StillRoi):
     """JPEG in two layers: every frame at ``quality`` and half its size, every box at ``box_quality`` (1..95).
 
     At the few bytes of a coarse layer, JPEG at half the size keeps more of the picture, and far more of its colours,
-    than at the whole. ``coarse_every`` k sends every k-th frame only, and every box.
+    than at the whole. ``coarse_every`` k sends every k-th frame only, and every box; ``key_every`` k sends the
+    middle one of k frames whole at ``box_quality``.
     """
 
     quality: int = 30
     box_quality: int = 85
     coarse_reduce: int = 2
     coarse_every: int = 1
+    key_every: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,7 +189,8 @@ class RoiJpeg(StillRoi):
 class RoiAvif(StillRoi):
     """AVIF in two layers: every frame at ``quality``, every box at ``box_quality`` (0..100); ``speed`` 0..10.
 
-    ``coarse_reduce`` k makes the frame's picture k times narrower and lower; ``coarse_every`` k sends every k-th only.
+    ``coarse_reduce`` k makes the frame's picture k times narrower and lower; ``coarse_every`` k sends every k-th only;
+    ``key_every`` k sends the middle one of k frames whole at ``box_quality``.
     """
 
     quality: int = 15
@@ -158,6 +198,7 @@ class RoiAvif(StillRoi):
     speed: int = 6
     coarse_reduce: int = 1
     coarse_every: int = 1
+    key_every: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -177,6 +218,21 @@ def stored_boxes(codec: str, clip: Clip) -> Boxes:
     return Payload.from_bytes(Payload.of_clip(codec, clip, {}).to_bytes()).boxes
 
 
+def key_frames(clip: Clip, boxes: Boxes, every: int, reduction: int) -> set[int]:
+    """The middle one of every ``every`` frames of each scene, and of what is left if that is half as many; none for 0.
+
+    Scenes are told apart on pictures ``reduction`` times smaller.
+    """
+    if not every:
+        return set()
+    from rinr_flower.alignment.camera import find_shots  # OpenCV, which a device without key frames does not load
+
+    greys = [np.asarray(Image.fromarray(frame.image).convert("L").reduce(reduction)) for frame in clip.frames]
+    shots, _ = find_shots(greys, [rows / np.float32(reduction) for rows in boxes])
+    runs = [range(at, min(at + every, shot.stop)) for shot in shots for at in range(shot.start, shot.stop, every)]
+    return {run[len(run) // 2] for run in runs if 2 * len(run) >= every}
+
+
 def reduced_size(size: tuple[int, int], reduction: int) -> tuple[int, int]:
     """Width and height divided by ``reduction``, rounded up."""
     return -(-size[0] // reduction), -(-size[1] // reduction)
@@ -188,11 +244,11 @@ def reduced(image: NDArray[np.uint8], reduction: int) -> NDArray[np.uint8]:
 
 
 def enlarged(image: NDArray[np.uint8], reduction: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A reduced image at ``size`` = (width, height) again, bicubic."""
+    """A copy of a reduced image, at ``size`` = (width, height) again, bicubic."""
     if reduction == 1:
-        return image
+        return image.copy()
     box = (0.0, 0.0, size[0] / reduction, size[1] / reduction)
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, box=box))
+    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, box=box))
 
 
 def crop(image: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:

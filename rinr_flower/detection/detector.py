@@ -82,11 +82,13 @@ class Detector(Protocol):
         size: int = 160,
         seed: int = 0,
         learning_rate: float | None = None,
+        blur: float = 0.0,
         progress: Callable[[float], None] | None = None,
     ) -> TrainingLog:
         """Train on the frames ``indices`` of ``store`` for ``steps`` batches of ``batch`` frames.
 
-        ``size`` is the longer side of the network's input in pixels. The same arguments on the same machine, at the
+        ``size`` is the longer side of the network's input in pixels, ``blur`` the share of the frames that are blurred
+        at random (:mod:`rinr_flower.decoding.blur`). The same arguments on the same machine, at the
         same thread count, end in the same weights bit by bit on a CPU.
         """
 

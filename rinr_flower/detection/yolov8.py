@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from rinr_flower.decoding import FrameStore
 from rinr_flower.decoding.augment import Augmentation, Batch
+from rinr_flower.decoding.blur import blur_some
 from rinr_flower.detection import batches
 from rinr_flower.detection.average_precision import mean_average_precision
 from rinr_flower.detection.detector import Accuracy, Detections, State, TrainingLog
@@ -102,6 +104,7 @@ class YoloV8:
         size: int = 160,
         seed: int = 0,
         learning_rate: float | None = None,
+        blur: float = 0.0,
         progress: Callable[[float], None] | None = None,
         augmentation: Augmentation | None = None,
     ) -> TrainingLog:
@@ -113,6 +116,8 @@ class YoloV8:
         """
         if steps < 1 or batch < 1:
             raise ConfigError(f"training for {steps} steps of {batch} frames; both must be at least 1")
+        if not 0 <= blur <= 1:
+            raise ConfigError(f"training with blur {blur}; it is a probability, 0..1")
         generator = np.random.default_rng(seed)
         chosen = batches.shuffled(_some(indices), batch, generator)
         shape = batches.input_size([store.frame_size(i) for i in indices], size)
@@ -132,6 +137,8 @@ class YoloV8:
                     made = batches.letterboxed(store, frames, shape, self._class_names)
                 else:
                     made = augmentation.batch(store, frames, indices, shape, named, generator)
+                if blur:
+                    made = replace(made, pictures=blur_some(made.pictures, blur, generator))
                 inputs = self._inputs(made)
             with training:
                 self.network.train()

@@ -53,7 +53,7 @@ def test_shots_are_split_at_a_cut_only() -> None:
     shots, steps = camera.find_shots(frames, [NONE] * 6)
     assert shots == [range(0, 4), range(4, 6)]
     np.testing.assert_array_equal(steps[4], np.eye(3))
-    maps = camera.to_middle(frames[:4], [NONE] * 4, steps[:4])
+    maps = camera.to_target(frames[:4], [NONE] * 4, steps[:4], 2)
     shift = geometry.moved_corners(maps[0], 120, 120).mean(axis=0)
     np.testing.assert_allclose(shift, [-2, 0], atol=0.3)  # frame 0 shows what frame 2 shows, two pixels further right
 

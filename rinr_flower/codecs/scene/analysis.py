@@ -133,7 +133,8 @@ def _shots(found: range, seen: _Seen) -> list[ShotCode]:
     if len(found) > _LONGEST_SHOT:
         return _halves(found, seen)
     pick = list(found)
-    maps = camera.to_middle([seen.grey[i] for i in pick], [seen.boxes[i] for i in pick], [seen.steps[i] for i in pick])
+    grey, boxes, steps = ([of[i] for i in pick] for of in (seen.grey, seen.boxes, seen.steps))
+    maps = camera.to_target(grey, boxes, steps, len(pick) // 2)
     half = np.eye(3)
     half[:2, 2] = 0.5  # pixel centres at +0.5 instead of 0
     moved = np.stack([geometry.moved_corners(half @ m @ np.linalg.inv(half), width, height) for m in maps])
