@@ -144,9 +144,11 @@ def accuracy(results: Path) -> str:
     found = read(results / "accuracy.json")
     if found is None:
         return not_measured("RINR_DATA=DIR python benchmarks/accuracy.py")
+    settings = found["settings"]
     rows = [
         (
             _route(r["codec"]),
+            f"{100 * settings[r['settings']]['blur']:.0f} %",
             f"{r['bytes_per_frame']:,.0f}",
             f"{r['camera_over_bytes']:.0f}x",
             f"{100 * r['map50_95']['mean']:.1f} \u00b1 {100 * r['map50_95']['std']:.1f}"
@@ -158,15 +160,16 @@ def accuracy(results: Path) -> str:
         )
         for r in found["summary"]
     ]
-    first = found["settings"][0]
+    first = settings[0]
     return paragraphs(
         prose(
             "**Accuracy** (`RINR_DATA=DIR python benchmarks/accuracy.py`): YOLOv8n from random weights, "
             f"{first['steps']} steps on frames {first['train']} of {len(first['clips'])} sequences as decoded, tested "
             f"on their frames {first['test']} as the camera took them; mean over seeds \u00b1 standard deviation, in "
-            "points. `X@Y`: devices upload Y, and the fog sends X made of that:"
+            "points. `X@Y`: devices upload Y, and the fog sends X made of that. Blurred: the share of frames that "
+            "training blurs at random (`--blur`), the camera's too:"
         ),
-        table(("trained on", "B/frame", "fewer", "mAP50-95", "against the files", "mAP50", "seeds"), rows),
+        table(("trained on", "blurred", "B/frame", "fewer", "mAP50-95", "against the files", "mAP50", "seeds"), rows),
     )
 
 

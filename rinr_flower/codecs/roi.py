@@ -2,6 +2,10 @@
 
 The classical counterpart of Residual-INR: the same division into background and object, in the codecs that a device may
 already have. Where the crops lie is not sent: both sides work it out from the payload's boxes.
+
+Parts: ``background`` holds one blob a frame, an image file of the frame's size divided by 1 to MAX_REDUCTION (rounded
+up), or nothing for the file before; ``object`` one blob a box, an image file of its window's size, or nothing where the
+frame's own file is to be seen.
 """
 
 from __future__ import annotations

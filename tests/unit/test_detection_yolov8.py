@@ -74,9 +74,9 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_process_alone(
     before = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())  # noqa: NPY002
     threads = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
 
-    def trained(seed: int) -> dict[str, np.ndarray]:
+    def trained(seed: int, blur: float = 0.0) -> dict[str, np.ndarray]:
         detector = YoloV8(seed=seed)
-        detector.fit(store, range(8), steps=2, batch=4, size=64, seed=seed)
+        detector.fit(store, range(8), steps=2, batch=4, size=64, seed=seed, blur=blur)
         detector.evaluate(store, range(4), size=64)
         return detector.state()
 
@@ -85,6 +85,8 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_process_alone(
     random.random()
     assert same(first, trained(0))
     assert not same(first, trained(1))
+    assert not same(first, trained(0, blur=0.5))
+    assert same(trained(0, blur=0.5), trained(0, blur=0.5))
     random.seed(5)
     torch.manual_seed(5)
     trained(0)
@@ -209,6 +211,8 @@ def test_bad_options_are_named(arguments: dict[str, object], text: str) -> None:
 def test_no_frames_or_steps_is_an_error(store: FrameStore) -> None:
     with pytest.raises(DataError, match="empty"):
         YoloV8().fit(store, [], steps=1)
+    with pytest.raises(ConfigError, match=r"blur 1\.5"):
+        YoloV8().fit(store, [0], steps=1, blur=1.5)
     with pytest.raises(ConfigError, match="0 steps"):
         YoloV8().fit(store, [0], steps=0)
 

@@ -73,6 +73,7 @@ def test_overrides_win_and_reach_into_mappings(tmp_path: Path) -> None:
         ({"image_size": 100}, "multiple of 32"),
         ({"holdout": 0}, "'holdout' is 0"),
         ({"learning_rate": 0}, "greater than 0"),
+        ({"blur": 2}, "'blur' is 2"),
         ({"timeout_s": float("inf")}, "not a finite number"),
         ({"min_devices": 11}, "only 10 devices"),
         ({"link": {"rate": 1}}, "no option 'rate'; known: .*rate_bytes_per_s"),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rinr_flower.bitstream.entropy import TOTAL
 from rinr_flower.errors import PayloadError
 
+_FAMILY: Any = constriction.stream.model.Categorical(perfect=False)
 UNIT = 16  # what one symbol counts
 _FORGET_AT = 2048  # symbols after which a table halves its counts
 
@@ -18,10 +19,11 @@ _FORGET_AT = 2048  # symbols after which a table halves its counts
 class Coder(Protocol):
     """Writes symbols, reads them, or only looks at them: a traversal is the same for all three."""
 
-    def code(self, symbols: NDArray[Any], table: NDArray[np.float32]) -> NDArray[np.int64]:
+    def code(self, symbols: NDArray[Any], tables: NDArray[np.float32]) -> NDArray[np.int64]:
         """Write ``symbols``, or ignore their values, read as many and return them.
 
-        ``table`` holds the probability of each symbol, a multiple of 1 / TOTAL, which float32 holds exactly.
+        ``tables`` (symbols, values), or (1, values) for all of them, holds the probability of each value, a multiple of
+        1 / TOTAL, which float32 holds exactly.
         """
         ...
 
@@ -32,8 +34,8 @@ class Writer:
     def __init__(self) -> None:
         self._coder = constriction.stream.queue.RangeEncoder()
 
-    def code(self, symbols: NDArray[Any], table: NDArray[np.float32]) -> NDArray[np.int64]:
-        self._coder.encode(symbols.astype(np.int32), _model(table))
+    def code(self, symbols: NDArray[Any], tables: NDArray[np.float32]) -> NDArray[np.int64]:
+        self._coder.encode(symbols.astype(np.int32), _FAMILY, _each(tables, len(symbols)))
         return symbols.astype(np.int64)
 
     def getvalue(self) -> bytes:
@@ -46,15 +48,16 @@ class Reader:
     def __init__(self, data: bytes) -> None:
         self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
 
-    def code(self, symbols: NDArray[Any], table: NDArray[np.float32]) -> NDArray[np.int64]:
+    def code(self, symbols: NDArray[Any], tables: NDArray[np.float32]) -> NDArray[np.int64]:
         try:
-            return np.asarray(self._coder.decode(_model(table), len(symbols)), np.int64)
+            return np.asarray(self._coder.decode(_FAMILY, _each(tables, len(symbols))), np.int64)
         except (ValueError, AssertionError) as error:
             raise PayloadError(f"coefficients are altered: {error}") from error
 
 
-def _model(table: NDArray[np.float32]) -> Any:
-    return constriction.stream.model.Categorical(table, perfect=False)
+def _each(tables: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """A table for each of ``count`` symbols: one call of the coder is far cheaper than one for each context."""
+    return np.repeat(tables, count, axis=0) if len(tables) == 1 else tables
 
 
 def prior_counts(zero: NDArray[np.int64], ratio: NDArray[np.int64], symbols: int, weight: int) -> NDArray[np.int64]:
@@ -84,20 +87,10 @@ class Tables:
         order = contexts.astype(np.int16).argsort(kind="stable")  # numpy sorts 16 bits in linear time
         counted = np.bincount(contexts, minlength=len(self._counts))
         used = np.flatnonzero(counted)
-        tables = _normalised(self._counts[used])
-        stops = np.cumsum(counted[used])
-        source = np.asarray(symbols)[order]
-        ordered = np.concatenate(
-            [
-                coder.code(source[stop - count : stop], table)
-                for stop, count, table in zip(stops.tolist(), counted[used].tolist(), tables, strict=True)
-            ]
-        )
-        width = self._counts.shape[1]
-        seen = np.bincount(
-            np.repeat(np.arange(len(used)), counted[used]) * width + ordered, minlength=len(used) * width
-        )
-        rows = self._counts[used] + UNIT * seen.reshape(len(used), width)
+        rows, width = self._counts[used], self._counts.shape[1]
+        row = np.repeat(np.arange(len(used)), counted[used])
+        ordered = coder.code(np.asarray(symbols)[order], _normalised(rows)[row])
+        rows += UNIT * np.bincount(row * width + ordered, minlength=rows.size).reshape(rows.shape)
         while (over := rows.sum(axis=1) > UNIT * _FORGET_AT).any():
             rows[over] = np.maximum(rows[over] // 2, 1)
         self._counts[used] = rows
@@ -108,7 +101,7 @@ class Tables:
     def code_one(self, coder: Coder, context: int, symbol: int) -> int:
         """As :meth:`code` for a single symbol."""
         row = self._counts[context]
-        found = int(coder.code(np.array([symbol]), _normalised(row[None])[0])[0])
+        found = int(coder.code(np.array([symbol]), _normalised(row[None]))[0])
         row[found] += UNIT
         if int(row.sum()) > UNIT * _FORGET_AT:
             row[:] = np.maximum(row // 2, 1)
@@ -129,5 +122,5 @@ def _normalised(counts: NDArray[np.int64]) -> NDArray[np.float32]:
 class Observer:
     """Writes nothing: for the costs that a traversal leaves behind."""
 
-    def code(self, symbols: NDArray[Any], table: NDArray[np.float32]) -> NDArray[np.int64]:
+    def code(self, symbols: NDArray[Any], tables: NDArray[np.float32]) -> NDArray[np.int64]:
         return symbols.astype(np.int64)

@@ -87,7 +87,7 @@ class Walk:
         self._flags = Tables(_FLAGS)
         self._occupied = Tables(_OCCUPIED)
         self._lengths = Tables(_LENGTHS)
-        self._bits = np.array([0.5, 0.5], np.float32)
+        self._bits = np.array([[0.5, 0.5]], np.float32)
 
     def levels(self, bands: list[Ints], fold: int) -> None:
         """Code the magnitudes, cut off at ESCAPE, of one pyramid in place; when reading, they are zero and are filled.
@@ -172,7 +172,7 @@ class Walk:
     def finish(self, levels: list[Ints], given: list[Ints]) -> None:
         """Code what :meth:`levels` leaves: the magnitudes from ESCAPE on and all signs. ``levels`` become the values;
         ``given`` are those to write."""
-        places = [np.flatnonzero(band) for band in levels]
+        places = [np.flatnonzero(band != 0) for band in levels]
         flat = np.concatenate([band.reshape(-1)[at] for band, at in zip(levels, places, strict=True)]).astype(np.int64)
         if len(flat) == 0:
             return

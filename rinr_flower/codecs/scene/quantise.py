@@ -40,12 +40,13 @@ def quantise(pyramids: list[list[Floats]], steps: list[float], planes: int, roun
 
 def dequantise(values: Ints, step: float) -> Floats:
     """The reconstruction of quantised coefficients."""
-    out = np.zeros(values.shape, np.float32)
-    places = np.nonzero(values)
-    found = values[places]
+    out = np.zeros(values.size, np.float32)
+    flat = values.reshape(-1)
+    places = np.flatnonzero(flat != 0)  # truth values are searched many times faster than integers
+    found = flat[places]
     magnitude = np.abs(found)
     out[places] = np.sign(found) * (magnitude - np.float32(_SHRINK) * (magnitude == 1)) * np.float32(step)
-    return out
+    return out.reshape(values.shape)
 
 
 def _decide(scaled: Floats, chosen: Ints, kinds: NDArray[np.int16], bits: NDArray[np.float64]) -> Ints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,30 +52,30 @@ def inverse(pyramids: list[list[Ints]], steps: list[float]) -> list[Floats]:
     """The planes that quantised pyramids stand for."""
     planes = []
     for bands, step in zip(pyramids, steps, strict=True):
+        frames = len(bands[0])
         # most high time frequencies hold nothing: only the others are worth a wavelet
-        live = np.flatnonzero(np.any([b.reshape(len(b), -1).any(axis=1) for b in bands], axis=0))
-        if len(live) in (0, len(bands[0])):
-            picture = synthesise([dequantise(b, step) for b in bands])
-        else:
-            found = synthesise([dequantise(b[live], step) for b in bands])
-            picture = np.zeros((len(bands[0]), *found.shape[1:]), np.float32)
-            picture[live] = found
-        planes.append(_along_time(np.ascontiguousarray(cosine_basis(len(picture)).T), picture))
+        live = np.flatnonzero(np.any([b.reshape(frames, -1).any(axis=1) for b in bands], axis=0))
+        found = synthesise([dequantise(b if len(live) == frames else b[live], step) for b in bands])
+        planes.append(_along_time(np.ascontiguousarray(cosine_basis(frames)[live].T), found))
     return planes
 
 
 def resident(planes: list[Floats], dtype: torch.dtype, device: torch.device) -> Planes:
-    """Planes rounded to integers of ``dtype`` as tensors on ``device``."""
+    """Planes rounded to integers of ``dtype`` as tensors on ``device``. ``planes`` are used up."""
     info = torch.iinfo(dtype)
 
     def tensor(stack: list[Floats]) -> torch.Tensor:
-        values = np.rint(np.stack(stack, axis=1)).clip(info.min, info.max)
-        return torch.from_numpy(values.astype(np.int32)).to(dtype).to(device)
+        values = np.empty((len(stack[0]), len(stack), *stack[0].shape[1:]), torch.empty(0, dtype=dtype).numpy().dtype)
+        for number, plane in enumerate(stack):
+            values[:, number] = np.rint(plane, out=plane).clip(info.min, info.max, out=plane)
+        return torch.from_numpy(values).to(device)
 
     return Planes(tensor(planes[:1]), tensor(planes[1:]) if len(planes) > 1 else None)
 
 
 def _along_time(matrix: Floats, pictures: Floats) -> Floats:
-    if len(pictures) == 1:
+    if matrix.shape == (1, 1):
         return pictures
-    return np.asarray((matrix @ pictures.reshape(len(pictures), -1)).reshape(pictures.shape), np.float32)
+    size = pictures.shape[1:]
+    flat = pictures.reshape(len(pictures), math.prod(size))
+    return np.asarray((matrix @ flat).reshape(len(matrix), *size), np.float32)

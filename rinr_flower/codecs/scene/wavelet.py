@@ -61,8 +61,9 @@ def synthesise(bands: list[Floats]) -> Floats:
 def _split(signal: Floats, axis: int) -> tuple[Floats, Floats]:
     x = np.moveaxis(signal, axis, 0)
     even, odd = x[0::2].copy(), x[1::2].copy()
+    spare = np.empty_like(even)
     for step, weight in enumerate(_LIFTS):
-        _lift(even, odd, np.float32(weight), predict=step % 2 == 0)
+        _lift(even, odd, spare, np.float32(weight), predict=step % 2 == 0)
     even *= np.float32(_SCALE)
     odd *= np.float32(1 / _SCALE)
     return np.moveaxis(even, 0, axis), np.moveaxis(odd, 0, axis)
@@ -71,8 +72,9 @@ def _split(signal: Floats, axis: int) -> tuple[Floats, Floats]:
 def _merge(low: Floats, high: Floats, axis: int) -> Floats:
     even = np.moveaxis(low, axis, 0) * np.float32(1 / _SCALE)
     odd = np.moveaxis(high, axis, 0) * np.float32(_SCALE)
+    spare = np.empty_like(even)
     for step in (3, 2, 1, 0):
-        _lift(even, odd, np.float32(-_LIFTS[step]), predict=step % 2 == 0)
+        _lift(even, odd, spare, np.float32(-_LIFTS[step]), predict=step % 2 == 0)
     shape = list(low.shape)
     shape[axis] += high.shape[axis]
     out = np.empty(shape, np.float32)  # rows stay rows in memory, whatever the axis
@@ -81,17 +83,22 @@ def _merge(low: Floats, high: Floats, axis: int) -> Floats:
     return out
 
 
-def _lift(even: Floats, odd: Floats, weight: np.float32, *, predict: bool) -> None:
-    """Add ``weight`` times the two neighbours, borders mirrored: evens to odds (predict) or odds to evens (update)."""
+def _lift(even: Floats, odd: Floats, spare: Floats, weight: np.float32, *, predict: bool) -> None:
+    """Add ``weight`` times the two neighbours, borders mirrored: evens to odds (predict) or odds to evens (update).
+
+    ``spare`` is memory of the size of ``even``: fresh memory for every sum would take longer than the sums.
+    """
     n_even, n_odd = len(even), len(odd)
     if n_odd == 0:
         return
     if predict:
-        odd[: n_even - 1] += weight * (even[: n_even - 1] + even[1:])
+        both = np.add(even[:-1], even[1:], out=spare[: n_even - 1])
+        odd[: n_even - 1] += np.multiply(both, weight, out=both)
         if n_odd == n_even:
             odd[-1] += 2 * weight * even[-1]
     else:
-        even[1:n_odd] += weight * (odd[: n_odd - 1] + odd[1:])
+        both = np.add(odd[:-1], odd[1:], out=spare[: n_odd - 1])
+        even[1:n_odd] += np.multiply(both, weight, out=both)
         even[0] += 2 * weight * odd[0]
         if n_even > n_odd:
             even[-1] += 2 * weight * odd[-1]
