@@ -99,12 +99,15 @@ class Tables:
         return found
 
     def code_one(self, coder: Coder, context: int, symbol: int) -> int:
-        """As :meth:`code` for a single symbol."""
-        row = self._counts[context]
-        found = int(coder.code(np.array([symbol]), _normalised(row[None]))[0])
+        """As :meth:`code` for a single symbol, without arrays."""
+        row = self._counts[context].tolist()
+        scaled = [max(count * TOTAL // sum(row), 1) for count in row]
+        scaled[scaled.index(max(scaled))] += TOTAL - sum(scaled)
+        found = int(coder.code(np.array([symbol]), np.array([scaled], np.float32) / np.float32(TOTAL))[0])
         row[found] += UNIT
-        if int(row.sum()) > UNIT * _FORGET_AT:
-            row[:] = np.maximum(row // 2, 1)
+        if sum(row) > UNIT * _FORGET_AT:
+            row = [max(count // 2, 1) for count in row]
+        self._counts[context] = row
         return found
 
     def bits(self) -> NDArray[np.float64]:

@@ -113,7 +113,9 @@ class Walk:
     def _any(self, flags: list[Ints], parent: int | None, span: _Span) -> bool:
         """Whether a band holds anything at these time frequencies."""
         context = 0 if parent is None else 1 + int(flags[parent][span.start : span.stop].any())
-        context += 3 * int(span.start > 0 and bool(flags[-1][span.parents(np.arange(span.start, span.stop))].any()))
+        if span.start:
+            first, last = span.parents(np.array([span.start, span.stop - 1]) // span.fold * span.fold).tolist()
+            context += 3 * int(flags[-1][first : last + span.fold].any())
         here = int(flags[-1][span.start : span.stop].any())
         return bool(self._occupied.code_one(self._coder, context, here))
 
