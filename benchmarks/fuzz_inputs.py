@@ -41,6 +41,7 @@ _CODEC_OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"background": "webp", "mode": "direct", "bits": 16, "steps": 20, "candidates": 1, "batch_points": 64},
     ],
     "nerv": [{"steps": 4}],
+    "roi_jpeg": [{}, {"key_every": 2}],
     "scene": [{"preset": "fast"}, {"preset": "fast", "quality": 90}],
 }
 _UPDATE_OPTIONS: dict[str, list[dict[str, Any]]] = {
