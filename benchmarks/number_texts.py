@@ -22,6 +22,7 @@ RIVALS = ("avif", "av1", "roi_av1")
 UPLOADS = {
     "jpeg": "the camera's files",
     "roi_jpeg": "`roi_jpeg` (a coarse frame and fine boxes)",
+    "roi_jpeg:key_every=16": "`roi_jpeg` with one whole frame in 16",
     "roi_jpeg:coarse_every=4": "`roi_jpeg` with a coarse frame for every fourth",
     "roi_x264": "`roi_x264` (video)",
 }

@@ -70,6 +70,8 @@ class StillRoi(Codec):
         check_range(f"{self.name} coarse_reduce", self.coarse_reduce, 1, MAX_REDUCTION)
         check_range(f"{self.name} coarse_every", self.coarse_every, 1, MAX_FRAMES)
         check_range(f"{self.name} key_every", self.key_every, 0, MAX_FRAMES)
+        if self.key_every == 1:
+            raise ConfigError(f"{self.name} key_every 1 would send every frame whole; take jpeg or avif for that")
         if self.key_every and (self.coarse_reduce == 1 or self.coarse_every > 1):
             raise ConfigError(
                 f"{self.name} key_every {self.key_every} needs a coarse_reduce above 1, by which key frames are told "
@@ -223,7 +225,8 @@ def stored_boxes(codec: str, clip: Clip) -> Boxes:
 
 
 def key_frames(clip: Clip, boxes: Boxes, every: int, reduction: int) -> set[int]:
-    """The middle one of every ``every`` frames of each scene, and of what is left if that is half as many; none for 0.
+    """The middle one of every ``every`` frames of each scene, and of what is left if that is half as many and more than
+    one; none for 0.
 
     Scenes are told apart on pictures ``reduction`` times smaller.
     """
@@ -234,7 +237,7 @@ def key_frames(clip: Clip, boxes: Boxes, every: int, reduction: int) -> set[int]
     greys = [np.asarray(Image.fromarray(frame.image).convert("L").reduce(reduction)) for frame in clip.frames]
     shots, _ = find_shots(greys, [rows / np.float32(reduction) for rows in boxes])
     runs = [range(at, min(at + every, shot.stop)) for shot in shots for at in range(shot.start, shot.stop, every)]
-    return {run[len(run) // 2] for run in runs if 2 * len(run) >= every}
+    return {run[len(run) // 2] for run in runs if len(run) > 1 and 2 * len(run) >= every}
 
 
 def reduced_size(size: tuple[int, int], reduction: int) -> tuple[int, int]:

@@ -72,7 +72,7 @@ def test_a_key_frame_is_the_file_alone_and_others_are_as_before():
 def test_scenes_and_long_runs_have_a_key_frame_each_and_short_ones_none():
     still = Frame(view(0), NONE, np.zeros(0, np.int64))
     other = Frame(np.ascontiguousarray(astronaut()[300:460, 250:450]), NONE, np.zeros(0, np.int64))
-    for count, cut, keys in ((10, 6, {2, 5, 8}), (9, 5, {2, 7}), (20, 20, {2, 6, 10, 14, 18}), (2, 1, set())):
+    for count, cut, keys in ((10, 6, {2, 5, 8}), (9, 5, {2, 7}), (20, 20, {2, 6, 10, 14, 18}), (4, 1, {2})):
         clip = Clip("cut", tuple([still] * cut + [other] * (count - cut)))
         payload = codecs.create("roi_jpeg", key_every=4).encode(clip)
         sizes = [len(file) for file in files_of(payload, clip)[0]]
@@ -104,3 +104,8 @@ def test_small_frames_are_no_error(size):
 def test_key_frames_need_other_frames_that_are_smaller(options):
     with pytest.raises(ConfigError, match="key_every 4 needs a coarse_reduce above 1"):
         codecs.create("roi_jpeg", key_every=4, **options)
+
+
+def test_every_frame_whole_is_another_codec():
+    with pytest.raises(ConfigError, match="take jpeg or avif"):
+        codecs.create("roi_avif", key_every=1, coarse_reduce=2)
