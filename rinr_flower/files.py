@@ -43,6 +43,11 @@ def write_file(path: Path, data: bytes) -> None:
         _sync_folder(path.parent)
 
 
+def write_text(path: Path, text: str) -> None:
+    """:func:`write_file` of ``text`` as UTF-8."""
+    write_file(path, text.encode("utf-8"))
+
+
 def append_lines(path: Path, lines: bytes, header: bytes = b"") -> None:
     """Append whole lines in one write and hand them to the disk.
 

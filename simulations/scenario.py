@@ -14,6 +14,7 @@ import yaml
 from rinr_flower.bandwidth import LinkModel
 from rinr_flower.codecs import codecs
 from rinr_flower.errors import ConfigError
+from rinr_flower.files import write_text
 from rinr_flower.registry import build_dataclass
 from rinr_flower.updates import updates
 
@@ -165,7 +166,7 @@ class Scenario:
 
     def save(self, path: Path) -> None:
         """Write a scenario file that gives this scenario again."""
-        path.write_text(yaml.safe_dump(self.to_mapping(), sort_keys=False), encoding="utf-8")
+        write_text(path, yaml.safe_dump(self.to_mapping(), sort_keys=False))
 
 
 def load_scenario(file: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Scenario:

@@ -14,6 +14,7 @@ from rich.progress import Progress, TaskID
 
 from rinr_flower.bandwidth.run import RunRecord, to_json
 from rinr_flower.errors import ConfigError, RinrError
+from rinr_flower.files import write_text
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -84,8 +85,8 @@ def _reproduce(data: str | None, settings: list[str], out: Path) -> None:
         results = reproduce(experiment, out, tell)
     tables = {"quality": quality_table(results), "transmission": transmission_table(results)}
     values = {"schema": "rinr_flower.reproduction", "version": 1, **results, **tables}
-    (out / "reproduction.json").write_text(json.dumps(to_json(values), indent=1, allow_nan=False), encoding="utf-8")
-    (out / "reproduction.html").write_text(reproduction_page(results), encoding="utf-8")
+    write_text(out / "reproduction.json", json.dumps(to_json(values), indent=1, allow_nan=False))
+    write_text(out / "reproduction.html", reproduction_page(results))
     Console().print(str(out / "reproduction.html"), highlight=False, soft_wrap=True)
 
 

@@ -24,7 +24,7 @@ from rinr_flower.codecs.presets import VARIANTS, paper_variant
 from rinr_flower.datasets import load
 from rinr_flower.decoding import FrameStore
 from rinr_flower.errors import ConfigError, DataError
-from rinr_flower.files import append_lines, write_file
+from rinr_flower.files import append_lines, write_file, write_text
 from rinr_flower.frames import Clip
 from rinr_flower.quality import measure
 
@@ -108,7 +108,7 @@ class Journal:
         path = folder / "settings.json"
         if path.exists() and path.read_text(encoding="utf-8") != settings:
             raise ConfigError(f"{folder} holds results of other settings ({path.name}); choose another --out")
-        path.write_text(settings, encoding="utf-8")
+        write_text(path, settings)
         self._path = folder / "results.jsonl"
         self.results: dict[tuple[str, ...], dict[str, Any]] = {}
         lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []

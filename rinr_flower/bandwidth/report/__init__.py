@@ -26,6 +26,7 @@ from rinr_flower.bandwidth.report.sections import (
 )
 from rinr_flower.bandwidth.report.summary import summarise
 from rinr_flower.bandwidth.run import RunRecord
+from rinr_flower.files import write_text
 
 __all__ = ["summarise", "write_report"]
 
@@ -46,8 +47,8 @@ def write_report(
         written += [folder / name for name in chart.save(folder)]
         if progress is not None:
             progress((index + 1) / (len(charts) + 1))
-    (folder / "report.json").write_text(json.dumps(summary, indent=1, allow_nan=False), encoding="utf-8")
-    (folder / "report.html").write_text(report_page(summary, charts, examples), encoding="utf-8")
+    write_text(folder / "report.json", json.dumps(summary, indent=1, allow_nan=False))
+    write_text(folder / "report.html", report_page(summary, charts, examples))
     if not (folder / "ledger.csv").exists() and len(record.ledger):
         record.ledger.copy_to(folder / "ledger.csv")
         written.append(folder / "ledger.csv")

@@ -26,6 +26,7 @@ from rinr_flower.bandwidth.report.units import (
     share_text,
 )
 from rinr_flower.bandwidth.run import RunRecord, to_json
+from rinr_flower.files import write_text
 
 
 def write_comparison(records: Sequence[RunRecord], folder: Path) -> Path:
@@ -37,7 +38,7 @@ def write_comparison(records: Sequence[RunRecord], folder: Path) -> Path:
     for figure in figures:
         figure.save(folder)
     values = {"schema": "rinr_flower.comparison", "version": SCHEMA_VERSION, "runs": to_json(rows)}
-    (folder / "comparison.json").write_text(json.dumps(values, indent=1, allow_nan=False), encoding="utf-8")
+    write_text(folder / "comparison.json", json.dumps(values, indent=1, allow_nan=False))
     columns = [
         Column("run", "run"),
         Column("sharing", "scheme"),
@@ -64,7 +65,7 @@ def write_comparison(records: Sequence[RunRecord], folder: Path) -> Path:
         join(charts(*figures), table(columns, rows)),
         section("What differs between the runs", table(*differences(summaries, rows))),
     )
-    target.write_text(content, encoding="utf-8")
+    write_text(target, content)
     return target
 
 
