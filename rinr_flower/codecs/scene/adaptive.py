@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from rinr_flower.bitstream.entropy import TOTAL
 from rinr_flower.errors import PayloadError
 
-_FAMILY: Any = constriction.stream.model.Categorical(perfect=False)
 UNIT = 16  # what one symbol counts
 _FORGET_AT = 2048  # symbols after which a table halves its counts
+_PIECE = 1 << 14  # symbols that are coded in one call, each with its table: bounds the memory that those take
 
 
 class Coder(Protocol):
@@ -35,7 +35,11 @@ class Writer:
         self._coder = constriction.stream.queue.RangeEncoder()
 
     def code(self, symbols: NDArray[Any], tables: NDArray[np.float32]) -> NDArray[np.int64]:
-        self._coder.encode(symbols.astype(np.int32), _FAMILY, _each(tables, len(symbols)))
+        values = symbols.astype(np.int32)
+        if len(tables) == 1:
+            self._coder.encode(values, _categorical(tables[0]))
+        else:
+            self._coder.encode(values, _categorical(), tables)
         return symbols.astype(np.int64)
 
     def getvalue(self) -> bytes:
@@ -50,14 +54,16 @@ class Reader:
 
     def code(self, symbols: NDArray[Any], tables: NDArray[np.float32]) -> NDArray[np.int64]:
         try:
-            return np.asarray(self._coder.decode(_FAMILY, _each(tables, len(symbols))), np.int64)
+            if len(tables) == 1:
+                return np.asarray(self._coder.decode(_categorical(tables[0]), len(symbols)), np.int64)
+            return np.asarray(self._coder.decode(_categorical(), tables), np.int64)
         except (ValueError, AssertionError) as error:
             raise PayloadError(f"coefficients are altered: {error}") from error
 
 
-def _each(tables: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """A table for each of ``count`` symbols: one call of the coder is far cheaper than one for each context."""
-    return np.repeat(tables, count, axis=0) if len(tables) == 1 else tables
+def _categorical(*table: NDArray[np.float32]) -> Any:
+    """constriction's model of one table; without it the family, which takes a table with every symbol."""
+    return constriction.stream.model.Categorical(*table, perfect=False)
 
 
 def prior_counts(zero: NDArray[np.int64], ratio: NDArray[np.int64], symbols: int, weight: int) -> NDArray[np.int64]:
@@ -89,7 +95,9 @@ class Tables:
         used = np.flatnonzero(counted)
         rows, width = self._counts[used], self._counts.shape[1]
         row = np.repeat(np.arange(len(used)), counted[used])
-        ordered = coder.code(np.asarray(symbols)[order], _normalised(rows)[row])
+        source, tables = np.asarray(symbols)[order], _normalised(rows)
+        pieces = [slice(at, at + _PIECE) for at in range(0, len(row), _PIECE)]
+        ordered = np.concatenate([coder.code(source[piece], tables[row[piece]]) for piece in pieces])
         rows += UNIT * np.bincount(row * width + ordered, minlength=rows.size).reshape(rows.shape)
         while (over := rows.sum(axis=1) > UNIT * _FORGET_AT).any():
             rows[over] = np.maximum(rows[over] // 2, 1)
