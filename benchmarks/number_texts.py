@@ -225,7 +225,7 @@ def reliability(results: Path) -> str:
         lines.append(
             f"{r['devices']} devices of {r['frames_per_device']} frames on {r['machine']['cores']} cores: "
             f"{r['payloads']} payloads, {r['seconds']:,.0f} s, peak memory {r['peak_memory_gib']:.1f} GiB over all "
-            "processes."
+            f"processes, {sum(r['failures'].values()) or 'no'} failures."
         )
     if r := found.get("nodes"):
         held = {
