@@ -235,7 +235,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=600, help="training batches (default 600)")
     parser.add_argument("--batch", type=int, default=8, help="frames a batch (default 8)")
     parser.add_argument("--size", type=int, default=320, help="longer side of the input, times 32 px (default 320)")
-    parser.add_argument("--blur", type=float, default=0.5, help="share of frames that training blurs (default 0.5)")
+    parser.add_argument("--blur", type=float, default=0.0, help="share of frames that training blurs (default 0)")
     parser.add_argument(
         "--train", default="0:32", metavar="A:B", help="frames of every clip to train on (default 0:32)"
     )
