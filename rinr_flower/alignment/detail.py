@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,10 +44,9 @@ def borrow_detail(
     found = [keys.get(number, picture) for number, picture in enumerate(coarse)]
     for shot in shots:
         for key, near in _nearest(shot, sorted(keys.keys() & set(shot))):
-            rows = list(near)
-            here = ([of[i] for i in rows] for of in (greys, boxes))
-            maps = to_target(*here, [steps[i] for i in rows], key - near.start)
-            for number, matrix in zip(rows, maps, strict=True):
+            part = slice(near.start, near.stop)
+            maps = to_target(greys[part], boxes[part], steps[part], key - near.start)
+            for number, matrix in zip(near, maps, strict=True):
                 if number != key:
                     points = _points(greys[number], greys[key], matrix)
                     found[number] = _detailed(coarse[number], coarse[key], keys[key], points)
@@ -84,9 +84,9 @@ def _detailed(coarse: Picture, coarse_key: Picture, key: Picture, points: Floats
     return np.asarray(np.clip(np.rint(here + share * lacking), 0, 255), np.uint8)
 
 
-def _looked_up(picture: NDArray[np.generic], points: Floats, method: int) -> NDArray[np.generic]:
+def _looked_up(picture: NDArray[Any], points: Floats, method: int) -> NDArray[Any]:
     return np.asarray(cv2.remap(picture, points, None, method, borderMode=cv2.BORDER_REPLICATE))
 
 
-def _mean(values: NDArray[np.generic]) -> Floats:
+def _mean(values: NDArray[Any]) -> Floats:
     return np.asarray(cv2.blur(values.astype(np.float32), _WINDOW))

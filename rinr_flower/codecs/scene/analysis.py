@@ -132,14 +132,13 @@ def _shots(found: range, seen: _Seen) -> list[ShotCode]:
     height, width = seen.size
     if len(found) > _LONGEST_SHOT:
         return _halves(found, seen)
-    pick = list(found)
-    grey, boxes, steps = ([of[i] for i in pick] for of in (seen.grey, seen.boxes, seen.steps))
-    maps = camera.to_target(grey, boxes, steps, len(pick) // 2)
+    part = slice(found.start, found.stop)
+    maps = camera.to_target(seen.grey[part], seen.boxes[part], seen.steps[part], len(found) // 2)
     half = np.eye(3)
     half[:2, 2] = 0.5  # pixel centres at +0.5 instead of 0
     moved = np.stack([geometry.moved_corners(half @ m @ np.linalg.inv(half), width, height) for m in maps])
     if np.abs(moved).max() < _STANDS_STILL_PX:
-        return [ShotCode(len(pick), seen.size, (0, 0), None)]
+        return [ShotCode(len(found), seen.size, (0, 0), None)]
     corners = moved + np.array([[0, 0], [width, 0], [0, height], [width, height]])
     low = np.floor(corners.min(axis=(0, 1))).astype(int)
     high = np.ceil(corners.max(axis=(0, 1))).astype(int)
@@ -147,8 +146,8 @@ def _shots(found: range, seen: _Seen) -> list[ShotCode]:
     folded = not all(camera.sensible(m, width, height) for m in maps)
     if len(found) > 1 and (folded or canvas[0] * canvas[1] > _MAX_CANVAS * height * width):
         return _halves(found, seen)
-    motion = np.rint(moved / CORNER_UNIT_PX).astype(np.int64).reshape(len(pick), 8)
-    return [ShotCode(len(pick), canvas, (int(-low[0]), int(-low[1])), motion)]
+    motion = np.rint(moved / CORNER_UNIT_PX).astype(np.int64).reshape(len(found), 8)
+    return [ShotCode(len(found), canvas, (int(-low[0]), int(-low[1])), motion)]
 
 
 def _cheapest(
