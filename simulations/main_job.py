@@ -80,13 +80,12 @@ def main_job(
         model = {name: array.numpy() for name, array in arrays.items()}
     if grid is not None and done < scenario.rounds:
         try:
-            timeout_s = scenario.timeout_s * turns
-            await_devices(grid, scenario.num_clients, timeout_s, signals)
+            await_devices(grid, scenario.num_clients, scenario.timeout_s, signals)
             strategy.start(
                 grid=WatchedGrid(grid, signals.watched(progress)),
                 initial_arrays=arrays,
                 num_rounds=scenario.rounds,
-                timeout=timeout_s,
+                timeout=scenario.timeout_s * turns,
                 train_config=ConfigRecord(training.to_config()),
                 evaluate_config=ConfigRecord(training.to_config()),
             )
