@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from accuracy_texts import accuracy, accuracy_all
 from page_text import not_measured, paragraphs, percents, prose, read, span, table
 from speed_texts import augment, decode, encode, encode_scale, train
 
@@ -138,40 +139,6 @@ def _against(found: dict[str, Any], rival: str) -> str:
     fewer, quarter = (row[share] * row["compared"] for share in ("share_below_1", "share_at_most_a_quarter"))
     text = f"{row['median_ratio']:.2f} of `{rival}` at the median, fewer bytes on {fewer:.0f}"
     return f"{text}, a quarter or less on {quarter:.0f}" if rival == "avif" else text
-
-
-def accuracy(results: Path) -> str:
-    """What a detector learns from each codec's frames."""
-    found = read(results / "accuracy.json")
-    if found is None:
-        return not_measured("RINR_DATA=DIR python benchmarks/accuracy.py")
-    settings = found["settings"]
-    rows = [
-        (
-            _route(r["codec"]),
-            f"{100 * settings[r['settings']]['blur']:.0f} %",
-            f"{r['bytes_per_frame']:,.0f}",
-            f"{r['camera_over_bytes']:.0f}x",
-            f"{100 * r['map50_95']['mean']:.1f} \u00b1 {100 * r['map50_95']['std']:.1f}"
-            if r["map50_95"]["std"]
-            else f"{100 * r['map50_95']['mean']:.1f}",
-            f"{100 * r['map50_95_minus_camera']['mean']:+.1f}",
-            f"{100 * r['map50']['mean']:.1f}",
-            str(len(r["seeds"])),
-        )
-        for r in found["summary"]
-    ]
-    first = settings[0]
-    return paragraphs(
-        prose(
-            "**Accuracy** (`RINR_DATA=DIR python benchmarks/accuracy.py`): YOLOv8n from random weights, "
-            f"{first['steps']} steps on frames {first['train']} of {len(first['clips'])} sequences as decoded, tested "
-            f"on their frames {first['test']} as the camera took them; mean over seeds \u00b1 standard deviation, in "
-            "points. `X@Y`: devices upload Y, and the fog sends X made of that. Blurred: the share of frames that "
-            "training blurs at random (`--blur`), the camera's too:"
-        ),
-        table(("trained on", "blurred", "B/frame", "fewer", "mAP50-95", "against the files", "mAP50", "seeds"), rows),
-    )
 
 
 def quality(results: Path) -> str:
@@ -353,8 +320,8 @@ def update_claims(results: Path) -> str:
 TEXTS: dict[str, Text] = {
     f.__name__: f
     for f in (
-        main_job, sharing, accuracy, rate_distortion, quality, encode, decode, train, augment, updates, reliability,
-        hostile, encode_scale, scale, update_sizes, update_claims,
+        main_job, sharing, accuracy, accuracy_all, rate_distortion, quality, encode, decode, train, augment, updates,
+        reliability, hostile, encode_scale, scale, update_sizes, update_claims,
     )
 }  # fmt: skip
 
@@ -365,15 +332,6 @@ def _claims(results: Path) -> list[tuple[str, dict[str, Any]]] | None:
     if digits is None or yolo is None:
         return None
     return [*digits["claims"].items(), *((f"YOLOv8n, {name}", c) for name, c in yolo["claims"].items())]
-
-
-def _route(spec: str) -> str:
-    """A codec of the accuracy benchmark; one whose options are the defaults by its name alone."""
-    name, _, rest = spec.partition(":")
-    options = dict(item.split("=") for item in rest.split(",") if item)
-    if "@" not in spec and options and codecs.create(name, **options) == codecs.create(name):
-        return f"`{name}`"
-    return f"`{spec}`"
 
 
 def _clip(name: str) -> str:

@@ -30,7 +30,7 @@ SERIES: dict[str, list[Options]] = {
     "jpeg": grid("jpeg", quality=[5, 10, 20, 35, 50, 65]),
     "webp": grid("webp", quality=[2, 10, 30, 55, 80]),
     "avif": grid("avif", quality=[5, 15, 30, 45, 60]),
-    "roi_jpeg": grid("roi_jpeg", quality=[10, 30, 60], box_quality=[10, 30, 60, 85]),
+    "roi_jpeg": grid("roi_jpeg", quality=[10, 30, 60], box_quality=[10, 40, 85], coarse_reduce=[1, 2]),
     "roi_avif": grid("roi_avif", quality=[5, 15, 30], box_quality=[15, 30, 45, 60]),
     "x264": grid("x264", {"max_width": 640}, crf=[18, 23, 28, 33, 38, 43]),
     "av1": grid("av1", {"max_width": 640}, crf=[20, 30, 40, 50, 58, 63]),

@@ -16,6 +16,7 @@ from rinr_flower.clients.device import EdgeDevice
 from rinr_flower.clients.device_state import Held, JobState
 from rinr_flower.clients.incoming import model_of
 from rinr_flower.clients.own_frames import CapturedFrames
+from rinr_flower.decoding.opened import OPENED
 from rinr_flower.errors import DataError
 from rinr_flower.files import name_of
 from rinr_flower.strategies.protocol import (
@@ -44,7 +45,9 @@ BASIS = "update-basis"  # the compressor's own state
 MAX_ROUND = 10**9
 
 
-def client_app(open_device: Callable[[Context], EdgeDevice], *, threads: int | None = None) -> ClientApp:
+def client_app(
+    open_device: Callable[[Context], EdgeDevice], *, threads: int | None = None, opened_bytes: int = 0
+) -> ClientApp:
     """A ClientApp that shares captures, trains on what it receives or takes over updates, and evaluates.
 
     Model, model in common, error feedback and received payloads stay in the device's state on its disk. A message that
@@ -54,6 +57,8 @@ def client_app(open_device: Callable[[Context], EdgeDevice], *, threads: int | N
     ----------
     open_device : gives the device behind a context: the one place that knows where a node's frames and state are.
     threads : CPU threads of a message's work; None leaves torch's own choice.
+    opened_bytes : memory in which payloads stay open for the next message, and for the next device where a process
+        simulates several, see :mod:`rinr_flower.decoding.opened`.
     """
     app = ClientApp()
 
@@ -63,12 +68,12 @@ def client_app(open_device: Callable[[Context], EdgeDevice], *, threads: int | N
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        _limit(threads)
+        _limit(threads, opened_bytes)
         return _answered(message, context, open_device(context), _train)
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
-        _limit(threads)
+        _limit(threads, opened_bytes)
         return _answered(message, context, open_device(context), _evaluate)
 
     return app
@@ -210,6 +215,7 @@ def _received(
     return after.without(set(kept) - set(received)), received
 
 
-def _limit(threads: int | None) -> None:
+def _limit(threads: int | None, opened_bytes: int) -> None:
+    OPENED.keep(opened_bytes)
     if threads is not None:
         torch.set_num_threads(threads)

@@ -14,6 +14,9 @@ from rinr_flower.devices import pick_device
 from rinr_flower.errors import DataError
 from rinr_flower.simulations.scenario import Scenario
 
+OPENED_BYTES = 1 << 28
+"""Memory of a process in which payloads stay open for the next device that it simulates."""
+
 
 def shares_of(scenario: Scenario, progress: Callable[[float], None] | None = None) -> list[Share]:
     """The scenario's data, dealt to its devices. DataError if it is not there, not right, or too little."""

@@ -14,7 +14,7 @@ from rinr_flower.bandwidth import RunRecord
 from rinr_flower.clients import DeviceFolder, client_app
 from rinr_flower.devices import pick_device
 from rinr_flower.simulations.engine import logged_to, simulate
-from rinr_flower.simulations.fleet import equip, equipped, shares_of, simulated_device
+from rinr_flower.simulations.fleet import OPENED_BYTES, equip, equipped, shares_of, simulated_device
 from rinr_flower.simulations.main_job import main_job
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
@@ -69,7 +69,8 @@ def run_equipped(
             signals.leave(records[0])
 
     device = pick_device(scenario.device)
-    client = client_app(partial(simulated_device, devices=run.devices, device=str(device)), threads=1)
+    open_device = partial(simulated_device, devices=run.devices, device=str(device))
+    client = client_app(open_device, threads=1, opened_bytes=OPENED_BYTES)
     with logged_to(run.log):
         simulate(server, client, scenario.num_clients, parallel=parallel, device=device, stop=signals)
     return records[0]

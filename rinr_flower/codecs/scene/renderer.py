@@ -11,9 +11,24 @@ from rinr_flower.codecs.scene.build import build, runs, split_runs
 from rinr_flower.codecs.scene.model import Scene
 from rinr_flower.codecs.scene.sampling import to_rgb
 from rinr_flower.codecs.scene.stream import read_parts
+from rinr_flower.decoding.opened import OPENED
 from rinr_flower.decoding.renderer import Renderer, View, items_by_frame
 
 MAX_POINTS = 1 << 20  # sampled at once: what bounds the memory of a batch
+
+
+def open_scene(payload: Payload, device: torch.device) -> Scene:
+    """A payload's scene, resident on ``device``. PayloadError if its parts are not what the codec writes."""
+    found: list[Track] = []
+
+    def run_lengths(shots: list[int]) -> list[int]:
+        found.extend(runs(payload.boxes, payload.classes, shots))
+        return [len(run.frames) for run in found]
+
+    code = read_parts(payload.parts, len(payload), (payload.height, payload.width), run_lengths)
+    tracks = split_runs(found, code.parts)
+    scale = np.array([code.size[1] / payload.width, code.size[0] / payload.height] * 2, np.float32)
+    return build(code, tracks, [b * scale for b in payload.boxes], device)
 
 
 class SceneRenderer(Renderer):
@@ -25,17 +40,8 @@ class SceneRenderer(Renderer):
         self._resident = 0
 
     def add(self, payload: Payload) -> None:
-        found: list[Track] = []
-
-        def run_lengths(shots: list[int]) -> list[int]:
-            found.extend(runs(payload.boxes, payload.classes, shots))
-            return [len(run.frames) for run in found]
-
-        code = read_parts(payload.parts, len(payload), (payload.height, payload.width), run_lengths)
-        tracks = split_runs(found, code.parts)
-        scale = np.array([code.size[1] / payload.width, code.size[0] / payload.height] * 2, np.float32)
-        scene = build(code, tracks, [b * scale for b in payload.boxes], self.device)
-        ratio = torch.tensor(scale[:2], device=self.device)
+        scene = OPENED.get(payload, self.device, lambda: open_scene(payload, self.device))
+        ratio = torch.tensor([scene.size[1] / payload.width, scene.size[0] / payload.height], device=self.device)
         self._resident += scene.resident_bytes
         self._frames += [(scene, i, ratio) for i in range(len(payload))]
 
