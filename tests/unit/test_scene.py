@@ -147,6 +147,31 @@ def test_unrelated_frames_cost_no_more_than_one_payload_each() -> None:
     assert measure(Clip("mixed", tuple(frames)), decode(payload)).worst_frame_db > 30
 
 
+def test_quality_does_not_end_where_the_box_ends() -> None:
+    """A detector would take the edge of what is sharp for the object."""
+    rng = np.random.default_rng(0)
+    box = np.array([[50, 40, 82, 64]], np.float32)
+    frames = []
+    for _ in range(6):  # water that moves too much to be paid for outside the box
+        waves = cv2.GaussianBlur(rng.normal(0, 1, SIZE), (0, 0), 3)
+        image = np.repeat(128 + 30 * (waves / waves.std())[:, :, None], 3, axis=2)
+        frames.append(Frame(image.clip(0, 255).astype(np.uint8), box, np.zeros(1, np.int64)))
+    decoded = decode(Scene(quality=20, object_weight=200).encode(Clip("water", tuple(frames))))
+    pairs = zip(frames, decoded.frames, strict=True)
+    error = np.mean([np.abs(a.image.astype(float) - b.image).mean(axis=2) for a, b in pairs], axis=0)
+
+    def at(distance: int) -> float:
+        """Mean error of the pixels so far outside the box."""
+        ring = np.zeros(SIZE, bool)
+        ring[40 - distance : 64 + distance, 50 - distance : 82 + distance] = True
+        ring[41 - distance : 63 + distance, 51 - distance : 81 + distance] = False
+        return float(error[ring].mean())
+
+    assert at(10) > 2 * at(-1)
+    steps = np.diff([at(distance) for distance in range(-2, 8)])
+    assert steps.max() < 0.3 * (at(10) - at(-1))
+
+
 def test_grey_clips_carry_no_chroma() -> None:
     grey = clip_of(5, grey=True)
     decoded = decode(CODEC.encode(grey))

@@ -29,6 +29,7 @@ from rinr_flower.codecs.scene.canvas import Placement, mean_canvas
 from rinr_flower.codecs.scene.coefficients import Ints, encode_bands
 from rinr_flower.codecs.scene.config import Effort
 from rinr_flower.codecs.scene.model import Layer, Planes, Scene, layer_over
+from rinr_flower.codecs.scene.objects import apron_of
 from rinr_flower.codecs.scene.quantise import LAMBDA, quantise
 from rinr_flower.codecs.scene.sampling import sample, transform
 from rinr_flower.codecs.scene.stream import (
@@ -157,12 +158,13 @@ def _code_objects(found: Analysis, code: SceneCode, scene: Scene, effort: Effort
     for given, track in zip(found.layers, found.tracks, strict=True):
         layer = replace(given)
         boxes = track_boxes(track, found.boxes)
+        fading = _fading(layer.size, apron_of(layer))
         sights = [
             Sight(
                 found,
                 scene,
                 correction(pose, layer.size) @ base_pose(box, layer.size, layer.margins),
-                layer.size,
+                fading,
                 frame,
             )
             for pose, box, frame in zip(layer.poses, boxes, track.frames, strict=True)
@@ -180,16 +182,29 @@ def _code_objects(found: Analysis, code: SceneCode, scene: Scene, effort: Effort
         add_layer(scene, build_layer(code, layer, boxes, _CPU), track)
 
 
+def _fading(size: tuple[int, int], apron: int) -> torch.Tensor:
+    """How far a volume (1, height, width) shows what is seen: 1 but for the ``apron`` at its borders, where it falls
+    to 0 as half a cosine does."""
+
+    def along(side: int) -> torch.Tensor:
+        at = torch.arange(side) + 0.5
+        depth = torch.minimum(at, side - at) / apron
+        return (1 - torch.cos(math.pi * depth.clamp(0, 1))) / 2
+
+    return (along(size[0])[:, None] * along(size[1]))[None]
+
+
 class Sight:
     """One appearance of an object: what is seen of it in a frame, and what the scene has below it.
 
-    ``seen`` and ``below`` are (channels, height, width) on the pixels of the object's volume.
+    ``seen`` and ``below`` are (channels, height, width) on the pixels of the object's volume; where ``fading``
+    (1, height, width) is less than 1, what is seen fades into what is below.
     """
 
     def __init__(
-        self, found: Analysis, scene: Scene, pose: NDArray[np.float64], size: tuple[int, int], frame: int
+        self, found: Analysis, scene: Scene, pose: NDArray[np.float64], fading: torch.Tensor, frame: int
     ) -> None:
-        self._size = size
+        self._size = size = (fading.shape[1], fading.shape[2])
         channels = len(found.planes)
         back = torch.from_numpy(np.linalg.inv(pose).astype(np.float32))
         at = _centres(*size) @ back[:2, :2].T + back[:2, 2]
@@ -199,12 +214,15 @@ class Sight:
         x1, y1 = (max(min(v, limit), k + 1) for v, limit, k in zip(high, found.size[::-1], (x0, y0), strict=True))
         corner = torch.tensor([x0, y0], dtype=torch.float32)
         pixels = _centres(y1 - y0, x1 - x0) + corner
-        self._patch = torch.from_numpy(to_ycc(found.images[frame][y0:y1, x0:x1])[:channels])
+        actual = torch.from_numpy(to_ycc(found.images[frame][y0:y1, x0:x1])[:channels])
         self._below_pixels = scene.at(frame, pixels)
         self._where = transform(pixels, torch.from_numpy(pose.astype(np.float32)))
         self._local = at - corner
-        self.seen = sample(self._patch, self._local, "bicubic").reshape(channels, *size)
+        share, below = sample(fading, self._where, "bilinear"), self._below_pixels
+        self._patch = (below + share * (actual.reshape(channels, -1) - below)).reshape(actual.shape)
         self.below = scene.at(frame, at).reshape(channels, *size)
+        actual = sample(actual, self._local, "bicubic").reshape(channels, *size)
+        self.seen = self.below + fading * (actual - self.below)
 
     def volume(self, mask: torch.Tensor, rounds: int) -> Floats:
         """What the object's volume should hold, (channels, height, width), for a background that stays by 1 - ``mask``.
