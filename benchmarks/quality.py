@@ -37,7 +37,7 @@ from rich.table import Table
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import Residual, codecs, decode
-from rinr_flower.codecs.residual import PAPER_SIZES
+from rinr_flower.codecs.object_sizes import PAPER_SIZES
 from rinr_flower.errors import ConfigError, RinrError
 from rinr_flower.frames import Clip, Frame
 from rinr_flower.quality import measure

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from rinr_flower.codecs.base import Codec, codecs
-from rinr_flower.codecs.residual import PAPER_SIZES, Residual
+from rinr_flower.codecs.object_sizes import PAPER_SIZES
+from rinr_flower.codecs.residual import Residual
 from rinr_flower.errors import ConfigError
 
 # 45 KB of float32 alone, or 24 KB with objects of about 6 KB: the figures of the paper's talk

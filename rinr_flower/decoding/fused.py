@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from rinr_flower.codecs.rapid_inr import SirenRenderer
-from rinr_flower.codecs.residual import ResidualRenderer
+from rinr_flower.codecs.residual_renderer import ResidualRenderer
 from rinr_flower.decoding.renderer import Renderer, View
 from rinr_flower.inr.siren import ResidentBank, SirenShape
 

@@ -22,7 +22,7 @@ pytest.importorskip("triton", reason="Triton is not installed: pip install trito
 from rinr_flower.bitstream.weights import Quantised, quantise
 from rinr_flower.codecs import RapidInr, Residual
 from rinr_flower.codecs.rapid_inr import SirenRenderer
-from rinr_flower.codecs.residual import ResidualRenderer
+from rinr_flower.codecs.residual_renderer import ResidualRenderer
 from rinr_flower.decoding import FrameStore, View, fused
 from rinr_flower.frames import Clip, Frame
 from rinr_flower.inr.siren import Banks, SirenShape, initial_bank
