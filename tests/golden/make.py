@@ -27,7 +27,8 @@ def keyed() -> bytes:
 
 
 def main() -> None:
-    makers = {name: partial(payload, name) for name in NAMES} | {"roi_jpeg-keys": keyed}
+    makers = {name: partial(payload, name) for name in NAMES}
+    makers |= {"roi_jpeg-keys": keyed, "scene-together": partial(payload, "scene")}
     for name, make in makers.items():
         file = HERE / f"v{VERSION}-{name}.rinr"
         if not file.exists():

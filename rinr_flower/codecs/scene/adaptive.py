@@ -90,6 +90,8 @@ class Tables:
 
     def code(self, coder: Coder, contexts: NDArray[Any], symbols: NDArray[Any]) -> NDArray[np.int64]:
         """Code ``symbols`` (n,), each in its context, context by context; then count them. Returns the symbols."""
+        if len(symbols) == 1:
+            return np.array([self._code_one(coder, int(contexts[0]), int(symbols[0]))])
         order = contexts.astype(np.int16).argsort(kind="stable")  # numpy sorts 16 bits in linear time
         counted = np.bincount(contexts, minlength=len(self._counts))
         used = np.flatnonzero(counted)
@@ -106,14 +108,15 @@ class Tables:
         found[order] = ordered
         return found
 
-    def code_one(self, coder: Coder, context: int, symbol: int) -> int:
+    def _code_one(self, coder: Coder, context: int, symbol: int) -> int:
         """As :meth:`code` for a single symbol, without arrays."""
         row = self._counts[context].tolist()
-        scaled = [max(count * TOTAL // sum(row), 1) for count in row]
+        whole = sum(row)
+        scaled = [max(count * TOTAL // whole, 1) for count in row]
         scaled[scaled.index(max(scaled))] += TOTAL - sum(scaled)
         found = int(coder.code(np.array([symbol]), np.array([scaled], np.float32) / np.float32(TOTAL))[0])
         row[found] += UNIT
-        if sum(row) > UNIT * _FORGET_AT:
+        while sum(row) > UNIT * _FORGET_AT:
             row = [max(count // 2, 1) for count in row]
         self._counts[context] = row
         return found

@@ -9,6 +9,7 @@ and counts are integers throughout: every machine reads the same symbols.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from rinr_flower.codecs.scene.adaptive import Coder, Observer, Reader, Tables, W
 from rinr_flower.errors import PayloadError
 
 Ints = NDArray[np.int32]
+Places = NDArray[np.int64]
 
 BLOCK = 8
 ESCAPE = 20  # magnitudes from here on are coded as ESCAPE and an Elias-gamma remainder
@@ -76,12 +78,13 @@ _LENGTHS = prior_counts(np.full(_MAX_GAMMA + 1, 512), np.zeros(_MAX_GAMMA + 1, n
 class Walk:
     """One traversal of sets of band pyramids, the same for writing, reading and costing.
 
-    With ``observe`` it keeps the context of every coefficient in ``kinds``, one array a band, in order.
+    With ``observe`` it keeps the context of every coefficient in ``kinds``: one array a band, pyramid by pyramid, for
+    each call of :meth:`levels`.
     """
 
     def __init__(self, coder: Coder, *, observe: bool = False) -> None:
         self._coder = coder
-        self.kinds: list[NDArray[np.int16]] = []
+        self.kinds: list[list[NDArray[np.int16]]] = []
         self._observe = observe
         self.magnitudes = Tables(_MAGNITUDES)
         self._flags = Tables(_FLAGS)
@@ -89,87 +92,105 @@ class Walk:
         self._lengths = Tables(_LENGTHS)
         self._bits = np.array([[0.5, 0.5]], np.float32)
 
-    def levels(self, bands: list[Ints], fold: int) -> None:
-        """Code the magnitudes, cut off at ESCAPE, of one pyramid in place; when reading, they are zero and are filled.
+    def levels(self, pyramids: list[list[Ints]], fold: int) -> None:
+        """Code the magnitudes, cut off at ESCAPE, of ``pyramids`` in place; when reading, they are zero and are filled.
 
-        Bands are (frames x fold, h, w), coarsest first, then triples, as the wavelet has them; with ``fold`` 2, the
-        blue and the red plane of each time frequency follow each other.
+        All pyramids are walked together, band by band. Bands are (frames x fold, h, w), coarsest first, then triples,
+        as the wavelet has them; with ``fold`` 2, the blue and the red plane of each time frequency follow each other.
         """
-        flags: list[Ints] = []
-        borders: list[Ints] = []  # the bands within a border of zeros
-        for index, band in enumerate(bands):
-            parent = index - 3 if index > 3 else None
-            siblings = list(range(index - (index - 1) % 3, index)) if index else []
-            flags.append(_blocks(band))
-            borders.append(np.zeros((band.shape[0], band.shape[1] + 2, band.shape[2] + 2), np.int32))
-            if self._observe:
-                self.kinds.append(np.full(band.shape, 2 * _CONTEXTS, np.int16))
-            for start, stop in _octaves(band.shape[0] // fold):
-                span = _Span(start * fold, stop * fold, fold)
-                if self._any(flags, parent, span):
-                    self._blocks(flags, parent, siblings, span)
-                    self._band(band, flags[-1], borders, parent, siblings, span)
+        found: list[_Band] = []
+        for index in range(max(map(len, pyramids), default=0)):
+            band = _Band([p[index] if index < len(p) else None for p in pyramids], fold, self._observe)
+            parent = found[index - 3] if index > 3 else None
+            siblings = found[index - (index - 1) % 3 :] if index else []
+            found.append(band)
+            for start, stop in _octaves(int(band.frames.max())):
+                span = _Span(start, stop, fold)
+                live = self._any(band, parent, span)
+                if len(live):
+                    blocks = self._blocks(band, parent, siblings, span, live)
+                    if len(blocks.owner):
+                        self._values(band, parent, siblings, span, blocks)
+        for number, pyramid in enumerate(pyramids):
+            for band, given in zip(found, pyramid, strict=False):
+                if band.alive[number].any():
+                    given[...] = band.inner(band.values, number)
+        if self._observe:
+            self.kinds = [[b.inner(b.kinds, n) for b in found[: len(p)]] for n, p in enumerate(pyramids)]
 
-    def _any(self, flags: list[Ints], parent: int | None, span: _Span) -> bool:
-        """Whether a band holds anything at these time frequencies."""
-        context = 0 if parent is None else 1 + int(flags[parent][span.start : span.stop].any())
-        if span.start:
-            first, last = span.parents(np.array([span.start, span.stop - 1]) // span.fold * span.fold).tolist()
-            context += 3 * int(flags[-1][first : last + span.fold].any())
-        here = int(flags[-1][span.start : span.stop].any())
-        return bool(self._occupied.code_one(self._coder, context, here))
-
-    def _blocks(self, flags: list[Ints], parent: int | None, siblings: list[int], span: _Span) -> None:
-        """Which blocks hold anything."""
-        here = flags[-1][span.start : span.stop]
-        context = np.zeros(here.shape, np.int32)
-        if span.start:
-            context += flags[-1][span.parents(np.arange(span.start, span.stop))]
+    def _any(self, band: _Band, parent: _Band | None, span: _Span) -> NDArray[np.int64]:
+        """The pyramids whose band holds anything at these time frequencies."""
+        asked = np.flatnonzero(band.frames > span.start)
+        rows = slice(span.start * span.fold, span.stop * span.fold)
+        context = np.zeros(len(asked), np.int64)
         if parent is not None:
-            context += 2 * _enlarged(flags[parent][span.start : span.stop], here.shape[1:])
-        for sibling in siblings:
-            context += 4 * _fitted(flags[sibling][span.start : span.stop], here.shape[1:])
-        found = self._flags.code(self._coder, context.reshape(-1), here.reshape(-1))
-        here[...] = found.reshape(here.shape)
+            context += 1 + parent.alive[asked, rows].any(axis=1)
+        if span.start:
+            first = span.start // 2
+            below = band.alive[asked, first * span.fold : span.start * span.fold]
+            if below.any():  # only up to the half of the last time frequency that there is
+                reach = (np.minimum(span.stop, band.frames[asked]) - 1) // 2 + 1 - first
+                context += 3 * (below & (np.arange(below.shape[1]) < span.fold * reach[:, None])).any(axis=1)
+        here = np.asarray(band.alive[asked, rows].any(axis=1), np.int64)
+        held = self._occupied.code(self._coder, context, here)
+        return np.asarray(asked[held == 1], np.int64)
 
-    def _band(
-        self, band: Ints, flags: Ints, borders: list[Ints], parent: int | None, siblings: list[int], span: _Span
-    ) -> None:
-        """The magnitudes in the blocks that hold anything."""
-        h, w = band.shape[1:]
-        t, by, bx = np.nonzero(flags[span.start : span.stop])
-        t += span.start
-        lower = span.parents(t)
+    def _blocks(
+        self, band: _Band, parent: _Band | None, siblings: list[_Band], span: _Span, live: NDArray[np.int64]
+    ) -> _Blocks:
+        """The blocks that hold anything, of the pyramids ``live``."""
+        size = band.flag_plane[live]
+        counts = (np.minimum(span.stop, band.frames[live]) - span.start) * span.fold * size
+        owner = np.repeat(live, counts)
+        number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        t, rest = np.divmod(number, np.repeat(size, counts))
+        by, bx = np.divmod(rest, band.flag_row[owner])
+        t += span.start * span.fold
+        blocks = _Blocks(owner, t, by, bx)
+        context = np.zeros(len(owner), np.int64)
+        if span.start:
+            context += band.flags[band.flag_base[owner] + span.parents(t) * band.flag_plane[owner] + rest]
+        if parent is not None:
+            context += 2 * parent.flag(owner, t, by // 2, bx // 2)
+        for sibling in siblings:
+            context += 4 * sibling.flag(owner, t, by, bx)
+        place = band.flag_base[owner] + t * band.flag_plane[owner] + rest
+        coded = self._flags.code(self._coder, context, band.flags[place])
+        band.flags[place] = coded
+        held = np.flatnonzero(coded)
+        band.alive[owner[held], t[held]] = True
+        return blocks.only(held)
+
+    def _values(self, band: _Band, parent: _Band | None, siblings: list[_Band], span: _Span, blocks: _Blocks) -> None:
+        """The magnitudes in ``blocks``."""
+        here = band.at(blocks)
+        above = None if parent is None else parent.at(blocks)
+        beside = siblings[-1].at(blocks) if siblings else None
+        lower = here.plane * (span.parents(blocks.t) - blocks.t)[:, None]
         first = _PER_SET * (2 * (span.start > 0) + (span.fold - 1))
-        row, plane = w + 2, (h + 2) * (w + 2)  # of the band within its border, which is looked up by flat positions
-        border = borders[-1].reshape(-1)
         for number, offsets in enumerate(_PASSES):
-            y = (by[:, None] * BLOCK + offsets[:, 0]).reshape(-1)
-            x = (bx[:, None] * BLOCK + offsets[:, 1]).reshape(-1)
-            inside = np.flatnonzero((y < h) & (x < w))
-            if len(inside) == 0:
+            y, x = blocks.by[:, None] * BLOCK + offsets[:, 0], blocks.bx[:, None] * BLOCK + offsets[:, 1]
+            inside = (y < here.height) & (x < here.width)
+            coded = slice(None) if inside.all() else np.flatnonzero(inside)
+            at = here.start + (y + 1) * here.row + (x + 1)
+            place = at.reshape(-1)[coded]
+            if len(place) == 0:
                 continue
-            block = inside // len(offsets)
-            y, x, at = y[inside], x[inside], t[block]
-            place = (y + 1) * row + x + 1
-            mean = np.zeros(len(y), np.int32)
+            mean = np.zeros(len(place), np.int32)
             if span.start:
-                mean += 4 * border[lower[block] * plane + place]
-            place += at * plane
-            if parent is not None:
-                mean += 3 * _clamped(borders[parent], at, y // 2, x // 2)
-            if siblings:
-                mean += 2 * _clamped(borders[siblings[-1]], at, y, x)
+                mean += 4 * band.values[(at + lower).reshape(-1)[coded]]
+            if parent is not None and above is not None:
+                mean += 3 * parent.values[above.nearest(y // 2, x // 2).reshape(-1)[coded]]
+            if beside is not None:
+                mean += 2 * siblings[-1].values[beside.nearest(y, x).reshape(-1)[coded]]
             if number == 0:
                 mean *= 2
             for dy, dx in _NEIGHBOURS[number]:
-                mean += (3 if number == 2 else 2) * border[place + (dy * row + dx)]
+                mean += (3 if number == 2 else 2) * band.values[(at + (dy * here.row + dx)).reshape(-1)[coded]]
             kinds = _CONTEXT_OF[np.minimum(mean, _EDGES[-1])] + (_CONTEXTS * number + first)
             if self._observe:
-                self.kinds[-1][at, y, x] = kinds
-            found = self.magnitudes.code(self._coder, kinds, band[at, y, x])
-            band[at, y, x] = found
-            border[place] = found
+                band.kinds[place] = kinds
+            band.values[place] = self.magnitudes.code(self._coder, kinds, band.values[place])
 
     def finish(self, levels: list[Ints], given: list[Ints]) -> None:
         """Code what :meth:`levels` leaves: the magnitudes from ESCAPE on and all signs. ``levels`` become the values;
@@ -217,11 +238,13 @@ def encode_bands(pyramids: list[list[Ints]], planes: int) -> bytes:
         return b""
     coder = Writer()
     walk = Walk(coder)
-    folded = _folded(pyramids, planes)
-    levels = [[np.minimum(np.abs(b), ESCAPE) for b in bands] for bands, _ in folded]
-    for bands, (_, fold) in zip(levels, folded, strict=True):
-        walk.levels(bands, fold)
-    walk.finish([b for bands in levels for b in bands], [b for bands, _ in folded for b in bands])
+    given = [band for folded, _ in _folded(pyramids, planes) for bands in folded for band in bands]
+    levels = []
+    for folded, fold in _folded(pyramids, planes):
+        cut = [[np.minimum(np.abs(b), ESCAPE) for b in bands] for bands in folded]
+        walk.levels(cut, fold)
+        levels += [band for bands in cut for band in bands]
+    walk.finish(levels, given)
     return coder.getvalue()
 
 
@@ -229,35 +252,118 @@ def observe(pyramids: list[list[Ints]], planes: int) -> tuple[list[list[NDArray[
     """What coding magnitudes would cost: the context of every coefficient, and bits (contexts, magnitudes), signs left
     out, at the end of the traversal."""
     walk = Walk(Observer(), observe=True)
-    kinds: list[list[NDArray[np.int16]]] = []
-    for bands, fold in _folded(pyramids, planes):
-        walk.levels([np.minimum(b, ESCAPE) for b in bands], fold)
-        kinds += [[k[plane::fold] for k in walk.kinds] for plane in range(fold)]
-        walk.kinds = []
+    kinds: list[list[NDArray[np.int16]]] = [[] for _ in pyramids]
+    for folded, fold in _folded(pyramids, planes):
+        walk.levels([[np.minimum(b, ESCAPE) for b in bands] for bands in folded], fold)
+        for picture, bands in enumerate(walk.kinds):
+            for plane in range(fold):
+                kinds[picture * planes + fold - 1 + plane] = [k[plane::fold] for k in bands]
     return kinds, walk.magnitudes.bits()
 
 
-def decode_bands(data: bytes, shapes: list[list[tuple[int, int, int]]], planes: int) -> list[list[Ints]]:
-    """The pyramids of the given band shapes that :func:`encode_bands` coded."""
+def decode_bands(
+    data: bytes, shapes: list[list[tuple[int, int, int]]], planes: int, *, together: bool = True
+) -> list[list[Ints]]:
+    """The pyramids of the given band shapes that :func:`encode_bands` coded.
+
+    Not ``together``, they were walked one after the other, as the first payloads have it.
+    """
     if not data:
         return [[np.zeros(shape, np.int32) for shape in bands] for bands in shapes]
     if not shapes:
         raise PayloadError(f"{len(data)} bytes of coefficients where nothing is coded")
     if len(data) % 4:
         raise PayloadError(f"coefficients are truncated: {len(data)} bytes are no whole number of 32-bit words")
-    walk = Walk(Reader(data))
+    pictures = range(len(shapes) // planes)
     folds = [1] if planes == 1 else [1, 2]
-    levels, out = [], []
-    for picture in range(len(shapes) // planes):
-        for fold in folds:
-            levels.append([np.zeros((t * fold, h, w), np.int32) for t, h, w in shapes[picture * planes + fold - 1]])
-            walk.levels(levels[-1], fold)
-    flat = [b for bands in levels for b in bands]
+    levels = {
+        (picture, fold): [np.zeros((t * fold, h, w), np.int32) for t, h, w in shapes[picture * planes + fold - 1]]
+        for picture in pictures
+        for fold in folds
+    }
+    order = [[(p, f) for p in pictures] for f in folds] if together else [[(p, f)] for p in pictures for f in folds]
+    walk = Walk(Reader(data))
+    for group in order:
+        walk.levels([levels[key] for key in group], group[0][1])
+    flat = [band for group in order for key in group for band in levels[key]]
     walk.finish(flat, flat)
-    for number, bands in enumerate(levels):
-        fold = folds[number % len(folds)]
-        out += [[b[plane::fold] for b in bands] for plane in range(fold)]
-    return out
+    return [[b[plane::fold] for b in levels[p, fold]] for p in pictures for fold in folds for plane in range(fold)]
+
+
+class _Band:
+    """One band of several pyramids, one after the other in memory, each within a border of zeros.
+
+    Looked up by flat positions: with hundreds of small volumes in a payload, a lookup must not take a call for each.
+    ``frames`` is 0 for a pyramid that has no such band. ``flags`` says which blocks hold any value, ``alive``
+    (pyramids, frames x fold) which time frequencies.
+    """
+
+    def __init__(self, bands: list[Ints | None], fold: int, observe: bool) -> None:
+        shapes = np.array([(0, 0, 0) if b is None else b.shape for b in bands], np.int64)
+        self.frames, self.height, self.width = shapes[:, 0] // fold, shapes[:, 1], shapes[:, 2]
+        self.row, self.plane = self.width + 2, (self.height + 2) * (self.width + 2)
+        self.base = _starts(shapes[:, 0] * self.plane)
+        self.values = np.zeros(self.base[-1], np.int32)
+        self.kinds = np.full(len(self.values) if observe else 0, 2 * _CONTEXTS, np.int16)
+        self.flag_row = -(-self.width // BLOCK)
+        self._flag_rows = -(-self.height // BLOCK)
+        self.flag_plane = self.flag_row * self._flag_rows
+        self.flag_base = _starts(shapes[:, 0] * self.flag_plane)
+        self.flags = np.zeros(self.flag_base[-1], np.int32)
+        self.alive = np.zeros((len(bands), int(shapes[:, 0].max())), bool)
+        for number, band in enumerate(bands):
+            if band is not None and band.any():
+                self.inner(self.values, number)[...] = band
+                held = _blocks(band)
+                self.flags[self.flag_base[number] : self.flag_base[number + 1]] = held.reshape(-1)
+                self.alive[number, : len(band)] = held.any(axis=(1, 2))
+
+    def inner(self, array: NDArray[Any], number: int) -> NDArray[Any]:
+        """What a flat array holds of one pyramid, without the border."""
+        bordered = array[self.base[number] : self.base[number + 1]]
+        shape = (-1, int(self.height[number]) + 2, int(self.width[number]) + 2)
+        return bordered.reshape(shape)[:, 1:-1, 1:-1]
+
+    def flag(self, owner: Places, t: Places, by: Places, bx: Places) -> Ints:
+        """Flags of blocks (by, bx), the last row and column repeated."""
+        rows, columns = np.minimum(by, self._flag_rows[owner] - 1), np.minimum(bx, self.flag_row[owner] - 1)
+        place = self.flag_base[owner] + t * self.flag_plane[owner] + rows * self.flag_row[owner] + columns
+        return np.asarray(self.flags[place], np.int32)
+
+    def at(self, blocks: _Blocks) -> _Origins:
+        """Where the values lie that belong to ``blocks``."""
+        owner = blocks.owner[:, None]
+        start = self.base[owner] + blocks.t[:, None] * self.plane[owner]
+        return _Origins(start, self.row[owner], self.plane[owner], self.height[owner], self.width[owner])
+
+
+@dataclass(frozen=True)
+class _Origins:
+    """For each block (blocks, 1): where the values of its time frequency start, and their layout."""
+
+    start: Places
+    row: Places
+    plane: Places
+    height: Places
+    width: Places
+
+    def nearest(self, y: Places, x: Places) -> Places:
+        """Where the values at (y, x) (blocks, n) lie, the last row and column repeated."""
+        rows, columns = np.minimum(y + 1, self.height), np.minimum(x + 1, self.width)
+        return np.asarray(self.start + rows * self.row + columns, np.int64)
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Blocks of a band: the pyramid, the row along time and the place of each."""
+
+    owner: Places
+    t: Places
+    by: Places
+    bx: Places
+
+    def only(self, which: Places) -> _Blocks:
+        return _Blocks(self.owner[which], self.t[which], self.by[which], self.bx[which])
 
 
 @dataclass(frozen=True)
@@ -273,14 +379,12 @@ class _Span:
         return np.asarray(at // self.fold // 2 * self.fold + at % self.fold, np.int64)
 
 
-def _folded(pyramids: list[list[Ints]], planes: int) -> list[tuple[list[Ints], int]]:
-    """Luma as it is, blue and red interleaved along the first axis, each with its fold."""
-    out: list[tuple[list[Ints], int]] = []
-    for picture in range(0, len(pyramids), planes):
-        out.append((pyramids[picture], 1))
-        if planes == 3:
-            pairs = zip(pyramids[picture + 1], pyramids[picture + 2], strict=True)
-            out.append(([np.stack(pair, axis=1).reshape(-1, *pair[0].shape[1:]) for pair in pairs], 2))
+def _folded(pyramids: list[list[Ints]], planes: int) -> list[tuple[list[list[Ints]], int]]:
+    """What is walked together, with its fold: luma as it is, then blue and red interleaved along the first axis."""
+    out = [(pyramids[::planes], 1)]
+    if planes == 3:
+        pairs = [zip(b, r, strict=True) for b, r in zip(pyramids[1::3], pyramids[2::3], strict=True)]
+        out.append(([[np.stack(p, axis=1).reshape(-1, *p[0].shape[1:]) for p in bands] for bands in pairs], 2))
     return out
 
 
@@ -290,34 +394,15 @@ def _octaves(frames: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], frames], strict=True))
 
 
-def _clamped(bordered: Ints, t: NDArray[np.int64], y: NDArray[np.int64], x: NDArray[np.int64]) -> Ints:
-    """Values of a band within a border at (t, y, x), the last row and column repeated."""
-    rows, columns = np.minimum(y + 1, bordered.shape[1] - 2), np.minimum(x + 1, bordered.shape[2] - 2)
-    place = (t * bordered.shape[1] + rows) * bordered.shape[2] + columns
-    return np.asarray(bordered.reshape(-1)[place], np.int32)
+def _starts(sizes: Places) -> Places:
+    """Where arrays of ``sizes`` start that lie one after the other, and where the last one ends."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
 
 
 def _blocks(band: Ints) -> Ints:
     """Flags (time, blocks, blocks): 1 where a block of BLOCK x BLOCK coefficients holds any value."""
     t, h, w = band.shape
-    if not band.any():
-        return np.zeros((t, -(-h // BLOCK), -(-w // BLOCK)), np.int32)
     padded = np.zeros((t, -(-h // BLOCK) * BLOCK, -(-w // BLOCK) * BLOCK), bool)
     padded[:, :h, :w] = band != 0
     blocks = padded.reshape(t, padded.shape[1] // BLOCK, BLOCK, padded.shape[2] // BLOCK, BLOCK)
     return np.asarray(blocks.any(axis=(2, 4)), np.int32)
-
-
-def _fitted(array: Ints, shape: tuple[int, ...]) -> Ints:
-    """Cut or repeat the border so that the last two axes have ``shape``."""
-    h, w = shape
-    rows = np.minimum(np.arange(h), array.shape[1] - 1)
-    columns = np.minimum(np.arange(w), array.shape[2] - 1)
-    return array[:, rows[:, None], columns]
-
-
-def _enlarged(array: Ints, shape: tuple[int, ...]) -> Ints:
-    h, w = shape
-    rows = np.minimum(np.arange(h) // 2, array.shape[1] - 1)
-    columns = np.minimum(np.arange(w) // 2, array.shape[2] - 1)
-    return array[:, rows[:, None], columns]

@@ -18,7 +18,7 @@ LONGEST = 32  # appearances that one volume spans at most
 _SHORTEST = 8  # and at least, where a run is cut for a better fit
 _MAX_SIDE = 192
 _APRON = 0.25  # of a box's shorter side: what a volume shows around the box, fading into the background
-_LEAST_APRON_PX = 4
+_LEAST_APRON_PX, _MOST_APRON_PX = 4, 8
 _NOMINAL_STEP = 24.0  # at which the bits of an object are estimated
 _BITS_PER_VOLUME = 100.0
 _TYPICAL_AREA = 0.01  # of a frame; an object of this area gets object_weight as it is
@@ -61,7 +61,7 @@ def apron_of(layer: LayerCode) -> int:
 def _apron(box: tuple[int, int]) -> int:
     """A volume that ended where the box ends would show a rectangle that the camera never sees, and a detector would
     learn that in place of the object; so the volume goes on and fades out."""
-    return max(_LEAST_APRON_PX, round(_APRON * min(box)))
+    return min(max(_LEAST_APRON_PX, round(_APRON * min(box))), _MOST_APRON_PX)
 
 
 def _finer(size: tuple[int, int], frame_px: int) -> int:

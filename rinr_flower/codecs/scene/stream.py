@@ -19,6 +19,7 @@ MASK_LEVELS = 15
 STEPS_PER_OCTAVE = 16
 BEND_STEP = 4.0  # in model.BEND_UNIT_PX
 RESIDUAL_SCALES = (1, 2, 4, 8)
+_TOGETHER = 2 * len(RESIDUAL_SCALES)  # in the form byte: all pyramids of a kind are walked together
 MAX_WORKING_SIDE = 4096
 MAX_LAYER_SIDE = 1024
 MAX_FINER = 4 * STEPS_PER_OCTAVE
@@ -97,7 +98,7 @@ class SceneCode:
         planes = 1 if self.grey else 3
         head.varint(self.size[0])
         head.varint(self.size[1])
-        head.u8(int(self.grey) + 2 * RESIDUAL_SCALES.index(self.residual_scale))
+        head.u8(int(self.grey) + 2 * RESIDUAL_SCALES.index(self.residual_scale) + _TOGETHER)
         head.u8(self.step_code)
         head.u8(self.object_step_code)
         head.varint(len(self.shots))
@@ -188,9 +189,10 @@ def read_parts(
         )
     limit_px = CANVAS_LIMIT * max(size[0] * size[1], 4096)
     form = head.u8()
-    if form >> 1 >= len(RESIDUAL_SCALES):
+    if form >= 2 * _TOGETHER:
         raise PayloadError(f"scene is of an unknown form {form}")
-    code = SceneCode(size, bool(form & 1), head.u8(), head.u8(), RESIDUAL_SCALES[form >> 1])
+    together, scale = bool(form & _TOGETHER), RESIDUAL_SCALES[form % _TOGETHER >> 1]
+    code = SceneCode(size, bool(form & 1), head.u8(), head.u8(), scale)
     planes = 1 if code.grey else 3
     flags = []
     for _ in range(head.varint(frames)):
@@ -213,16 +215,16 @@ def read_parts(
             raise PayloadError("scene cuts the run of an object into no parts")
         counts += [len(part) for part in np.array_split(np.arange(length), code.parts[-1])]
     declared: list[VolumeShape] = []
+
+    def read(data: bytes, volumes: list[VolumeShape], planes: int) -> Pyramids:
+        return decode_bands(data, _shapes(volumes, declared), planes, together=together)
+
     canvases = [VolumeShape(1, *s.canvas, code.grey) for s in code.shots]
-    for shot, bands in zip(
-        code.shots, _split(decode_bands(head.blob(), _shapes(canvases, declared), planes), canvases), strict=True
-    ):
+    for shot, bands in zip(code.shots, _split(read(head.blob(), canvases, planes), canvases), strict=True):
         shot.canvas_bands = bands
     changing = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 4]
     volumes = [residual_shape(s.frames, size, code.grey, code.residual_scale) for s in changing]
-    for shot, bands in zip(
-        changing, _split(decode_bands(head.raw(head.left), _shapes(volumes, declared), planes), volumes), strict=True
-    ):
+    for shot, bands in zip(changing, _split(read(head.raw(head.left), volumes, planes), volumes), strict=True):
         shot.residual_bands = bands
     motion = ByteReader(parts.get("motion", encode_nothing()), "scene motion")
     moving = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 1]
@@ -231,7 +233,7 @@ def read_parts(
         shot.motion, moves = _undelta(moves, shot.frames, 8)
     bent = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 2]
     bends = [VolumeShape(s.frames, *bend_shape(size), grey=True) for s in bent for _ in "xy"]
-    pyramids = decode_bands(motion.blob(), _shapes(bends, declared), 1)
+    pyramids = read(motion.blob(), bends, 1)
     for number, shot in enumerate(bent):
         shot.bend_bands = pyramids[2 * number : 2 * number + 2]
     poses = decode_ints(motion.raw(motion.left), sum(counts) * 6, "object poses")
@@ -257,7 +259,7 @@ def read_parts(
     objects = [
         VolumeShape(n, *layer.size, code.grey, full_chroma=True) for n, layer in zip(counts, code.layers, strict=True)
     ]
-    pyramids = decode_bands(layers.raw(layers.left), _shapes(objects, declared), planes)
+    pyramids = read(layers.raw(layers.left), objects, planes)
     for layer, bands in zip(code.layers, _split(pyramids, objects), strict=True):
         layer.bands = bands
     return code
