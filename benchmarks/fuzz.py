@@ -143,7 +143,7 @@ def work(corpus: list[Seed], seed: int, numbers: range, deadly: Mapping[int, str
     base = small_model()
     wanted = {s.data: digest_of(s.data, base) for s in corpus}
     limit_memory(MEMORY_BYTES)
-    chunk: list[tuple[int, str, str, str, str, float]] = []
+    chunk: list[tuple[int, str, str, str, str, float, int]] = []
     parent = os.getppid()
     for number in numbers:
         if os.getppid() != parent:  # the run was killed
@@ -154,7 +154,8 @@ def work(corpus: list[Seed], seed: int, numbers: range, deadly: Mapping[int, str
             outcome: tuple[str, str, float] = ("finding", deadly[number], 0.0)
         else:
             outcome = attempt(item, wanted[item.seed.data], base)
-        chunk.append((number, item.seed.name, item.layer, *outcome))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        chunk.append((number, item.seed.name, item.layer, *outcome, peak))
         if len(chunk) == _CHUNK or outcome[0] == "finding" or number == numbers[-1]:
             results.put(chunk)
             chunk = []
@@ -179,19 +180,21 @@ class Tally:
         self._cpu_s: float = before.get("cpu_seconds", 0.0)
         self._wall_s: float = before.get("wall_seconds", 0.0)
         self._started = time.monotonic()
-        self._peak: int = before.get("peak_resident_bytes", 0)
         self._slowest: dict[str, Any] = before.get("slowest", {"seconds": 0.0})
+        self._largest: dict[str, Any] = before.get("largest", {"peak_resident_bytes": 0})
         self._outcomes: dict[str, Counter[str]] = {k: Counter(v) for k, v in before.get("outcomes", {}).items()}
         self._findings: list[dict[str, Any]] = list(before.get("findings", []))
 
-    def add(self, number: int, name: str, layer: str, outcome: str, text: str, seconds: float) -> None:
-        """Count one input."""
+    def add(self, number: int, name: str, layer: str, outcome: str, text: str, seconds: float, peak: int) -> None:
+        """Count one input, after which the worker had had ``peak`` bytes resident at most."""
         where = "raw" if layer == "raw" else "behind the checksum"
         self._outcomes.setdefault(f"{name}, {where}", Counter())[outcome] += 1
         if outcome == "finding":
             self._findings.append({"number": number, "seed": name, "layer": layer, "what": text})
         if seconds > self._slowest["seconds"]:
             self._slowest = {"seconds": seconds, "number": number, "seed": name, "layer": layer}
+        if peak > self._largest["peak_resident_bytes"]:
+            self._largest = {"peak_resident_bytes": peak, "number": number, "seed": name, "layer": layer}
         self.done += 1
 
     def report(self, worker: int | None) -> dict[str, Any]:
@@ -201,8 +204,8 @@ class Tally:
             "done": self.done,
             "cpu_seconds": round(self._cpu_s + children.ru_utime + children.ru_stime + _cpu_seconds(worker), 1),
             "wall_seconds": round(self._wall_s + time.monotonic() - self._started, 1),
-            "peak_resident_bytes": max(self._peak, children.ru_maxrss * 1024, _peak_bytes(worker)),
             "slowest": self._slowest,
+            "largest": self._largest,
             "outcomes": {name: dict(sorted(self._outcomes[name].items())) for name in sorted(self._outcomes)},
             "findings": self._findings,
             "machine": describe(),
@@ -216,15 +219,6 @@ def _cpu_seconds(process: int | None) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _peak_bytes(process: int | None) -> int:
-    """The most memory that a running process has had resident."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def run(
