@@ -13,7 +13,7 @@ from rinr_flower.errors import PayloadError
 
 UNIT = 16  # what one symbol counts
 _FORGET_AT = 2048  # symbols after which a table halves its counts
-_PIECE = 1 << 14  # symbols that are coded in one call, each with its table: bounds the memory that those take
+_MANY = 48  # symbols of a context from which on a call for each context is faster than a table for each symbol
 
 
 class Coder(Protocol):
@@ -98,8 +98,12 @@ class Tables:
         rows, width = self._counts[used], self._counts.shape[1]
         row = np.repeat(np.arange(len(used)), counted[used])
         source, tables = np.asarray(symbols)[order], _normalised(rows)
-        pieces = [slice(at, at + _PIECE) for at in range(0, len(row), _PIECE)]
-        ordered = np.concatenate([coder.code(source[piece], tables[row[piece]]) for piece in pieces])
+        if len(row) < _MANY * len(used):
+            ordered = coder.code(source, tables[row])
+        else:
+            stops = np.cumsum(counted[used])[:-1]
+            groups = zip(np.split(source, stops), np.split(tables, len(used)), strict=True)
+            ordered = np.concatenate([coder.code(group, table) for group, table in groups])
         rows += UNIT * np.bincount(row * width + ordered, minlength=rows.size).reshape(rows.shape)
         while (over := rows.sum(axis=1) > UNIT * _FORGET_AT).any():
             rows[over] = np.maximum(rows[over] // 2, 1)
