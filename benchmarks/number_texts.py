@@ -130,15 +130,22 @@ def rate_distortion(results: Path) -> str:
             f"On single unrelated frames (DAC-SDC `images/`) `scene` has no motion to use: {spans[0]} of AVIF's bytes, "
             f"{spans[1]} of AV1's and {spans[2]} of two-layer AV1's at equal object PSNR."
         ),
-        prose(f"Over all {len(rows) + len(single)} clips: {'; '.join(_against(found, rival) for rival in RIVALS)}."),
+        prose(f"Bytes of `scene` over those of each rival at equal object PSNR, over all {len(rows) + len(single)} clips:"),
+        table(("rival", "median", "`scene` takes fewer on", "a quarter or less on"), _rivals(found)),
     )  # fmt: skip
 
 
-def _against(found: dict[str, Any], rival: str) -> str:
-    row = next(r for r in found["at_640"]["summary"] if r["rival"] == rival)
-    fewer, quarter = (row[share] * row["compared"] for share in ("share_below_1", "share_at_most_a_quarter"))
-    text = f"{row['median_ratio']:.2f} of `{rival}` at the median, fewer bytes on {fewer:.0f}"
-    return f"{text}, a quarter or less on {quarter:.0f}" if rival == "avif" else text
+def _rivals(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"`{r['rival']}`",
+            f"{r['median_ratio']:.2f}",
+            f"{r['share_below_1'] * r['compared']:.0f} of {r['compared']}",
+            f"{r['share_at_most_a_quarter'] * r['compared']:.0f}",
+        )
+        for r in found["at_640"]["summary"]
+        if r["rival"] != "camera"
+    ]
 
 
 def quality(results: Path) -> str:

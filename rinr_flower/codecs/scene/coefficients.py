@@ -36,6 +36,8 @@ _EDGES = np.array([1, 3, 5, 8, 12, 18, 27, 40, 64, 100])
 _CONTEXTS = len(_EDGES) + 1
 _CONTEXT_OF = np.searchsorted(_EDGES, np.arange(_EDGES[-1] + 1), side="right")
 _PER_SET = 3 * _CONTEXTS
+_BLOCKS_AT_ONCE = 1 << 12  # whose contexts are looked up together: bounds the memory that takes
+_SIGNS_AT_ONCE = 1 << 20
 _SETS = 4  # luma and chroma, at time frequency 0 and above
 # where the tables start, in 1/1024: counted once over canvases, residuals and objects of ten clips. Rows: time
 # frequency 0 and above, each the first, the second and the later passes; columns: contexts.
@@ -163,31 +165,13 @@ class Walk:
 
     def _values(self, band: _Band, parent: _Band | None, siblings: list[_Band], span: _Span, blocks: _Blocks) -> None:
         """The magnitudes in ``blocks``."""
-        here = band.at(blocks)
-        above = None if parent is None else parent.at(blocks)
-        beside = siblings[-1].at(blocks) if siblings else None
-        lower = here.plane * (span.parents(blocks.t) - blocks.t)[:, None]
-        first = _PER_SET * (2 * (span.start > 0) + (span.fold - 1))
-        for number, offsets in enumerate(_PASSES):
-            y, x = blocks.by[:, None] * BLOCK + offsets[:, 0], blocks.bx[:, None] * BLOCK + offsets[:, 1]
-            inside = (y < here.height) & (x < here.width)
-            coded = slice(None) if inside.all() else np.flatnonzero(inside)
-            at = here.start + (y + 1) * here.row + (x + 1)
-            place = at.reshape(-1)[coded]
+        pieces = [slice(at, at + _BLOCKS_AT_ONCE) for at in range(0, len(blocks.owner), _BLOCKS_AT_ONCE)]
+        around = [_Around(band, parent, siblings, span, blocks.only(piece)) for piece in pieces]
+        for number in range(len(_PASSES)):
+            looked = [piece.look(number) for piece in around]
+            place, kinds = (np.concatenate(arrays) for arrays in zip(*looked, strict=True))
             if len(place) == 0:
                 continue
-            mean = np.zeros(len(place), np.int32)
-            if span.start:
-                mean += 4 * band.values[(at + lower).reshape(-1)[coded]]
-            if parent is not None and above is not None:
-                mean += 3 * parent.values[above.nearest(y // 2, x // 2).reshape(-1)[coded]]
-            if beside is not None:
-                mean += 2 * siblings[-1].values[beside.nearest(y, x).reshape(-1)[coded]]
-            if number == 0:
-                mean *= 2
-            for dy, dx in _NEIGHBOURS[number]:
-                mean += (3 if number == 2 else 2) * band.values[(at + (dy * here.row + dx)).reshape(-1)[coded]]
-            kinds = _CONTEXT_OF[np.minimum(mean, _EDGES[-1])] + (_CONTEXTS * number + first)
             if self._observe:
                 band.kinds[place] = kinds
             band.values[place] = self.magnitudes.code(self._coder, kinds, band.values[place])
@@ -195,18 +179,27 @@ class Walk:
     def finish(self, levels: list[Ints], given: list[Ints]) -> None:
         """Code what :meth:`levels` leaves: the magnitudes from ESCAPE on and all signs. ``levels`` become the values;
         ``given`` are those to write."""
+        large = [np.flatnonzero(band == ESCAPE) for band in levels]
+        if any(len(at) for at in large):
+            rest = [np.abs(band.reshape(-1)[at].astype(np.int64)) for band, at in zip(given, large, strict=True)]
+            found = ESCAPE - 1 + self._gamma(np.concatenate(rest) - ESCAPE + 1)
+            stops = np.cumsum([len(at) for at in large])
+            for band, at, stop in zip(levels, large, stops.tolist(), strict=True):
+                band.reshape(-1)[at] = found[stop - len(at) : stop]
+        group = np.cumsum([band.size for band in levels]) // _SIGNS_AT_ONCE
+        for bands in np.split(np.arange(len(levels)), np.flatnonzero(np.diff(group)) + 1):
+            self._signs([levels[i] for i in bands], [given[i] for i in bands])
+
+    def _signs(self, levels: list[Ints], given: list[Ints]) -> None:
+        """Give the magnitudes ``levels`` the signs of ``given``."""
         places = [np.flatnonzero(band != 0) for band in levels]
-        flat = np.concatenate([band.reshape(-1)[at] for band, at in zip(levels, places, strict=True)]).astype(np.int64)
-        if len(flat) == 0:
+        negative = np.concatenate([band.reshape(-1)[at] < 0 for band, at in zip(given, places, strict=True)])
+        if len(negative) == 0:
             return
-        source = np.concatenate([band.reshape(-1)[at] for band, at in zip(given, places, strict=True)]).astype(np.int64)
-        large = np.flatnonzero(flat == ESCAPE)
-        if len(large):
-            flat[large] = ESCAPE - 1 + self._gamma(np.abs(source[large]) - ESCAPE + 1)
-        flat *= 1 - 2 * self._coder.code((source < 0).astype(np.int64), self._bits)
+        sign = 1 - 2 * self._coder.code(negative, self._bits)
         stops = np.cumsum([len(at) for at in places])
         for band, at, stop in zip(levels, places, stops.tolist(), strict=True):
-            band.reshape(-1)[at] = flat[stop - len(at) : stop]
+            band.reshape(-1)[at] *= sign[stop - len(at) : stop].astype(np.int32)
 
     def _gamma(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
         """Elias-gamma code of values from 1, bit plane by bit plane."""
@@ -362,8 +355,42 @@ class _Blocks:
     by: Places
     bx: Places
 
-    def only(self, which: Places) -> _Blocks:
+    def only(self, which: Places | slice) -> _Blocks:
         return _Blocks(self.owner[which], self.t[which], self.by[which], self.bx[which])
+
+
+class _Around:
+    """What is known around the values of ``blocks`` when they are coded."""
+
+    def __init__(self, band: _Band, parent: _Band | None, siblings: list[_Band], span: _Span, blocks: _Blocks) -> None:
+        self._band, self._parent, self._sibling = band, parent, siblings[-1] if siblings else None
+        self._here = band.at(blocks)
+        self._above = None if parent is None else parent.at(blocks)
+        self._beside = None if self._sibling is None else self._sibling.at(blocks)
+        self._lower = self._here.plane * (span.parents(blocks.t) - blocks.t)[:, None] if span.start else None
+        self._top, self._left = blocks.by[:, None] * BLOCK, blocks.bx[:, None] * BLOCK
+        self._first = _PER_SET * (2 * (span.start > 0) + (span.fold - 1))
+
+    def look(self, number: int) -> tuple[Places, NDArray[np.int64]]:
+        """Places and contexts of the values of pass ``number``."""
+        y, x = self._top + _PASSES[number][:, 0], self._left + _PASSES[number][:, 1]
+        values, here = self._band.values, self._here
+        inside = (y < here.height) & (x < here.width)
+        coded = slice(None) if inside.all() else np.flatnonzero(inside)
+        at = here.start + (y + 1) * here.row + (x + 1)
+        place = at.reshape(-1)[coded]
+        mean = np.zeros(len(place), np.int32)
+        if self._lower is not None:
+            mean += 4 * values[(at + self._lower).reshape(-1)[coded]]
+        if self._parent is not None and self._above is not None:
+            mean += 3 * self._parent.values[self._above.nearest(y // 2, x // 2).reshape(-1)[coded]]
+        if self._sibling is not None and self._beside is not None:
+            mean += 2 * self._sibling.values[self._beside.nearest(y, x).reshape(-1)[coded]]
+        if number == 0:
+            mean *= 2
+        for dy, dx in _NEIGHBOURS[number]:
+            mean += (3 if number == 2 else 2) * values[(at + (dy * here.row + dx)).reshape(-1)[coded]]
+        return place, _CONTEXT_OF[np.minimum(mean, _EDGES[-1])] + (_CONTEXTS * number + self._first)
 
 
 @dataclass(frozen=True)
