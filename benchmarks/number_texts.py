@@ -130,7 +130,7 @@ def rate_distortion(results: Path) -> str:
             f"On single unrelated frames (DAC-SDC `images/`) `scene` has no motion to use: {spans[0]} of AVIF's bytes, "
             f"{spans[1]} of AV1's and {spans[2]} of two-layer AV1's at equal object PSNR."
         ),
-        prose(f"Bytes of `scene` over those of each rival at equal object PSNR, over all {len(rows) + len(single)} clips:"),
+        prose(f"Bytes of `scene` over those of each rival at equal object PSNR, all {len(rows) + len(single)} clips:"),
         table(("rival", "median", "`scene` takes fewer on", "a quarter or less on"), _rivals(found)),
     )  # fmt: skip
 

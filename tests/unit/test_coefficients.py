@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rinr_flower.codecs.scene.coefficients import BLOCK, ESCAPE, Ints, decode_bands, encode_bands, observe
+from rinr_flower.codecs.scene.bands import BLOCK, Ints
+from rinr_flower.codecs.scene.coefficients import ESCAPE, decode_bands, encode_bands, observe
 from rinr_flower.codecs.scene.volume import VolumeShape
 from rinr_flower.errors import PayloadError
 

@@ -8,19 +8,13 @@ and counts are integers throughout: every machine reads the same symbols.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from rinr_flower.codecs.scene.adaptive import Coder, Observer, Reader, Tables, Writer, prior_counts
+from rinr_flower.codecs.scene.bands import BLOCK, Band, Blocks, Ints, Places, Span
 from rinr_flower.errors import PayloadError
 
-Ints = NDArray[np.int32]
-Places = NDArray[np.int64]
-
-BLOCK = 8
 ESCAPE = 20  # magnitudes from here on are coded as ESCAPE and an Elias-gamma remainder
 _MAX_GAMMA = 20  # bits of that remainder
 _OFFSETS = np.stack(np.meshgrid(np.arange(BLOCK), np.arange(BLOCK), indexing="ij"), axis=-1).reshape(-1, 2)
@@ -100,14 +94,15 @@ class Walk:
         All pyramids are walked together, band by band. Bands are (frames x fold, h, w), coarsest first, then triples,
         as the wavelet has them; with ``fold`` 2, the blue and the red plane of each time frequency follow each other.
         """
-        found: list[_Band] = []
+        found: list[Band] = []
+        unseen = 2 * _CONTEXTS if self._observe else None
         for index in range(max(map(len, pyramids), default=0)):
-            band = _Band([p[index] if index < len(p) else None for p in pyramids], fold, self._observe)
+            band = Band([p[index] if index < len(p) else None for p in pyramids], fold, unseen)
             parent = found[index - 3] if index > 3 else None
             siblings = found[index - (index - 1) % 3 :] if index else []
             found.append(band)
             for start, stop in _octaves(int(band.frames.max())):
-                span = _Span(start, stop, fold)
+                span = Span(start, stop, fold)
                 live = self._any(band, parent, span)
                 if len(live):
                     blocks = self._blocks(band, parent, siblings, span, live)
@@ -120,7 +115,7 @@ class Walk:
         if self._observe:
             self.kinds = [[b.inner(b.kinds, n) for b in found[: len(p)]] for n, p in enumerate(pyramids)]
 
-    def _any(self, band: _Band, parent: _Band | None, span: _Span) -> NDArray[np.int64]:
+    def _any(self, band: Band, parent: Band | None, span: Span) -> NDArray[np.int64]:
         """The pyramids whose band holds anything at these time frequencies."""
         asked = np.flatnonzero(band.frames > span.start)
         rows = slice(span.start * span.fold, span.stop * span.fold)
@@ -138,8 +133,8 @@ class Walk:
         return np.asarray(asked[held == 1], np.int64)
 
     def _blocks(
-        self, band: _Band, parent: _Band | None, siblings: list[_Band], span: _Span, live: NDArray[np.int64]
-    ) -> _Blocks:
+        self, band: Band, parent: Band | None, siblings: list[Band], span: Span, live: NDArray[np.int64]
+    ) -> Blocks:
         """The blocks that hold anything, of the pyramids ``live``."""
         size = band.flag_plane[live]
         counts = (np.minimum(span.stop, band.frames[live]) - span.start) * span.fold * size
@@ -148,7 +143,7 @@ class Walk:
         t, rest = np.divmod(number, np.repeat(size, counts))
         by, bx = np.divmod(rest, band.flag_row[owner])
         t += span.start * span.fold
-        blocks = _Blocks(owner, t, by, bx)
+        blocks = Blocks(owner, t, by, bx)
         context = np.zeros(len(owner), np.int64)
         if span.start:
             context += band.flags[band.flag_base[owner] + span.parents(t) * band.flag_plane[owner] + rest]
@@ -163,7 +158,7 @@ class Walk:
         band.alive[owner[held], t[held]] = True
         return blocks.only(held)
 
-    def _values(self, band: _Band, parent: _Band | None, siblings: list[_Band], span: _Span, blocks: _Blocks) -> None:
+    def _values(self, band: Band, parent: Band | None, siblings: list[Band], span: Span, blocks: Blocks) -> None:
         """The magnitudes in ``blocks``."""
         pieces = [slice(at, at + _BLOCKS_AT_ONCE) for at in range(0, len(blocks.owner), _BLOCKS_AT_ONCE)]
         around = [_Around(band, parent, siblings, span, blocks.only(piece)) for piece in pieces]
@@ -283,86 +278,10 @@ def decode_bands(
     return [[b[plane::fold] for b in levels[p, fold]] for p in pictures for fold in folds for plane in range(fold)]
 
 
-class _Band:
-    """One band of several pyramids, one after the other in memory, each within a border of zeros.
-
-    Looked up by flat positions: with hundreds of small volumes in a payload, a lookup must not take a call for each.
-    ``frames`` is 0 for a pyramid that has no such band. ``flags`` says which blocks hold any value, ``alive``
-    (pyramids, frames x fold) which time frequencies.
-    """
-
-    def __init__(self, bands: list[Ints | None], fold: int, observe: bool) -> None:
-        shapes = np.array([(0, 0, 0) if b is None else b.shape for b in bands], np.int64)
-        self.frames, self.height, self.width = shapes[:, 0] // fold, shapes[:, 1], shapes[:, 2]
-        self.row, self.plane = self.width + 2, (self.height + 2) * (self.width + 2)
-        self.base = _starts(shapes[:, 0] * self.plane)
-        self.values = np.zeros(self.base[-1], np.int32)
-        self.kinds = np.full(len(self.values) if observe else 0, 2 * _CONTEXTS, np.int16)
-        self.flag_row = -(-self.width // BLOCK)
-        self._flag_rows = -(-self.height // BLOCK)
-        self.flag_plane = self.flag_row * self._flag_rows
-        self.flag_base = _starts(shapes[:, 0] * self.flag_plane)
-        self.flags = np.zeros(self.flag_base[-1], np.int32)
-        self.alive = np.zeros((len(bands), int(shapes[:, 0].max())), bool)
-        for number, band in enumerate(bands):
-            if band is not None and band.any():
-                self.inner(self.values, number)[...] = band
-                held = _blocks(band)
-                self.flags[self.flag_base[number] : self.flag_base[number + 1]] = held.reshape(-1)
-                self.alive[number, : len(band)] = held.any(axis=(1, 2))
-
-    def inner(self, array: NDArray[Any], number: int) -> NDArray[Any]:
-        """What a flat array holds of one pyramid, without the border."""
-        bordered = array[self.base[number] : self.base[number + 1]]
-        shape = (-1, int(self.height[number]) + 2, int(self.width[number]) + 2)
-        return bordered.reshape(shape)[:, 1:-1, 1:-1]
-
-    def flag(self, owner: Places, t: Places, by: Places, bx: Places) -> Ints:
-        """Flags of blocks (by, bx), the last row and column repeated."""
-        rows, columns = np.minimum(by, self._flag_rows[owner] - 1), np.minimum(bx, self.flag_row[owner] - 1)
-        place = self.flag_base[owner] + t * self.flag_plane[owner] + rows * self.flag_row[owner] + columns
-        return np.asarray(self.flags[place], np.int32)
-
-    def at(self, blocks: _Blocks) -> _Origins:
-        """Where the values lie that belong to ``blocks``."""
-        owner = blocks.owner[:, None]
-        start = self.base[owner] + blocks.t[:, None] * self.plane[owner]
-        return _Origins(start, self.row[owner], self.plane[owner], self.height[owner], self.width[owner])
-
-
-@dataclass(frozen=True)
-class _Origins:
-    """For each block (blocks, 1): where the values of its time frequency start, and their layout."""
-
-    start: Places
-    row: Places
-    plane: Places
-    height: Places
-    width: Places
-
-    def nearest(self, y: Places, x: Places) -> Places:
-        """Where the values at (y, x) (blocks, n) lie, the last row and column repeated."""
-        rows, columns = np.minimum(y + 1, self.height), np.minimum(x + 1, self.width)
-        return np.asarray(self.start + rows * self.row + columns, np.int64)
-
-
-@dataclass(frozen=True)
-class _Blocks:
-    """Blocks of a band: the pyramid, the row along time and the place of each."""
-
-    owner: Places
-    t: Places
-    by: Places
-    bx: Places
-
-    def only(self, which: Places | slice) -> _Blocks:
-        return _Blocks(self.owner[which], self.t[which], self.by[which], self.bx[which])
-
-
 class _Around:
     """What is known around the values of ``blocks`` when they are coded."""
 
-    def __init__(self, band: _Band, parent: _Band | None, siblings: list[_Band], span: _Span, blocks: _Blocks) -> None:
+    def __init__(self, band: Band, parent: Band | None, siblings: list[Band], span: Span, blocks: Blocks) -> None:
         self._band, self._parent, self._sibling = band, parent, siblings[-1] if siblings else None
         self._here = band.at(blocks)
         self._above = None if parent is None else parent.at(blocks)
@@ -393,19 +312,6 @@ class _Around:
         return place, _CONTEXT_OF[np.minimum(mean, _EDGES[-1])] + (_CONTEXTS * number + self._first)
 
 
-@dataclass(frozen=True)
-class _Span:
-    """Time frequencies that are coded together; ``fold`` planes of each follow each other."""
-
-    start: int
-    stop: int
-    fold: int
-
-    def parents(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where the same plane of half the time frequency is."""
-        return np.asarray(at // self.fold // 2 * self.fold + at % self.fold, np.int64)
-
-
 def _folded(pyramids: list[list[Ints]], planes: int) -> list[tuple[list[list[Ints]], int]]:
     """What is walked together, with its fold: luma as it is, then blue and red interleaved along the first axis."""
     out = [(pyramids[::planes], 1)]
@@ -419,17 +325,3 @@ def _octaves(frames: int) -> list[tuple[int, int]]:
     """Ranges of time frequencies that are coded together: 0, 1, 2-3, 4-7, ..."""
     starts = [0, *(1 << k for k in range(20) if 1 << k < frames)]
     return list(zip(starts, [*starts[1:], frames], strict=True))
-
-
-def _starts(sizes: Places) -> Places:
-    """Where arrays of ``sizes`` start that lie one after the other, and where the last one ends."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-
-
-def _blocks(band: Ints) -> Ints:
-    """Flags (time, blocks, blocks): 1 where a block of BLOCK x BLOCK coefficients holds any value."""
-    t, h, w = band.shape
-    padded = np.zeros((t, -(-h // BLOCK) * BLOCK, -(-w // BLOCK) * BLOCK), bool)
-    padded[:, :h, :w] = band != 0
-    blocks = padded.reshape(t, padded.shape[1] // BLOCK, BLOCK, padded.shape[2] // BLOCK, BLOCK)
-    return np.asarray(blocks.any(axis=(2, 4)), np.int32)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from rinr_flower.codecs.scene.analysis import Analysis, to_ycc
+from rinr_flower.codecs.scene.bands import Ints
 from rinr_flower.codecs.scene.build import (
     add_layer,
     base_pose,
@@ -26,7 +27,7 @@ from rinr_flower.codecs.scene.build import (
     track_boxes,
 )
 from rinr_flower.codecs.scene.canvas import Placement, mean_canvas
-from rinr_flower.codecs.scene.coefficients import Ints, encode_bands
+from rinr_flower.codecs.scene.coefficients import encode_bands
 from rinr_flower.codecs.scene.config import Effort
 from rinr_flower.codecs.scene.model import Layer, Planes, Scene, layer_over
 from rinr_flower.codecs.scene.objects import apron_of

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rinr_flower.codecs.scene.coefficients import BLOCK, ESCAPE, Ints, observe
+from rinr_flower.codecs.scene.bands import BLOCK, Ints
+from rinr_flower.codecs.scene.coefficients import ESCAPE, observe
 from rinr_flower.codecs.scene.wavelet import Floats
 
 LAMBDA = 0.14  # squared steps a bit is worth

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from rinr_flower.bitstream.entropy import decode_ints, encode_ints
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
-from rinr_flower.codecs.scene.coefficients import Ints, decode_bands, encode_bands
+from rinr_flower.codecs.scene.bands import Ints
+from rinr_flower.codecs.scene.coefficients import decode_bands, encode_bands
 from rinr_flower.codecs.scene.volume import VolumeShape
 from rinr_flower.errors import ConfigError, PayloadError
 

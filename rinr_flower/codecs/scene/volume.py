@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rinr_flower.codecs.scene.coefficients import Ints
+from rinr_flower.codecs.scene.bands import Ints
 from rinr_flower.codecs.scene.model import Planes
 from rinr_flower.codecs.scene.quantise import dequantise
 from rinr_flower.codecs.scene.wavelet import Floats, analyse, band_shapes, cosine_basis, synthesise
