@@ -57,7 +57,8 @@ def test_encode_inspect_decode(folder: Path, tmp_path: Path) -> None:
         (("encode", "folder:FOLDER", "-o", "OUT/x", "--codec", "jpeg", "--frames", "5:2"), "not A:B"),
         (("encode", "folder:NOWHERE", "-o", "OUT/x", "--codec", "jpeg"), "NOWHERE"),
         (("encode", "folder:FOLDER", "-o", "OUT/x", "--codec", "jpeg", "--device", "tpu"), "device 'tpu'"),
-        (("decode", "FOLDER/000.jpg", "-o", "OUT/x"), "no payload"),
+        (("decode", "FOLDER/000.jpg", "-o", "OUT/x"), "000.jpg: this is no payload"),
+        (("inspect", "FOLDER/000.jpg"), "000.jpg: this is no payload"),
     ],
 )
 def test_misuse_is_one_line_and_exit_code_2(

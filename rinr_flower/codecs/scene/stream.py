@@ -191,7 +191,7 @@ def read_parts(
     limit_px = CANVAS_LIMIT * max(size[0] * size[1], 4096)
     form = head.u8()
     if form >= 2 * _TOGETHER:
-        raise PayloadError(f"scene is of an unknown form {form}")
+        raise PayloadError(f"scene is of an unknown form {form}: altered, or written by a later version")
     together, scale = bool(form & _TOGETHER), RESIDUAL_SCALES[form % _TOGETHER >> 1]
     code = SceneCode(size, bool(form & 1), head.u8(), head.u8(), scale)
     planes = 1 if code.grey else 3
