@@ -200,7 +200,8 @@ def main() -> int:
         }
     write_result(options.out, result)
     for clip in dict.fromkeys(r["clip"] for r in rows):
-        plot_clip([r for r in rows if r["clip"] == clip], options.out.with_suffix("") / f"{clip.replace('/', '-')}.svg")
+        plot = options.out.with_suffix("") / f"{clip.replace('/', '-')}.svg"
+        plot_clip([r for r in rows if r["clip"] == clip], plot, options.against)
     show_points([r for r in rows if r["series"] in series])
     if result["at_640"]["ratios"]:
         show(result["at_640"]["ratios"], options.against)
