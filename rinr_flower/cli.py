@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from rinr_flower.errors import ConfigError, DataError, PayloadError, RinrError
-from rinr_flower.files import read_file, write_file
+from rinr_flower.errors import ConfigError, DataError, RinrError
+from rinr_flower.files import payload_in, read_file, write_file
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 _out = Console()
@@ -65,7 +65,7 @@ def decode(
     from rinr_flower.decoding import FrameStore
     from rinr_flower.devices import pick_device
 
-    with naming(file):
+    with payload_in(file):
         store = FrameStore([read_file(file)], device=pick_device(device))
     width, height = parse_size(size) if size else store.frame_size(0)
     try:
@@ -89,7 +89,7 @@ def inspect(
     from rinr_flower.bitstream.container import Payload
 
     data = read_file(file)
-    with naming(file):
+    with payload_in(file):
         payload = Payload.from_bytes(data)
     facts: dict[str, Any] = {
         "codec": payload.codec,
@@ -113,15 +113,6 @@ def inspect(
     for part, count in payload.bytes_by_part().items():
         table.add_row(f"  {part}", f"{count:,}")
     _out.print(table)
-
-
-@contextmanager
-def naming(file: Path) -> Iterator[None]:
-    """Errors about a payload say in which file it is."""
-    try:
-        yield
-    except PayloadError as error:
-        raise PayloadError(f"{file}: {error}") from error
 
 
 def parse_settings(settings: list[str]) -> dict[str, str]:

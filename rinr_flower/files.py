@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rinr_flower.errors import DataError
+from rinr_flower.errors import DataError, PayloadError
 
 
 def name_of(data: bytes) -> str:
@@ -112,6 +112,15 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def payload_in(path: Path) -> Iterator[None]:
+    """Errors about a payload say in which file it is."""
+    try:
+        yield
+    except PayloadError as error:
+        raise PayloadError(f"{path}: {error}") from error
 
 
 @contextmanager

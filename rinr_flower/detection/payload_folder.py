@@ -12,7 +12,8 @@ import torch
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.decoding import FrameStore
 from rinr_flower.decoding.cache import holds_pictures
-from rinr_flower.errors import ConfigError, DataError, PayloadError
+from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.files import payload_in, read_file
 
 SUFFIX = ".rinr"
 HELD_BACK = 0.2  # of the frames of every payload, the last ones, where no folder holds frames for validation
@@ -110,12 +111,8 @@ def _open(folder: Path, device: torch.device, cache: bool) -> tuple[FrameStore, 
         raise DataError(f"{folder} holds no payloads (*{SUFFIX})")
     needed = 0
     for file in files:
-        try:
-            payload = Payload.from_bytes(file.read_bytes())
-        except PayloadError as error:
-            raise PayloadError(f"{file}: {error}") from error
-        except OSError as error:
-            raise DataError(f"{file} cannot be read: {error.strerror}") from error
+        with payload_in(file):
+            payload = Payload.from_bytes(read_file(file))
         if cache or holds_pictures(payload.codec, device):
             needed += len(payload) * payload.width * payload.height * 3
     free = _free_bytes(device)
@@ -128,9 +125,8 @@ def _open(folder: Path, device: torch.device, cache: bool) -> tuple[FrameStore, 
     runs, names = [], []
     for file in files:
         try:
-            run = store.add(file.read_bytes())
-        except PayloadError as error:
-            raise PayloadError(f"{file}: {error}") from error
+            with payload_in(file):
+                run = store.add(read_file(file))
         except torch.OutOfMemoryError as error:
             raise ConfigError(f"{file} does not fit into the memory of {device}; train on fewer payloads") from error
         if store.resident_bytes > free:  # what networks and scenes take is known only once they are read

@@ -8,6 +8,8 @@ and counts are integers throughout: every machine reads the same symbols.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,13 +76,11 @@ _LENGTHS = prior_counts(np.full(_MAX_GAMMA + 1, 512), np.zeros(_MAX_GAMMA + 1, n
 class Walk:
     """One traversal of sets of band pyramids, the same for writing, reading and costing.
 
-    With ``observe`` it keeps the context of every coefficient in ``kinds``: one array a band, pyramid by pyramid, for
-    each call of :meth:`levels`.
+    With ``observe`` bands keep the context of every coefficient in their ``kinds``.
     """
 
     def __init__(self, coder: Coder, *, observe: bool = False) -> None:
         self._coder = coder
-        self.kinds: list[list[NDArray[np.int16]]] = []
         self._observe = observe
         self.magnitudes = Tables(_MAGNITUDES)
         self._flags = Tables(_FLAGS)
@@ -88,8 +88,8 @@ class Walk:
         self._lengths = Tables(_LENGTHS)
         self._bits = np.array([[0.5, 0.5]], np.float32)
 
-    def levels(self, pyramids: list[list[Ints]], fold: int) -> None:
-        """Code the magnitudes, cut off at ESCAPE, of ``pyramids`` in place; when reading, they are zero and are filled.
+    def levels(self, pyramids: list[list[Ints]], fold: int) -> list[Band]:
+        """Code the magnitudes, cut off at ESCAPE, of ``pyramids``, and return them; when reading, those given are zero.
 
         All pyramids are walked together, band by band. Bands are (frames x fold, h, w), coarsest first, then triples,
         as the wavelet has them; with ``fold`` 2, the blue and the red plane of each time frequency follow each other.
@@ -108,14 +108,9 @@ class Walk:
                     blocks = self._blocks(band, parent, siblings, span, live)
                     if len(blocks.owner):
                         self._values(band, parent, siblings, span, blocks)
-        for number, pyramid in enumerate(pyramids):
-            for band, given in zip(found, pyramid, strict=False):
-                if band.alive[number].any():
-                    given[...] = band.inner(band.values, number)
-        if self._observe:
-            self.kinds = [[b.inner(b.kinds, n) for b in found[: len(p)]] for n, p in enumerate(pyramids)]
+        return found
 
-    def _any(self, band: Band, parent: Band | None, span: Span) -> NDArray[np.int64]:
+    def _any(self, band: Band, parent: Band | None, span: Span) -> Places:
         """The pyramids whose band holds anything at these time frequencies."""
         asked = np.flatnonzero(band.frames > span.start)
         rows = slice(span.start * span.fold, span.stop * span.fold)
@@ -132,9 +127,7 @@ class Walk:
         held = self._occupied.code(self._coder, context, here)
         return np.asarray(asked[held == 1], np.int64)
 
-    def _blocks(
-        self, band: Band, parent: Band | None, siblings: list[Band], span: Span, live: NDArray[np.int64]
-    ) -> Blocks:
+    def _blocks(self, band: Band, parent: Band | None, siblings: list[Band], span: Span, live: Places) -> Blocks:
         """The blocks that hold anything, of the pyramids ``live``."""
         size = band.flag_plane[live]
         counts = (np.minimum(span.stop, band.frames[live]) - span.start) * span.fold * size
@@ -144,14 +137,15 @@ class Walk:
         by, bx = np.divmod(rest, band.flag_row[owner])
         t += span.start * span.fold
         blocks = Blocks(owner, t, by, bx)
+        plane = band.flag_plane[owner]
+        place = band.flag_base[owner] + t * plane + rest
         context = np.zeros(len(owner), np.int64)
         if span.start:
-            context += band.flags[band.flag_base[owner] + span.parents(t) * band.flag_plane[owner] + rest]
+            context += band.flags[place + (span.parents(t) - t) * plane]
         if parent is not None:
             context += 2 * parent.flag(owner, t, by // 2, bx // 2)
         for sibling in siblings:
             context += 4 * sibling.flag(owner, t, by, bx)
-        place = band.flag_base[owner] + t * band.flag_plane[owner] + rest
         coded = self._flags.code(self._coder, context, band.flags[place])
         band.flags[place] = coded
         held = np.flatnonzero(coded)
@@ -178,9 +172,8 @@ class Walk:
         if any(len(at) for at in large):
             rest = [np.abs(band.reshape(-1)[at].astype(np.int64)) for band, at in zip(given, large, strict=True)]
             found = ESCAPE - 1 + self._gamma(np.concatenate(rest) - ESCAPE + 1)
-            stops = np.cumsum([len(at) for at in large])
-            for band, at, stop in zip(levels, large, stops.tolist(), strict=True):
-                band.reshape(-1)[at] = found[stop - len(at) : stop]
+            for band, at, part in zip(levels, large, _split_like(found, large), strict=True):
+                band.reshape(-1)[at] = part
         group = np.cumsum([band.size for band in levels]) // _SIGNS_AT_ONCE
         for bands in np.split(np.arange(len(levels)), np.flatnonzero(np.diff(group)) + 1):
             self._signs([levels[i] for i in bands], [given[i] for i in bands])
@@ -191,12 +184,11 @@ class Walk:
         negative = np.concatenate([band.reshape(-1)[at] < 0 for band, at in zip(given, places, strict=True)])
         if len(negative) == 0:
             return
-        sign = 1 - 2 * self._coder.code(negative, self._bits)
-        stops = np.cumsum([len(at) for at in places])
-        for band, at, stop in zip(levels, places, stops.tolist(), strict=True):
-            band.reshape(-1)[at] *= sign[stop - len(at) : stop].astype(np.int32)
+        sign = (1 - 2 * self._coder.code(negative, self._bits)).astype(np.int32)
+        for band, at, part in zip(levels, places, _split_like(sign, places), strict=True):
+            band.reshape(-1)[at] *= part
 
-    def _gamma(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _gamma(self, values: Places) -> Places:
         """Elias-gamma code of values from 1, bit plane by bit plane."""
         lengths = np.zeros(len(values), np.int64)
         growing = np.arange(len(values))
@@ -226,11 +218,11 @@ def encode_bands(pyramids: list[list[Ints]], planes: int) -> bytes:
         return b""
     coder = Writer()
     walk = Walk(coder)
-    given = [band for folded, _ in _folded(pyramids, planes) for bands in folded for band in bands]
-    levels = []
+    given, levels = [], []
     for folded, fold in _folded(pyramids, planes):
         cut = [[np.minimum(np.abs(b), ESCAPE) for b in bands] for bands in folded]
         walk.levels(cut, fold)
+        given += [band for bands in folded for band in bands]
         levels += [band for bands in cut for band in bands]
     walk.finish(levels, given)
     return coder.getvalue()
@@ -242,10 +234,11 @@ def observe(pyramids: list[list[Ints]], planes: int) -> tuple[list[list[NDArray[
     walk = Walk(Observer(), observe=True)
     kinds: list[list[NDArray[np.int16]]] = [[] for _ in pyramids]
     for folded, fold in _folded(pyramids, planes):
-        walk.levels([[np.minimum(b, ESCAPE) for b in bands] for bands in folded], fold)
-        for picture, bands in enumerate(walk.kinds):
+        found = walk.levels([[np.minimum(b, ESCAPE) for b in bands] for bands in folded], fold)
+        for picture, bands in enumerate(folded):
+            inner = [band.inner(band.kinds, picture) for band in found[: len(bands)]]
             for plane in range(fold):
-                kinds[picture * planes + fold - 1 + plane] = [k[plane::fold] for k in bands]
+                kinds[picture * planes + fold - 1 + plane] = [k[plane::fold] for k in inner]
     return kinds, walk.magnitudes.bits()
 
 
@@ -272,7 +265,11 @@ def decode_bands(
     order = [[(p, f) for p in pictures] for f in folds] if together else [[(p, f)] for p in pictures for f in folds]
     walk = Walk(Reader(data))
     for group in order:
-        walk.levels([levels[key] for key in group], group[0][1])
+        found = walk.levels([levels[key] for key in group], group[0][1])
+        for number, key in enumerate(group):
+            for band, level in zip(found, levels[key], strict=False):
+                if band.alive[number].any():
+                    level[...] = band.inner(band.values, number)
     flat = [band for group in order for key in group for band in levels[key]]
     walk.finish(flat, flat)
     return [[b[plane::fold] for b in levels[p, fold]] for p in pictures for fold in folds for plane in range(fold)]
@@ -290,7 +287,7 @@ class _Around:
         self._top, self._left = blocks.by[:, None] * BLOCK, blocks.bx[:, None] * BLOCK
         self._first = _PER_SET * (2 * (span.start > 0) + (span.fold - 1))
 
-    def look(self, number: int) -> tuple[Places, NDArray[np.int64]]:
+    def look(self, number: int) -> tuple[Places, Places]:
         """Places and contexts of the values of pass ``number``."""
         y, x = self._top + _PASSES[number][:, 0], self._left + _PASSES[number][:, 1]
         values, here = self._band.values, self._here
@@ -325,3 +322,8 @@ def _octaves(frames: int) -> list[tuple[int, int]]:
     """Ranges of time frequencies that are coded together: 0, 1, 2-3, 4-7, ..."""
     starts = [0, *(1 << k for k in range(20) if 1 << k < frames)]
     return list(zip(starts, [*starts[1:], frames], strict=True))
+
+
+def _split_like(values: NDArray[Any], places: list[Places]) -> list[NDArray[Any]]:
+    """``values`` cut into one piece for each of ``places``, as long as it is."""
+    return np.split(values, np.cumsum([len(at) for at in places])[:-1])
