@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,8 @@ MAX_FRAME_PX = 64_000_000
 MAX_JPEG_SCANS = 100  # each scan of a progressive JPEG passes over all pixels; cameras write about ten
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "AVIF", "TIFF", "PPM")  # Pillow knows others that start programs
 _JPEG_SCAN = b"\xff\xda"
+
+Window = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,9 +146,21 @@ def clean_boxes(
     return clipped[keep].astype(np.float32), labels[keep], int((~keep).sum())
 
 
+def box_windows(boxes: NDArray[np.float32], width: int, height: int, margin: int = 0) -> list[Window]:
+    """Whole-pixel windows x1, y1, x2, y2 that cover the boxes and ``margin`` pixels around, cut at the frame; a box
+    outside gives no window."""
+    windows = []
+    for x1, y1, x2, y2 in np.asarray(boxes, np.float64):
+        left, top = max(0, math.floor(x1) - margin), max(0, math.floor(y1) - margin)
+        right, bottom = min(width, math.ceil(x2) + margin), min(height, math.ceil(y2) + margin)
+        if left < right and top < bottom:
+            windows.append((left, top, right, bottom))
+    return windows
+
+
 def box_mask(boxes: NDArray[np.float32], width: int, height: int) -> NDArray[np.bool_]:
     """Boolean mask (height, width) of the pixels that any box covers, edges rounded outward."""
     mask = np.zeros((height, width), bool)
-    for x1, y1, x2, y2 in boxes:
-        mask[int(np.floor(y1)) : int(np.ceil(y2)), int(np.floor(x1)) : int(np.ceil(x2))] = True
+    for x1, y1, x2, y2 in box_windows(boxes, width, height):
+        mask[y1:y2, x1:x2] = True
     return mask

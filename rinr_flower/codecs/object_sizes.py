@@ -1,17 +1,14 @@
-"""Which network an object gets: the window of its box in whole pixels, and the size class of that window's area."""
+"""Which network an object gets: the size class of its window's area."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.weights import MAX_VALUES
 from rinr_flower.codecs.rapid_inr import MAX_PARAMETERS
 from rinr_flower.errors import PayloadError
+from rinr_flower.frames import Window
 from rinr_flower.inr.siren import TILE, SirenShape
 
 PAPER_SIZES = ((1_000, 10, 3), (3_000, 15, 3), (10_000, 17, 5), (None, 24, 5))
@@ -22,17 +19,6 @@ MAX_SIZES = 16
 MIN_COUNTED_PX = 1 << 12  # the objects of a smaller frame may cost as much as those of one of this size
 
 Sizes = tuple[tuple[int | None, int, int], ...]
-Window = tuple[int, int, int, int]
-
-
-def box_windows(boxes: NDArray[np.float32], width: int, height: int) -> list[Window]:
-    """Whole-pixel windows x1, y1, x2, y2 that cover the boxes, cut at the frame; a box outside gives no window."""
-    windows = []
-    for x1, y1, x2, y2 in np.asarray(boxes, np.float64):
-        window = max(0, math.floor(x1)), max(0, math.floor(y1)), min(width, math.ceil(x2)), min(height, math.ceil(y2))
-        if window[0] < window[2] and window[1] < window[3]:
-            windows.append(window)
-    return windows
 
 
 def size_class(area: int, sizes: Sizes) -> int:

@@ -20,13 +20,13 @@ from rinr_flower.bitstream.weights import (
 )
 from rinr_flower.codecs.base import Codec, Progress, codecs, native_frame
 from rinr_flower.codecs.object_fit import ObjectFit, ObjectTarget
-from rinr_flower.codecs.object_sizes import MAX_SIZES, SMALL_SIZES, Sizes, box_windows, size_classes
+from rinr_flower.codecs.object_sizes import MAX_SIZES, SMALL_SIZES, Sizes, size_classes
 from rinr_flower.codecs.rapid_inr import RapidInr, check_shape, write_shape
 from rinr_flower.codecs.residual_renderer import ResidualRenderer, background_only
 from rinr_flower.decoding.mixed import MixedRenderer
 from rinr_flower.decoding.renderer import Renderer
 from rinr_flower.errors import ConfigError
-from rinr_flower.frames import Clip, Frame
+from rinr_flower.frames import Clip, Frame, box_windows
 from rinr_flower.inr.fit import Schedule
 from rinr_flower.inr.siren import SirenShape
 

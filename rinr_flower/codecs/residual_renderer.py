@@ -12,11 +12,12 @@ from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import ByteReader
 from rinr_flower.bitstream.weights import Quantised, unpack_tensors
 from rinr_flower.codecs.base import codecs
-from rinr_flower.codecs.object_sizes import MAX_SIZES, Window, box_windows, size_classes
+from rinr_flower.codecs.object_sizes import MAX_SIZES, size_classes
 from rinr_flower.codecs.rapid_inr import read_bits, read_shape
 from rinr_flower.decoding.mixed import MixedRenderer
 from rinr_flower.decoding.renderer import Renderer, View
 from rinr_flower.errors import PayloadError
+from rinr_flower.frames import Window, box_windows
 from rinr_flower.inr.siren import Banks, ResidentBank, SirenShape, evaluate_grouped
 
 

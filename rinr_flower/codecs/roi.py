@@ -25,7 +25,7 @@ from rinr_flower.codecs.base import Codec, Progress, codecs
 from rinr_flower.codecs.classical import check_range, read_file, write_avif
 from rinr_flower.decoding.pixels import PixelRenderer
 from rinr_flower.errors import ConfigError, PayloadError
-from rinr_flower.frames import Clip, write_jpeg
+from rinr_flower.frames import Clip, Window, box_windows, write_jpeg
 
 MARGIN_PX = 2
 """Pixels around each box that its crop covers too. Fixed by the format: the decoder uses the same."""
@@ -34,7 +34,6 @@ MAX_REDUCTION = 8
 """A coarse file has at least an eighth of the frame's width and height, rounded up."""
 
 Boxes = Sequence[NDArray[np.float32]]
-Window = tuple[int, int, int, int]
 
 
 def still_windows(boxes: Boxes, width: int, height: int) -> list[list[Window]]:
@@ -42,16 +41,7 @@ def still_windows(boxes: Boxes, width: int, height: int) -> list[list[Window]]:
 
     A box that lies outside the frame has no crop.
     """
-    windows = []
-    for rows in boxes:
-        here = []
-        for box in rows.astype(np.float64):
-            x1, y1 = (max(0, int(v) - MARGIN_PX) for v in np.floor(box[:2]))
-            x2, y2 = (min(s, int(v) + MARGIN_PX) for v, s in zip(np.ceil(box[2:]), (width, height), strict=True))
-            if x1 < x2 and y1 < y2:
-                here.append((x1, y1, x2, y2))
-        windows.append(here)
-    return windows
+    return [box_windows(rows, width, height, MARGIN_PX) for rows in boxes]
 
 
 class StillRoi(Codec):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import pack_blobs, unpack_blobs
 from rinr_flower.codecs.base import Codec, Progress, codecs
-from rinr_flower.codecs.roi import Boxes, Window, crop, paste, still_windows, stored_boxes
+from rinr_flower.codecs.roi import Boxes, crop, paste, still_windows, stored_boxes
 from rinr_flower.codecs.video import (
     VideoRenderer,
     VideoStream,
@@ -30,7 +30,7 @@ from rinr_flower.codecs.video import (
     x264_stream,
 )
 from rinr_flower.errors import PayloadError
-from rinr_flower.frames import Clip
+from rinr_flower.frames import Clip, Window
 
 MIN_OVERLAP = 0.1
 """Least intersection over union of boxes in consecutive appearances that makes them one track."""

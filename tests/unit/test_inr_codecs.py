@@ -11,10 +11,10 @@ import torch
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.weights import Quantised, fake_quantise, quantise
 from rinr_flower.codecs import Jpeg, RapidInr, Residual, codecs, decode
-from rinr_flower.codecs.object_sizes import PAPER_SIZES, box_windows, size_class
+from rinr_flower.codecs.object_sizes import PAPER_SIZES, size_class
 from rinr_flower.decoding import FrameStore
 from rinr_flower.errors import ConfigError, PayloadError
-from rinr_flower.frames import Clip, Frame, box_mask
+from rinr_flower.frames import Clip, Frame, box_mask, box_windows
 from rinr_flower.inr.siren import TILE, Banks, SirenShape, evaluate_grouped, forward, initial_bank
 from rinr_flower.quality import measure
 
