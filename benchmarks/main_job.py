@@ -23,7 +23,7 @@ import psutil
 from machine import describe
 from result_file import write_result
 
-from rinr_flower.bandwidth import RunRecord
+from rinr_flower.report import RunRecord
 
 STRATEGIES = ("fog", "jpeg_relay")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from rinr_flower.bandwidth import RunRecord
+from rinr_flower.report import RunRecord
 
 EDGE = 132  # width in pixels of the column with the zoomed object
 

@@ -25,7 +25,7 @@ from camera_folders import FRAMES, write_camera_folder
 from federation import Federation
 from tiny_scenario import TINY
 
-from rinr_flower.bandwidth import RunRecord
+from rinr_flower.report import RunRecord
 from rinr_flower.simulations.fleet import shares_of
 from rinr_flower.simulations.scenario import Scenario, load_scenario
 

@@ -40,13 +40,13 @@ from tiny_scenario import JPEG, TINY, options_of
 from rinr_flower.bandwidth import Ledger
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.clients import EdgeDevice, Training, client_app
+from rinr_flower.clients.device_folder import DeviceFolder
 from rinr_flower.clients.device_state import BUDGET, JobState
-from rinr_flower.clients.folder import DeviceFolder
+from rinr_flower.messages.identity import DeviceIdentity, FogIdentity
 from rinr_flower.simulations.fleet import equip, shares_of
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import load_scenario
 from rinr_flower.strategies import FogNode
-from rinr_flower.strategies.identity import DeviceIdentity, FogIdentity
 
 KINDS = {"raise": "error", "time-out": "timeout", "garbage": "malformed", "wrong sender": "forged", "replay": "forged"}
 SHARE = 0.3

@@ -24,9 +24,9 @@ from rich.progress import track
 from rich.table import Table
 
 from rinr_flower.bandwidth.link import LinkModel
-from rinr_flower.bandwidth.report.units import bytes_text, count_text, seconds_text
 from rinr_flower.bandwidth.scale import Deployment, fog_nodes_needed, load_of
 from rinr_flower.codecs import codecs
+from rinr_flower.report.units import bytes_text, count_text, seconds_text
 
 DEVICES = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 SHARING: tuple[tuple[Literal["all", "nearest", "groups"], int], ...] = (("nearest", 9), ("groups", 9), ("all", 9))

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from rinr_flower.array_file import Arrays
 from rinr_flower.clients.incoming import model_of
 from rinr_flower.errors import DataError
-from rinr_flower.strategies.protocol import ARRAYS, check_numbers, read_updates, updates_record
-from rinr_flower.strategies.update_chain import catch_up
+from rinr_flower.messages.common_model import catch_up
+from rinr_flower.messages.protocol import ARRAYS, check_numbers, read_updates, updates_record
 from rinr_flower.updates import Memory, updates
 from rinr_flower.updates.layout import fingerprint
 

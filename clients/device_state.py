@@ -26,7 +26,7 @@ from pathlib import Path
 from rinr_flower.array_file import Arrays, pack_arrays, unpack_arrays
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.files import keep, read_record, recall, write_record
-from rinr_flower.strategies.protocol import holds_digest
+from rinr_flower.messages.protocol import holds_digest
 
 log = logging.getLogger("flwr.rinr_flower")
 

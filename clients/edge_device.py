@@ -1,221 +1,112 @@
-"""The edge device as a Flower ClientApp."""
+"""What an edge device does, whatever carries its messages."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
-from flwr.clientapp import ClientApp
 
 from rinr_flower.array_file import Arrays
-from rinr_flower.clients.common_model import holding, memory_of, take_common_model, update_of
-from rinr_flower.clients.device import EdgeDevice
-from rinr_flower.clients.device_state import Held, JobState
-from rinr_flower.clients.incoming import model_of
-from rinr_flower.clients.own_frames import CapturedFrames
-from rinr_flower.decoding.opened import OPENED
-from rinr_flower.errors import DataError
-from rinr_flower.files import name_of
-from rinr_flower.strategies.protocol import (
-    ARRAYS,
-    COMPRESSOR,
-    CONFIG,
-    JOB,
-    METRICS,
-    NUM_EXAMPLES,
-    RETURN_MODEL,
-    SERVER_ROUND,
-    TRAIN_HERE,
-    UPDATES,
-    captures_content,
-    read_payloads,
-    read_query,
-)
-from rinr_flower.strategies.training import Training
-
-# What a device keeps in arrays:
-MODEL = "model"  # its own model
-COMMON = "common-model"  # the model in common
-RESIDUAL = "update-residual"  # what updates to the fog still owe
-BASIS = "update-basis"  # the compressor's own state
-
-MAX_ROUND = 10**9
+from rinr_flower.clients.device_state import DeviceState
+from rinr_flower.clients.incoming import add_payloads
+from rinr_flower.clients.own_frames import OwnClip, OwnFrames
+from rinr_flower.codecs import codecs, decode
+from rinr_flower.decoding import FrameStore
+from rinr_flower.detection import Accuracy, Detector, State, TrainingLog
+from rinr_flower.errors import ConfigError
+from rinr_flower.messages.identity import DeviceIdentity
+from rinr_flower.messages.protocol import Capture
+from rinr_flower.messages.training import Training
 
 
-def client_app(
-    open_device: Callable[[Context], EdgeDevice], *, threads: int | None = None, opened_bytes: int = 0
-) -> ClientApp:
-    """A ClientApp that shares captures, trains on what it receives or takes over updates, and evaluates.
-
-    Model, model in common, error feedback and received payloads stay in the device's state on its disk. A message that
-    comes twice gives the same answer twice.
-
-    Parameters
-    ----------
-    open_device : gives the device behind a context: the one place that knows where a node's frames and state are.
-    threads : CPU threads of a message's work; None leaves torch's own choice.
-    opened_bytes : memory in which payloads stay open for the next message, and for the next device where a process
-        simulates several, see :mod:`rinr_flower.decoding.opened`.
-    """
-    app = ClientApp()
-
-    @app.query()
-    def query(message: Message, context: Context) -> Message:
-        return _answered(message, context, open_device(context), _query)
-
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        _limit(threads, opened_bytes)
-        return _answered(message, context, open_device(context), _train)
-
-    @app.evaluate()
-    def evaluate(message: Message, context: Context) -> Message:
-        _limit(threads, opened_bytes)
-        return _answered(message, context, open_device(context), _evaluate)
-
-    return app
-
-
-@dataclass(frozen=True)
-class _Task:
-    """One message of the fog, and what is needed to do what it asks.
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What training gave.
 
     Attributes
     ----------
-    device, content : who is asked what; the content has been checked for its signature.
-    round, kind : of the message.
-    job : the device's state in the message's job.
-    held : what the device held before the message; nothing in a job that it does not remember.
-    own : the device's frames in that job.
+    model : the new weights.
+    log : of the training.
+    frames : trained on.
+    refused : names of payloads that could not be used.
     """
 
-    device: EdgeDevice
-    content: RecordDict
-    round: int
-    kind: str
-    job: JobState
-    held: Held | None
-    own: CapturedFrames
+    model: State
+    log: TrainingLog
+    frames: int
+    refused: tuple[str, ...]
+
+
+class EdgeDevice:
+    """A device with a camera's frames on its disk and a detector to train.
+
+    Parameters
+    ----------
+    frames : its own, a :class:`DeviceFolder` or a :class:`FrameFolder`.
+    device : torch device that it decodes and trains on.
+    state : where it keeps what must outlast a message; None is the folder that ``frames`` proposes.
+    identity : its keys; None leaves messages unsigned and unchecked.
+
+    Raises
+    ------
+    ConfigError
+        If ``identity`` is of another name.
+    """
+
+    def __init__(
+        self,
+        frames: OwnFrames,
+        device: torch.device | str = "cpu",
+        *,
+        state: DeviceState | None = None,
+        identity: DeviceIdentity | None = None,
+    ) -> None:
+        if identity is not None and identity.name != frames.name:
+            raise ConfigError(f"the device is called {frames.name!r}, but its key belongs to {identity.name!r}")
+        self.frames = frames
+        self.device = torch.device(device)
+        self.state = DeviceState(frames.path / "state") if state is None else state
+        self.identity = identity
 
     @property
-    def config(self) -> ConfigRecord:
-        return self.content.config_records[CONFIG]
+    def name(self) -> str:
+        return self.frames.name
 
-    def brought_model(self) -> Arrays | None:
-        """The model that the message brings to train or evaluate; with updates it is only what these start from."""
-        arrays = self.content.array_records.get(ARRAYS)
-        return model_of(arrays) if arrays and UPDATES not in self.content else None
+    def upload(self, captured: Sequence[OwnClip], upload: str | Mapping[str, Any]) -> list[Capture]:
+        """Captures encoded for the way up; the camera's own files as they are where that is asked."""
+        codec = codecs.create(upload)
+        captures = []
+        for clip in captured:
+            data = clip.data
+            if codec != codecs.create("jpeg"):
+                data = codec.encode(decode(clip.data, name=clip.name), device=self.device)
+            captures.append(Capture(self.name, clip.name, clip.camera_bytes, data))
+        return captures
 
-    def arrays(self) -> tuple[dict[str, Arrays], Arrays | None]:
-        """All arrays held after the message's updates, and the model in common if the message is about it."""
-        arrays = {} if self.held is None else dict(self.held.arrays)
-        common = take_common_model(self.content, arrays.get(COMMON))
-        if common is not None:
-            arrays |= {MODEL: common, COMMON: common}
-        return arrays, common
+    def train(
+        self,
+        server_round: int,
+        own: Sequence[OwnClip],
+        received: Mapping[str, bytes],
+        model: Arrays | None,
+        training: Training,
+    ) -> Trained:
+        """Train on the own captures so far and on received payloads, given by name; a bad one costs itself alone."""
+        store = FrameStore([clip.data for clip in own], device=self.device)
+        refused = add_payloads(store, received, training.class_names)
+        detector = self._detector(model, training)
+        log = training.fit(detector, store, seed=server_round)
+        return Trained(detector.state(), log, len(store), tuple(refused))
 
+    def evaluate(self, held_back: OwnClip, model: Arrays | None, training: Training) -> Accuracy:
+        """Accuracy on frames that were held back."""
+        store = FrameStore([held_back.data], device=self.device)
+        return self._detector(model, training).evaluate(store, range(len(store)), size=training.image_size)
 
-def _answered(message: Message, context: Context, device: EdgeDevice, work: Callable[[_Task], RecordDict]) -> Message:
-    """Check who asks, do the work, and sign the answer."""
-    content, kind = message.content, message.metadata.message_type
-    if device.identity is not None:
-        content = device.identity.open(content, kind=kind, node=context.node_id)
-    config = content.config_records.get(CONFIG)
-    if config is None:
-        raise DataError(f"the message has no ConfigRecord {CONFIG!r}; it has {sorted(content)}")
-    server_round = config.get(SERVER_ROUND)
-    if type(server_round) is not int or not 0 <= server_round <= MAX_ROUND:
-        raise DataError(f"{SERVER_ROUND!r} is {str(server_round)[:40]!r}; it must be a number in 0..{MAX_ROUND}")
-    with device.state.job(str(config.get(JOB, f"run-{context.run_id}"))) as job:
-        held = job.before(server_round, kind)
-        own = device.frames.in_job(job.captures)
-        answer = work(_Task(device, content, server_round, kind, job, held, own))
-    if device.identity is not None:
-        answer = device.identity.seal(answer, question=message.content)
-    return Message(answer, reply_to=message)
-
-
-def _query(task: _Task) -> RecordDict:
-    server_round, upload = read_query(task.content)
-    captures = [] if upload is None else task.device.upload(task.own.captures(server_round), upload)
-    return captures_content(task.device.name, captures, task.job.holds(task.held))
-
-
-def _train(task: _Task) -> RecordDict:
-    arrays, common = task.arrays()
-    held = task.held or Held()
-    if not task.config.get(TRAIN_HERE, True):
-        if common is None:
-            raise DataError("the fog asks for no training and sends no model updates; there is nothing to do")
-        task.job.finish(task.round, task.kind, replace(held, arrays=arrays))
-        return RecordDict({METRICS: MetricRecord({NUM_EXAMPLES: 1}), UPDATES: holding(common)})
-    model = task.brought_model() or arrays.get(MODEL)
-    incoming = {name_of(payload): payload for payload in read_payloads(task.content)}
-    array_bytes = Held({**arrays, MODEL: model or {}}).array_bytes
-    held, received = _received(task.job, held, task.round, incoming, array_bytes)
-    own = task.own.captured_until(task.round)
-    trained = task.device.train(task.round, own, received, model, Training.of_config(task.config))
-    held = held.without(trained.refused)
-
-    metrics: dict[str, int | float] = {
-        NUM_EXAMPLES: trained.frames,
-        "loss": trained.log.losses[-1],
-        "render-seconds": trained.log.seconds_rendering,
-        "train-seconds": trained.log.seconds_training,
-    }
-    if trained.refused:
-        metrics["refused-payloads"] = len(trained.refused)
-    content = RecordDict({METRICS: MetricRecord({**metrics})})
-    compressor = task.config.get(COMPRESSOR)
-    if common is not None and compressor is not None:  # the model in common stays the device's model
-        memory = memory_of(arrays.get(RESIDUAL, {}), arrays.get(BASIS, {}))
-        source = f"{task.device.name} {task.round}"
-        content[UPDATES] = update_of(common, trained.model, json.loads(str(compressor)), memory, source=source)
-        arrays |= {RESIDUAL: memory.residual, BASIS: memory.basis}
-    else:
-        arrays[MODEL] = trained.model
-        if common is not None:
-            content[UPDATES] = holding(common)
-    kept = set(held.kept)
-    new = [payload for name, payload in incoming.items() if name in kept]
-    task.job.finish(task.round, task.kind, replace(held, arrays=arrays), new)
-    if task.config.get(RETURN_MODEL, True):
-        content[ARRAYS] = ArrayRecord({name: Array(array) for name, array in trained.model.items()})
-    return content
-
-
-def _evaluate(task: _Task) -> RecordDict:
-    arrays, common = task.arrays()
-    model = task.brought_model() or arrays.get(MODEL)
-    accuracy = task.device.evaluate(task.own.held_back(), model, Training.of_config(task.config))
-    metrics = MetricRecord({NUM_EXAMPLES: accuracy.images, "map50": accuracy.map50, "map50-95": accuracy.map50_95})
-    content = RecordDict({METRICS: metrics})
-    if common is not None:
-        task.job.finish(task.round, task.kind, replace(task.held or Held(), arrays=arrays))
-        content[UPDATES] = holding(common)
-    return content
-
-
-def _received(
-    job: JobState, held: Held, server_round: int, incoming: Mapping[str, bytes], array_bytes: int
-) -> tuple[Held, dict[str, bytes]]:
-    """What the device holds with the payloads of a message, and all payloads that it trains on, by name.
-
-    Which old payloads give way to new ones is settled before training, from the message and what was held before it, so
-    that a repeated message trains on the same frames.
-    """
-    sizes = {name: len(payload) for name, payload in incoming.items()}
-    after = held.with_received(server_round, sizes).fitting(job.budget, array_bytes)
-    received = job.payloads(replace(held, let_go=after.let_go))
-    kept = after.kept
-    received |= {name: payload for name, payload in incoming.items() if name in set(kept) - set(received)}
-    return after.without(set(kept) - set(received)), received
-
-
-def _limit(threads: int | None, opened_bytes: int) -> None:
-    OPENED.keep(opened_bytes)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    def _detector(self, model: Arrays | None, training: Training) -> Detector:
+        detector = training.detector(self.device)
+        if model is not None:
+            detector.load_state(model)
+        return detector

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.decoding import FrameStore
 from rinr_flower.errors import PayloadError, RinrError
-from rinr_flower.strategies.protocol import numbers_of
+from rinr_flower.messages.protocol import numbers_of
 
 log = logging.getLogger("flwr.rinr_flower")
 

@@ -65,7 +65,7 @@ def simulate(
         raise ConfigError("--resume goes on in the run's own folder; leave --out out")
     scenario = load_scenario(config, overrides) if resume is None else begun_scenario(resume, config, overrides)
 
-    from rinr_flower.bandwidth import RunRecord
+    from rinr_flower.report import RunRecord
     from rinr_flower.simulations.result_table import show_result
     from rinr_flower.simulations.run_folder import RunFolder
     from rinr_flower.simulations.runner import resume_scenario, run_scenario

@@ -12,16 +12,16 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid
 
-from rinr_flower.bandwidth import RunRecord
 from rinr_flower.clients import DeviceState, EdgeDevice, FrameFolder
 from rinr_flower.clients.device_state import BUDGET
 from rinr_flower.devices import pick_device
 from rinr_flower.errors import ConfigError
+from rinr_flower.messages.identity import DeviceIdentity, FogIdentity
 from rinr_flower.registry import build_dataclass
+from rinr_flower.report import RunRecord
 from rinr_flower.simulations.flower_run import logged_progress, open_run
 from rinr_flower.simulations.main_job import main_job
 from rinr_flower.simulations.stopping import StopSignals
-from rinr_flower.strategies.identity import DeviceIdentity, FogIdentity
 
 log = logging.getLogger("flwr.rinr_flower")
 

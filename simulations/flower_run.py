@@ -17,9 +17,9 @@ import yaml
 from flwr.app import Context
 from flwr.serverapp import Grid
 
-from rinr_flower.bandwidth import RunRecord
 from rinr_flower.cli import parse_settings
 from rinr_flower.clients import EdgeDevice
+from rinr_flower.report import RunRecord
 from rinr_flower.simulations.fleet import equip, equipped, shares_of, simulated_device
 from rinr_flower.simulations.main_job import main_job
 from rinr_flower.simulations.run_folder import RunFolder

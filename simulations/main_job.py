@@ -11,12 +11,14 @@ from typing import Any
 from flwr.app import Array, ArrayRecord, ConfigRecord
 from flwr.serverapp import Grid
 
-from rinr_flower.bandwidth import FailureRecord, Ledger, RunRecord
-from rinr_flower.bandwidth.report import write_report
+from rinr_flower.bandwidth import FOG, Ledger
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.clients import DeviceFolder, Training
 from rinr_flower.devices import pick_device
 from rinr_flower.errors import ConfigError
+from rinr_flower.messages.identity import FogIdentity
+from rinr_flower.report import FailureRecord, RunRecord
+from rinr_flower.report.write import write_report
 from rinr_flower.simulations.aggregation import aggregation
 from rinr_flower.simulations.record import run_record
 from rinr_flower.simulations.run_folder import RunFolder
@@ -26,8 +28,6 @@ from rinr_flower.simulations.stopping import RunStopped, StopSignals
 from rinr_flower.simulations.watched_grid import WatchedGrid
 from rinr_flower.strategies import CompressedFedAvg, EdgeOrFog, FogNode, FogTraining, JpegSharing
 from rinr_flower.strategies.encoding import RayEncoder, encode_here
-from rinr_flower.strategies.identity import FogIdentity
-from rinr_flower.strategies.metering import FOG
 
 log = logging.getLogger("flwr.rinr_flower")
 

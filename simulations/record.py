@@ -12,15 +12,6 @@ from typing import Any
 
 from PIL import Image
 
-from rinr_flower.bandwidth import (
-    AccuracyRecord,
-    ControlRecord,
-    DeviceRecord,
-    ExampleRecord,
-    PayloadRecord,
-    RunRecord,
-    UpdateRecord,
-)
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.clients import DeviceFolder, EdgeDevice, Training
 from rinr_flower.codecs import codecs, decode
@@ -29,6 +20,15 @@ from rinr_flower.devices import pick_device
 from rinr_flower.errors import DataError
 from rinr_flower.frames import Clip
 from rinr_flower.quality import measure
+from rinr_flower.report import (
+    AccuracyRecord,
+    ControlRecord,
+    DeviceRecord,
+    ExampleRecord,
+    PayloadRecord,
+    RunRecord,
+    UpdateRecord,
+)
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
 from rinr_flower.strategies import EdgeOrFog, FogNode, Shared

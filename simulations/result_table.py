@@ -9,10 +9,10 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from rinr_flower.bandwidth import RunRecord
-from rinr_flower.bandwidth.report import summarise
-from rinr_flower.bandwidth.report.units import bytes_text, decibel_text, ratio_text, seconds_text
-from rinr_flower.strategies.metering import FOG
+from rinr_flower.bandwidth import FOG
+from rinr_flower.report import RunRecord
+from rinr_flower.report.units import bytes_text, decibel_text, ratio_text, seconds_text
+from rinr_flower.report.write import summarise
 
 _CAPTION = "PSNR against the camera's files; the bold row was run, the others are the same captures sent that way"
 

@@ -10,9 +10,9 @@ from functools import partial
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from rinr_flower.bandwidth import RunRecord
 from rinr_flower.clients import DeviceFolder, client_app
 from rinr_flower.devices import pick_device
+from rinr_flower.report import RunRecord
 from rinr_flower.simulations.engine import logged_to, simulate
 from rinr_flower.simulations.fleet import OPENED_BYTES, equip, equipped, shares_of, simulated_device
 from rinr_flower.simulations.main_job import main_job

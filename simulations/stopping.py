@@ -11,7 +11,7 @@ from types import FrameType, TracebackType
 
 import psutil
 
-from rinr_flower.bandwidth import RunRecord
+from rinr_flower.report import RunRecord
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the fraction done, 0 to 1."""

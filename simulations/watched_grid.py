@@ -9,7 +9,7 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
-from rinr_flower.strategies.protocol import CONFIG, SERVER_ROUND
+from rinr_flower.messages.protocol import CONFIG, SERVER_ROUND
 
 POLL_S = 0.2
 _WORK = {

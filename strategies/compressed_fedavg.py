@@ -11,10 +11,10 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 
-from rinr_flower.bandwidth import FailureRecord
+from rinr_flower.bandwidth import FOG
 from rinr_flower.errors import DataError, RinrError
-from rinr_flower.strategies.metering import FOG, Clip
-from rinr_flower.strategies.protocol import (
+from rinr_flower.messages.common_model import arrays_of, tensors_of
+from rinr_flower.messages.protocol import (
     ARRAYS,
     COMPRESSOR,
     METRICS,
@@ -23,7 +23,8 @@ from rinr_flower.strategies.protocol import (
     check_numbers,
     read_updates,
 )
-from rinr_flower.strategies.update_chain import arrays_of, tensors_of
+from rinr_flower.report import FailureRecord
+from rinr_flower.strategies.metering import Clip
 from rinr_flower.strategies.update_sharing import UpdateSharing
 from rinr_flower.updates import UpdateCompressor, apply_update
 

@@ -8,15 +8,15 @@ from typing import Any
 
 from flwr.app import ArrayRecord, RecordDict
 
-from rinr_flower.bandwidth import DecisionRecord
 from rinr_flower.bandwidth.model import fog_bytes, fog_training_bytes
-from rinr_flower.bandwidth.run import from_json, to_json
 from rinr_flower.codecs import Codec, codecs
+from rinr_flower.messages.protocol import ARRAYS
+from rinr_flower.report import DecisionRecord
+from rinr_flower.report.record import from_json, to_json
 from rinr_flower.strategies.fog_node import FogNode
 from rinr_flower.strategies.fog_training import FogTraining
 from rinr_flower.strategies.keeping import Arrays
 from rinr_flower.strategies.metering import Clip
-from rinr_flower.strategies.protocol import ARRAYS
 from rinr_flower.strategies.update_training import TrainedUpdate
 from rinr_flower.updates import UpdateCompressor
 

@@ -8,9 +8,9 @@ from typing import overload
 from rinr_flower.codecs import Codec, decode
 from rinr_flower.codecs.base import Progress
 from rinr_flower.frames import Clip
+from rinr_flower.messages.protocol import Capture
 from rinr_flower.strategies.encoding import Encoder, EncodingError
 from rinr_flower.strategies.keeping import Blob, Keep
-from rinr_flower.strategies.protocol import Capture
 
 
 def encode_once(

@@ -7,8 +7,8 @@ from collections.abc import Container, Iterable
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from rinr_flower.errors import DataError
-from rinr_flower.strategies.identity import FogIdentity, node_name
-from rinr_flower.strategies.protocol import CONFIG, JOB, SERVER_ROUND
+from rinr_flower.messages.identity import FogIdentity, node_name
+from rinr_flower.messages.protocol import CONFIG, JOB, SERVER_ROUND
 from rinr_flower.strategies.replies import Opened, Sorted, sort_replies, unsigned
 
 

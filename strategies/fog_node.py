@@ -13,20 +13,11 @@ from flwr.serverapp import Grid
 from flwr.serverapp.exception import InconsistentMessageReplies
 from flwr.serverapp.strategy import Result, Strategy
 
-from rinr_flower.bandwidth import FailureRecord, Ledger
+from rinr_flower.bandwidth import FOG, Ledger
 from rinr_flower.codecs import Codec, codecs, decode
 from rinr_flower.errors import DataError, RinrError
-from rinr_flower.strategies.encode_once import encode_once
-from rinr_flower.strategies.encoding import Encoder, encode_here
-from rinr_flower.strategies.exchange import Exchange
-from rinr_flower.strategies.identity import FogIdentity
-from rinr_flower.strategies.keeping import Arrays, Blob, InMemory, Keep
-from rinr_flower.strategies.limits import CaptureLimits
-from rinr_flower.strategies.local_training import LocalTraining
-from rinr_flower.strategies.memory import FogMemory, Measured, Shared
-from rinr_flower.strategies.metering import FOG, Clip, Meter
-from rinr_flower.strategies.model_arrays import arrays_in, arrays_of_record, prefixed, put_arrays, record_of, under
-from rinr_flower.strategies.protocol import (
+from rinr_flower.messages.identity import FogIdentity
+from rinr_flower.messages.protocol import (
     PAYLOADS,
     Capture,
     check_metrics,
@@ -35,6 +26,16 @@ from rinr_flower.strategies.protocol import (
     query_content,
     read_captures,
 )
+from rinr_flower.report import FailureRecord
+from rinr_flower.strategies.encode_once import encode_once
+from rinr_flower.strategies.encoding import Encoder, encode_here
+from rinr_flower.strategies.exchange import Exchange
+from rinr_flower.strategies.keeping import Arrays, Blob, InMemory, Keep
+from rinr_flower.strategies.limits import CaptureLimits
+from rinr_flower.strategies.local_training import LocalTraining
+from rinr_flower.strategies.memory import FogMemory, Measured, Shared
+from rinr_flower.strategies.metering import Clip, Meter
+from rinr_flower.strategies.model_arrays import arrays_in, arrays_of_record, prefixed, put_arrays, record_of, under
 from rinr_flower.strategies.replies import Answer, Lost
 from rinr_flower.strategies.resuming import check_same, describe
 from rinr_flower.strategies.rounds import Rounds

@@ -12,11 +12,12 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
-from rinr_flower.bandwidth import FailureRecord
+from rinr_flower.bandwidth import FOG
 from rinr_flower.errors import RinrError
-from rinr_flower.strategies.metering import FOG, Clip
-from rinr_flower.strategies.protocol import CONFIG, NUM_EXAMPLES, TRAIN_HERE, Capture
-from rinr_flower.strategies.training import Training
+from rinr_flower.messages.protocol import CONFIG, NUM_EXAMPLES, TRAIN_HERE, Capture
+from rinr_flower.messages.training import Training
+from rinr_flower.report import FailureRecord
+from rinr_flower.strategies.metering import Clip
 from rinr_flower.strategies.update_sharing import UpdateSharing
 from rinr_flower.strategies.update_training import TrainedUpdate, train_update
 from rinr_flower.updates import Memory, UpdateCompressor

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.errors import DataError, PayloadError
-from rinr_flower.strategies.protocol import Capture
+from rinr_flower.messages.protocol import Capture
 
 
 @dataclass(frozen=True)

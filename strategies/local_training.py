@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from rinr_flower.strategies.protocol import ARRAYS, CONFIG, NUM_EXAMPLES, RETURN_MODEL, SERVER_ROUND
+from rinr_flower.messages.protocol import ARRAYS, CONFIG, NUM_EXAMPLES, RETURN_MODEL, SERVER_ROUND
 
 log = getLogger("flwr.rinr_flower")
 

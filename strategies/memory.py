@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from rinr_flower.bandwidth import FailureRecord
-from rinr_flower.bandwidth.run import from_json, to_json
 from rinr_flower.errors import DataError
+from rinr_flower.messages.protocol import holds_digest
+from rinr_flower.report import FailureRecord
+from rinr_flower.report.record import from_json, to_json
 from rinr_flower.strategies.keeping import Blob, Keep
-from rinr_flower.strategies.protocol import holds_digest
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from typing import Literal
 from flwr.app import Message, RecordDict
 from flwr.common.constant import ErrorCode
 
-from rinr_flower.strategies.identity import ForgedError
+from rinr_flower.messages.identity import ForgedError
 
 Kind = Literal["error", "timeout", "malformed", "forged"]
 

@@ -12,12 +12,12 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
 
 from rinr_flower.errors import DataError
+from rinr_flower.messages.protocol import UPDATES, check_metrics, read_updates
+from rinr_flower.messages.training import Training
 from rinr_flower.strategies.fog_node import FogNode
 from rinr_flower.strategies.keeping import Arrays
 from rinr_flower.strategies.model_arrays import prefixed, under
-from rinr_flower.strategies.protocol import UPDATES, check_metrics, read_updates
 from rinr_flower.strategies.replies import Lost
-from rinr_flower.strategies.training import Training
 from rinr_flower.strategies.update_chain import UpdateChain
 from rinr_flower.updates import Memory, UpdateCompressor, updates
 

@@ -10,7 +10,7 @@ import torch
 
 from rinr_flower.decoding import FrameStore
 from rinr_flower.detection import TrainingLog, YoloV8
-from rinr_flower.strategies.training import Training
+from rinr_flower.messages.training import Training
 from rinr_flower.updates import (
     Factorised,
     Factors,

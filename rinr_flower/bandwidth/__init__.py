@@ -1,30 +1,6 @@
-"""Every byte counted: ledger, link model, closed-form communication model, run records and reports."""
+"""Every byte counted: ledger, link model, and the closed-form communication model."""
 
-from rinr_flower.bandwidth.ledger import Entry, Ledger
+from rinr_flower.bandwidth.ledger import FOG, Entry, Ledger
 from rinr_flower.bandwidth.link import LinkModel
-from rinr_flower.bandwidth.run import (
-    AccuracyRecord,
-    ControlRecord,
-    DecisionRecord,
-    DeviceRecord,
-    ExampleRecord,
-    FailureRecord,
-    PayloadRecord,
-    RunRecord,
-    UpdateRecord,
-)
 
-__all__ = [
-    "AccuracyRecord",
-    "ControlRecord",
-    "DecisionRecord",
-    "DeviceRecord",
-    "Entry",
-    "ExampleRecord",
-    "FailureRecord",
-    "Ledger",
-    "LinkModel",
-    "PayloadRecord",
-    "RunRecord",
-    "UpdateRecord",
-]
+__all__ = ["FOG", "Entry", "Ledger", "LinkModel"]

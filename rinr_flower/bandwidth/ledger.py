@@ -13,6 +13,8 @@ from typing import TypeVar
 from rinr_flower.errors import DataError
 from rinr_flower.files import append_lines, read_file, write_file
 
+FOG = "fog"  # the fog node's name as a source or destination
+
 UPLOAD = "upload"  # captures, device to fog
 PAYLOAD = "payload"  # encoded clips, fog to device
 SHARE = "share"  # captures or clips, device to device, no fog

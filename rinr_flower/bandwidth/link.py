@@ -29,7 +29,7 @@ class LinkModel:
 
     Within a round, kinds follow one another (all uploads, then all payloads, ...); entries of one round, source,
     destination and kind travel as one message. Times and energy are expectations over losses;
-    :func:`rinr_flower.bandwidth.simulation.simulate` draws them.
+    :func:`link_simulation.simulate` draws them.
 
     Attributes
     ----------

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from rinr_flower.bitstream.container import Payload
-from rinr_flower.decoding.renderer import Renderer, View
 from rinr_flower.frames import Clip, Frame
 from rinr_flower.registry import Registry
+from rinr_flower.rendering.renderer import Renderer, View
 
 Progress = Callable[[float], None]
 """Called with the fraction done, 0 to 1."""

@@ -15,9 +15,9 @@ from PIL import Image
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import pack_blobs, unpack_blobs
 from rinr_flower.codecs.base import Codec, Progress, codecs
-from rinr_flower.decoding.pixels import PixelRenderer
 from rinr_flower.errors import ConfigError, DataError, PayloadError
 from rinr_flower.frames import Clip, Frame, read_image, write_jpeg
+from rinr_flower.rendering.pixels import PixelRenderer
 
 
 class StillCodec(Codec):

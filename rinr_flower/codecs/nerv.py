@@ -24,13 +24,13 @@ from rinr_flower.bitstream.weights import (
 )
 from rinr_flower.codecs.base import Codec, Progress, codecs
 from rinr_flower.codecs.rapid_inr import read_bits
-from rinr_flower.decoding.pixels import sample
-from rinr_flower.decoding.renderer import Renderer, View
 from rinr_flower.errors import ConfigError, PayloadError
 from rinr_flower.frames import Clip, Frame, box_mask
 from rinr_flower.inr.fit import Schedule, fit
 from rinr_flower.inr.fusion_loss import fusion_loss
 from rinr_flower.inr.nerv import NervShape, forward, initial_tensors
+from rinr_flower.rendering.pixels import sample
+from rinr_flower.rendering.renderer import Renderer, View
 
 PUBLISHED: Mapping[str, Any] = {
     "stem": 256,

@@ -12,11 +12,12 @@ from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.bitstream.weights import Quantised, check_bits, pack_tensors, unpack_tensors
 from rinr_flower.codecs.base import Codec, Progress, codecs
-from rinr_flower.decoding.renderer import Renderer, View
 from rinr_flower.errors import ConfigError, PayloadError
 from rinr_flower.frames import Clip, Frame, box_mask
 from rinr_flower.inr.fit import Schedule, fit
 from rinr_flower.inr.siren import Banks, ResidentBank, SirenShape, TrainableBank, evaluate_grouped, initial_bank
+from rinr_flower.rendering.fused import Item, draw, kernel_draws
+from rinr_flower.rendering.renderer import Renderer, View
 
 MAX_HIDDEN, MAX_LAYERS, MAX_W0 = 512, 64, 1_000
 MAX_PARAMETERS = 1 << 19  # of one network: what a pixel may cost to draw, in multiply-adds
@@ -139,7 +140,7 @@ class RapidInr(Codec):
 
     @classmethod
     def renderer(cls, device: torch.device) -> Renderer:
-        return SirenRenderer(device)
+        return FusedSirens(device) if kernel_draws(device) else SirenRenderer(device)
 
 
 class _PixelsInBoxes:
@@ -197,6 +198,16 @@ class SirenRenderer(Renderer):
     @property
     def resident_bytes(self) -> int:
         return self._banks.resident_bytes
+
+
+class FusedSirens(SirenRenderer):
+    """Frames that are one SIREN each, drawn by the kernel."""
+
+    def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
+        chosen = frames.tolist()
+        out = torch.empty(len(chosen), 3, *view.size, device=self.device)
+        items = [Item(self._places[f], row, (0, 0, *self._sizes[f])) for row, f in enumerate(chosen)]
+        return out if draw(out, view, items, whole=True) else super().render(frames, view)
 
 
 def check_shape(shape: SirenShape) -> None:

@@ -19,16 +19,16 @@ from rinr_flower.bitstream.weights import (
     round_up_bfloat16,
 )
 from rinr_flower.codecs.base import Codec, Progress, codecs, native_frame
+from rinr_flower.codecs.mixed import MixedRenderer
 from rinr_flower.codecs.object_fit import ObjectFit, ObjectTarget
 from rinr_flower.codecs.object_sizes import MAX_SIZES, SMALL_SIZES, Sizes, size_classes
 from rinr_flower.codecs.rapid_inr import RapidInr, check_shape, write_shape
-from rinr_flower.codecs.residual_renderer import ResidualRenderer, background_only
-from rinr_flower.decoding.mixed import MixedRenderer
-from rinr_flower.decoding.renderer import Renderer
+from rinr_flower.codecs.residual_renderer import background_only, residual_renderer
 from rinr_flower.errors import ConfigError
 from rinr_flower.frames import Clip, Frame, box_windows
 from rinr_flower.inr.fit import Schedule
 from rinr_flower.inr.siren import SirenShape
+from rinr_flower.rendering.renderer import Renderer
 
 
 @codecs.register("residual")
@@ -180,7 +180,7 @@ class Residual(Codec):
 
     @classmethod
     def renderer(cls, device: torch.device) -> Renderer:
-        return ResidualRenderer(device)
+        return residual_renderer(device)
 
 
 def _without_boxes(clip: Clip) -> Clip:

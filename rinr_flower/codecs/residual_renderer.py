@@ -12,13 +12,14 @@ from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import ByteReader
 from rinr_flower.bitstream.weights import Quantised, unpack_tensors
 from rinr_flower.codecs.base import codecs
+from rinr_flower.codecs.mixed import MixedRenderer
 from rinr_flower.codecs.object_sizes import MAX_SIZES, size_classes
 from rinr_flower.codecs.rapid_inr import read_bits, read_shape
-from rinr_flower.decoding.mixed import MixedRenderer
-from rinr_flower.decoding.renderer import Renderer, View
 from rinr_flower.errors import PayloadError
 from rinr_flower.frames import Window, box_windows
 from rinr_flower.inr.siren import Banks, ResidentBank, SirenShape, evaluate_grouped
+from rinr_flower.rendering.fused import MAX_OBJECTS, Item, draw, kernel_draws
+from rinr_flower.rendering.renderer import Renderer, View
 
 
 def background_only(payload: Payload, codec: str, parts: Mapping[str, bytes]) -> Payload:
@@ -34,6 +35,11 @@ class _Resident:
     window: Window
     place: tuple[ResidentBank, int]
     scale: float | None
+
+
+def residual_renderer(device: torch.device) -> Renderer:
+    """An empty renderer for residual payloads, by the kernel where it can run."""
+    return FusedResiduals(device) if kernel_draws(device) else ResidualRenderer(device)
 
 
 @dataclass
@@ -91,6 +97,21 @@ class ResidualRenderer(Renderer):
     @property
     def resident_bytes(self) -> int:
         return self._background.resident_bytes + self._banks.resident_bytes
+
+
+class FusedResiduals(ResidualRenderer):
+    """Objects over backgrounds, drawn by the kernel; nothing is read back from the device."""
+
+    def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
+        if max((len(self._objects[f]) for f in frames.tolist()), default=0) > MAX_OBJECTS:
+            return super().render(frames, view)
+        out = self._background.render(frames, view).clamp_(0, 1).contiguous()
+        items: list[Item] = []
+        for row, frame in enumerate(frames.tolist()):
+            end = len(items) + len(self._objects[frame])
+            for o in self._objects[frame]:
+                items.append(Item(o.place, row, o.window, o.scale, (len(items) + 1, end)))
+        return out if draw(out, view, items, whole=False) else super().render(frames, view)
 
 
 def _seen(objects: Sequence[_Resident], points: torch.Tensor) -> Iterator[tuple[_Resident, torch.Tensor]]:

@@ -23,9 +23,9 @@ from rinr_flower.bitstream.container import MAX_FRAMES, Payload
 from rinr_flower.bitstream.stream import pack_blobs, unpack_blobs
 from rinr_flower.codecs.base import Codec, Progress, codecs
 from rinr_flower.codecs.classical import check_range, read_file, write_avif
-from rinr_flower.decoding.pixels import PixelRenderer
 from rinr_flower.errors import ConfigError, PayloadError
 from rinr_flower.frames import Clip, Window, box_windows, write_jpeg
+from rinr_flower.rendering.pixels import PixelRenderer
 
 MARGIN_PX = 2
 """Pixels around each box that its crop covers too. Fixed by the format: the decoder uses the same."""

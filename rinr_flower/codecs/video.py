@@ -23,9 +23,9 @@ from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter, pack_blobs, unpack_blobs
 from rinr_flower.codecs.base import Codec, Progress, codecs
 from rinr_flower.codecs.classical import check_range
-from rinr_flower.decoding.pixels import PixelRenderer
 from rinr_flower.errors import ConfigError, PayloadError
 from rinr_flower.frames import MAX_SIDE_PX, Clip
+from rinr_flower.rendering.pixels import PixelRenderer
 
 Images = Sequence[NDArray[np.uint8]]
 X264Preset = Literal[

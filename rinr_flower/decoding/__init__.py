@@ -1,6 +1,5 @@
 """Decoding on the device: payloads resident as quantised weights, frames rendered in batches on demand."""
 
-from rinr_flower.decoding.renderer import Renderer, View
 from rinr_flower.decoding.store import FrameStore
 
-__all__ = ["FrameStore", "Renderer", "View"]
+__all__ = ["FrameStore"]

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 import torch
 
 from rinr_flower.bitstream.container import Payload
-from rinr_flower.decoding.pixels import PixelRenderer, sample_batch
-from rinr_flower.decoding.renderer import Renderer, View
+from rinr_flower.codecs.base import codecs
+from rinr_flower.rendering.pixels import PixelRenderer, sample_batch
+from rinr_flower.rendering.renderer import Renderer, View
 
 DECODE_BATCH_PX = 4_000_000
 
 
 def holds_pictures(codec: str, device: torch.device) -> bool:
     """Whether frames of ``codec`` are decoded when they are taken in, so that there is nothing left to keep."""
-    from rinr_flower.codecs.base import codecs  # codecs import the renderers of this package
-
     return isinstance(codecs.get(codec).renderer(device), PixelRenderer)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rinr_flower.decoding.renderer import View
 from rinr_flower.decoding.store import FILL, FrameStore
+from rinr_flower.rendering.renderer import View
 
 TILE_PX = 32
 TILES_PER_SIDE = 10  # of a large picture: fewer, larger tiles cost less to look after, smaller ones overlap less

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from rinr_flower.bitstream.container import Payload
+from rinr_flower.codecs.mixed import MixedRenderer
 from rinr_flower.decoding.cache import CachedRenderer
-from rinr_flower.decoding.mixed import MixedRenderer
-from rinr_flower.decoding.renderer import Renderer, View
+from rinr_flower.rendering.renderer import Renderer, View
 
 FILL = 114 / 255  # the grey that YOLO pads with, for output pixels that look outside their frame
 

@@ -14,10 +14,10 @@ from wire import Wire, app_of
 
 from rinr_flower.bandwidth import Ledger
 from rinr_flower.codecs import codecs
+from rinr_flower.messages.identity import DeviceIdentity
+from rinr_flower.messages.protocol import Capture, captures_content, holds_digest, read_payloads
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.strategies import FogNode
-from rinr_flower.strategies.identity import DeviceIdentity
-from rinr_flower.strategies.protocol import Capture, captures_content, holds_digest, read_payloads
 
 ROUNDS = 3
 CODEC = {"name": "jpeg", "quality": 30}

@@ -16,14 +16,14 @@ from federation import Federation
 from flwr.app import Context, RecordDict
 from tiny_scenario import TINY
 
-from rinr_flower.bandwidth import RunRecord
 from rinr_flower.errors import RinrError
+from rinr_flower.messages.key_files import load_device_keys
+from rinr_flower.report import RunRecord
 from rinr_flower.simulations.deployment import open_device
 from rinr_flower.simulations.fleet import equip, shares_of
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.runner import run_equipped
 from rinr_flower.simulations.scenario import load_scenario
-from rinr_flower.strategies.key_files import load_device_keys
 
 pytestmark = pytest.mark.system
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rinr_flower.bandwidth import RunRecord
+from rinr_flower.report import RunRecord
 
 pytestmark = pytest.mark.system
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from tiny_scenario import JPEG, TINY
 
-from rinr_flower.bandwidth import RunRecord
+from rinr_flower.report import RunRecord
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.runner import run_scenario
 from rinr_flower.simulations.scenario import load_scenario

@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 from tiny_scenario import JPEG, TINY, options_of
 
-from rinr_flower.bandwidth import Ledger, RunRecord
+from rinr_flower.bandwidth import Ledger
 from rinr_flower.codecs import decode
+from rinr_flower.report import RunRecord
 from rinr_flower.simulations.fleet import equip, shares_of
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.runner import run_equipped

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_scenario import JPEG, TINY
 
-from rinr_flower.bandwidth import RunRecord
+from rinr_flower.report import RunRecord
 from rinr_flower.simulations.runner import run_scenario
 from rinr_flower.simulations.scenario import load_scenario
 

@@ -9,21 +9,20 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from rinr_flower.bandwidth import (
-    AccuracyRecord,
-    ControlRecord,
-    DeviceRecord,
-    Entry,
-    ExampleRecord,
-    FailureRecord,
-    Ledger,
-    PayloadRecord,
-    RunRecord,
-)
+from rinr_flower.bandwidth import Entry, Ledger
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.frames import Clip, Frame, read_image, write_jpeg
 from rinr_flower.quality import measure
+from rinr_flower.report import (
+    AccuracyRecord,
+    ControlRecord,
+    DeviceRecord,
+    ExampleRecord,
+    FailureRecord,
+    PayloadRecord,
+    RunRecord,
+)
 
 HOSTILE = '<script>alert("x")</script>'
 DEVICES = ("camera-at-the-north-western-corner-of-the-old-harbour-basin-17", "south", HOSTILE)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from link_simulation import simulate
 
 from rinr_flower.bandwidth import Entry, LinkModel
 from rinr_flower.bandwidth.link import expected_tries
 from rinr_flower.bandwidth.profiles import PROFILES
-from rinr_flower.bandwidth.simulation import simulate
 from rinr_flower.errors import ConfigError
 from rinr_flower.registry import build_dataclass
 

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from rinr_flower.bandwidth.report.reproduction_page import quality_table, reproduction_page, transmission_table
-from rinr_flower.bandwidth.reproduction import Experiment, Journal, _encode, payload_file
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.codecs.presets import VARIANTS
 from rinr_flower.datasets import load
 from rinr_flower.errors import ConfigError
+from rinr_flower.report.reproduction import Experiment, Journal, _encode, payload_file
+from rinr_flower.report.reproduction_page import quality_table, reproduction_page, transmission_table
 
 EXPERIMENT = Experiment(data="sample", clips=1, frames=2, held_back=1)
 
@@ -93,7 +93,7 @@ def test_the_journal_goes_on_where_it_was(tmp_path):
     ],
 )
 def test_bad_commands_are_one_line(arguments, text, tmp_path):
-    command = [sys.executable, "-c", "from rinr_flower.bandwidth.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from rinr_flower.report.cli import main; main()", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
     assert text in done.stderr

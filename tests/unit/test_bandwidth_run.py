@@ -8,20 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rinr_flower.bandwidth import (
+from rinr_flower.bandwidth import Entry, Ledger
+from rinr_flower.errors import DataError
+from rinr_flower.report import (
     AccuracyRecord,
     ControlRecord,
     DecisionRecord,
     DeviceRecord,
-    Entry,
     ExampleRecord,
     FailureRecord,
-    Ledger,
     PayloadRecord,
     RunRecord,
 )
-from rinr_flower.bandwidth.run import from_json, to_json
-from rinr_flower.errors import DataError
+from rinr_flower.report.record import from_json, to_json
 
 PAYLOAD = PayloadRecord(1, "a", "clip", "webp", 8, 64, 48, 9000, 9100, 700, {"header": 40, "background": 660})
 

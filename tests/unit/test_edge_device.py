@@ -18,7 +18,7 @@ from rinr_flower.clients.device_state import ARRAYS_KEPT, BUDGET
 from rinr_flower.codecs import codecs
 from rinr_flower.errors import DataError
 from rinr_flower.files import name_of
-from rinr_flower.strategies.protocol import holds_digest, payloads_record, query_content
+from rinr_flower.messages.protocol import holds_digest, payloads_record, query_content
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 

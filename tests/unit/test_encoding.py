@@ -16,9 +16,9 @@ import torch
 
 from rinr_flower.codecs import Codec, codecs, decode
 from rinr_flower.codecs.base import Progress
-from rinr_flower.decoding.renderer import Renderer
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.frames import Clip, Frame
+from rinr_flower.rendering.renderer import Renderer
 from rinr_flower.strategies.encoding import FRAMES_AT_ONCE, Encoder, EncodingError, RayEncoder, encode_here
 
 QUICK = {

@@ -12,14 +12,15 @@ from small_clips import small_clip
 from update_wire import UpdateWire, run, same
 
 from rinr_flower.array_file import Arrays
-from rinr_flower.bandwidth import DeviceRecord, Entry, Ledger, PayloadRecord, RunRecord, UpdateRecord
-from rinr_flower.bandwidth.schemes import schemes_of
+from rinr_flower.bandwidth import Entry, Ledger
 from rinr_flower.clients import DeviceFolder, EdgeDevice, client_app
 from rinr_flower.clients.device_state import BUDGET, JobState
+from rinr_flower.messages.common_model import tensors_of
+from rinr_flower.messages.protocol import read_updates
+from rinr_flower.report import DeviceRecord, PayloadRecord, RunRecord, UpdateRecord
+from rinr_flower.report.schemes import schemes_of
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.strategies import EdgeOrFog, FogNode, FogTraining
-from rinr_flower.strategies.protocol import read_updates
-from rinr_flower.strategies.update_chain import tensors_of
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 

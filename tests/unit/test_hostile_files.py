@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rinr_flower.bandwidth import AccuracyRecord, ExampleRecord, RunRecord
-from rinr_flower.bandwidth.report import write_report
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import pack_blobs
 from rinr_flower.codecs import decode
@@ -22,6 +20,8 @@ from rinr_flower.datasets.base import load
 from rinr_flower.detection.state import read_state
 from rinr_flower.errors import DataError, PayloadError
 from rinr_flower.frames import Clip, Frame, clean_boxes, read_image
+from rinr_flower.report import AccuracyRecord, ExampleRecord, RunRecord
+from rinr_flower.report.write import write_report
 
 
 def camera_file(kind: str = "JPEG", mode: str = "RGB", **options: object) -> bytes:

@@ -18,9 +18,9 @@ from flwr.supercore.task_identity import TaskIdentity
 from rinr_flower.clients import DeviceFolder, EdgeDevice, client_app
 from rinr_flower.errors import ConfigError
 from rinr_flower.frames import Clip, Frame
-from rinr_flower.strategies.identity import DeviceIdentity, FogIdentity, ForgedError, digest, name_of, node_name
-from rinr_flower.strategies.key_files import load_device_keys, load_private_key, load_public_key
-from rinr_flower.strategies.protocol import query_content, read_captures
+from rinr_flower.messages.identity import DeviceIdentity, FogIdentity, ForgedError, digest, name_of, node_name
+from rinr_flower.messages.key_files import load_device_keys, load_private_key, load_public_key
+from rinr_flower.messages.protocol import query_content, read_captures
 
 FOG = Ed25519PrivateKey.from_private_bytes(b"f" * 32)
 KEYS = {name: Ed25519PrivateKey.from_private_bytes(name.encode() * 4) for name in ("camera-1", "camera-2")}

@@ -9,7 +9,7 @@ import pytest
 from flwr.app import Array, ArrayRecord
 
 from rinr_flower.errors import DataError
-from rinr_flower.strategies.protocol import MAX_WEIGHT, check_model, numbers_of
+from rinr_flower.messages.protocol import MAX_WEIGHT, check_model, numbers_of
 
 GOOD = np.arange(6, dtype=np.float32).reshape(2, 3)
 

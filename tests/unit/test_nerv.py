@@ -12,12 +12,12 @@ from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import ByteWriter
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.codecs.nerv import Nerv, NervRenderer, _unpack
-from rinr_flower.decoding.renderer import View
 from rinr_flower.errors import ConfigError, PayloadError
 from rinr_flower.frames import Clip, Frame
 from rinr_flower.inr.fusion_loss import fusion_loss, ssim
 from rinr_flower.inr.nerv import NervShape, embed, forward, initial_tensors
 from rinr_flower.quality import measure
+from rinr_flower.rendering.renderer import View
 
 SMALL = {"stem": 8, "channels": 4, "width": 6, "strides": (3, 2), "levels": 6, "steps": 240, "learning_rate": 6e-3}
 

@@ -13,8 +13,8 @@ from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import codecs
 from rinr_flower.codecs.scene import renderer
 from rinr_flower.decoding import FrameStore
-from rinr_flower.decoding.opened import OPENED
 from rinr_flower.errors import PayloadError
+from rinr_flower.rendering.opened import OPENED
 
 CPU = torch.device("cpu")
 

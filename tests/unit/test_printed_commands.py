@@ -17,8 +17,8 @@ import pytest
 from skimage.data import astronaut
 from typer.main import get_command
 
-from rinr_flower.bandwidth import cli as bandwidth_cli
 from rinr_flower.frames import write_jpeg
+from rinr_flower.report import cli as bandwidth_cli
 from rinr_flower.simulations import cli as simulation_cli
 
 ROOT = Path(__file__).parents[2]

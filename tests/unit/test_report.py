@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rinr_flower.bandwidth import AccuracyRecord, FailureRecord, Ledger, RunRecord, UpdateRecord
-from rinr_flower.bandwidth.report import summarise, write_report
-from rinr_flower.bandwidth.report.comparison import write_comparison
-from rinr_flower.bandwidth.report.units import bytes_text, ratio_text, seconds_text
+from rinr_flower.bandwidth import Ledger
+from rinr_flower.report import AccuracyRecord, FailureRecord, RunRecord, UpdateRecord
+from rinr_flower.report.comparison import write_comparison
+from rinr_flower.report.units import bytes_text, ratio_text, seconds_text
+from rinr_flower.report.write import summarise, write_report
 
 
 @pytest.fixture
@@ -249,7 +250,7 @@ def test_comparison(run, tmp_path):
 
 
 def test_command_line(run, tmp_path):
-    command = [sys.executable, "-c", "from rinr_flower.bandwidth.cli import main; main()"]
+    command = [sys.executable, "-c", "from rinr_flower.report.cli import main; main()"]
     done = subprocess.run([*command, str(run), "-o", str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "report.html").exists()

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from rinr_flower.bandwidth import RunRecord
-from rinr_flower.bandwidth.report import write_report
-from rinr_flower.bandwidth.report.comparison import write_comparison
+from rinr_flower.report import RunRecord
+from rinr_flower.report.comparison import write_comparison
+from rinr_flower.report.write import write_report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")

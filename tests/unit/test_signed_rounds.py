@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Message, MetricRecord, RecordDict
 from kept_runs import CODEC, Device, fog, go, outcome, wire_of
 
+from rinr_flower.messages.identity import DeviceIdentity, FogIdentity
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.strategies import FogNode
-from rinr_flower.strategies.identity import DeviceIdentity, FogIdentity
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 

@@ -14,8 +14,8 @@ from wire import Wire, app_of
 
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.errors import DataError
+from rinr_flower.messages.protocol import Capture, captures_content, read_captures, read_payloads, read_query
 from rinr_flower.strategies import CaptureLimits, FogNode, JpegSharing
-from rinr_flower.strategies.protocol import Capture, captures_content, read_captures, read_payloads, read_query
 from rinr_flower.strategies.replies import shorten, sort_replies
 
 START = ArrayRecord({"w": Array(np.zeros(3, np.float32))})

@@ -21,11 +21,12 @@ pytest.importorskip("triton", reason="Triton is not installed: pip install trito
 
 from rinr_flower.bitstream.weights import Quantised, quantise
 from rinr_flower.codecs import RapidInr, Residual
-from rinr_flower.codecs.rapid_inr import SirenRenderer
-from rinr_flower.codecs.residual_renderer import ResidualRenderer
-from rinr_flower.decoding import FrameStore, View, fused
+from rinr_flower.codecs.rapid_inr import FusedSirens, SirenRenderer
+from rinr_flower.codecs.residual_renderer import FusedResiduals, ResidualRenderer
+from rinr_flower.decoding import FrameStore
 from rinr_flower.frames import Clip, Frame
 from rinr_flower.inr.siren import Banks, SirenShape, initial_bank
+from rinr_flower.rendering import View, fused
 
 CPU = torch.device("cpu")
 
@@ -33,7 +34,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def logged(caplog: pytest.LogCaptureFixture) -> None:
     """Whoever falls back to plain torch says so in the log."""
-    caplog.set_level(logging.WARNING, logger="rinr_flower.decoding.fused")
+    caplog.set_level(logging.WARNING, logger="rinr_flower.rendering.fused")
 
 
 def bank_of(shape: SirenShape, networks: int, bits: int, seed: int = 0) -> list[Quantised]:
@@ -140,14 +141,14 @@ def test_a_store_draws_with_the_kernel_what_plain_torch_draws(
 
 
 def test_the_switch_and_the_device_choose(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(fused.fused_renderer("rapid_inr", CPU), SirenRenderer)
-    assert isinstance(fused.fused_renderer("residual", CPU), ResidualRenderer)
-    assert fused.fused_renderer("scene", CPU) is None
+    assert type(RapidInr.renderer(CPU)) is FusedSirens
+    assert type(Residual.renderer(CPU)) is FusedResiduals
     monkeypatch.setenv(fused.SWITCH, "0")
-    assert fused.fused_renderer("rapid_inr", CPU) is None
+    assert type(RapidInr.renderer(CPU)) is SirenRenderer
+    assert type(Residual.renderer(CPU)) is ResidualRenderer
     monkeypatch.delenv(fused.SWITCH)
     monkeypatch.setenv("TRITON_INTERPRET", "0")
-    assert fused.fused_renderer("rapid_inr", CPU) is None
+    assert type(RapidInr.renderer(CPU)) is SirenRenderer
 
 
 def test_a_failed_compilation_falls_back_to_plain_torch_and_says_so_once(
@@ -179,7 +180,7 @@ COMPILE = """
 import sys
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
-from rinr_flower.decoding.siren_kernel import draw_block
+from rinr_flower.rendering.siren_kernel import draw_block
 fixed = {"HIDDEN": 28, "LAYERS": 10, "PARAMETERS": 7479, "PADDED": 32, "BLOCK": 128}
 kinds = {"numbers": "*i32", "pixels": "i32", "width": "i32", "blocks": "i32", "w0": "fp32"}
 for chip, values, half, product in ((80, "*i8", True, "mma.sync"), (90, "*i16", False, "wgmma.mma_async")):

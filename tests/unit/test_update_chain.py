@@ -11,8 +11,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from update_wire import same
 
 from rinr_flower.errors import DataError, PayloadError
-from rinr_flower.strategies.protocol import read_updates
-from rinr_flower.strategies.update_chain import UpdateChain, arrays_of, catch_up, tensors_of
+from rinr_flower.messages.common_model import arrays_of, catch_up, tensors_of
+from rinr_flower.messages.protocol import read_updates
+from rinr_flower.strategies.update_chain import UpdateChain
 from rinr_flower.updates import Full, SparseTernary, apply_update
 from rinr_flower.updates.layout import fingerprint
 

@@ -17,10 +17,10 @@ from wire import Killed, app_of
 from rinr_flower.array_file import Arrays
 from rinr_flower.bandwidth import Ledger
 from rinr_flower.clients.common_model import holding, take_common_model, update_of
+from rinr_flower.messages.common_model import tensors_of
+from rinr_flower.messages.protocol import captures_content, read_query, read_updates, updates_record
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.strategies import CompressedFedAvg
-from rinr_flower.strategies.protocol import captures_content, read_query, read_updates, updates_record
-from rinr_flower.strategies.update_chain import tensors_of
 from rinr_flower.updates import Float16, Full, Memory
 from rinr_flower.updates.envelope import Envelope
 from rinr_flower.updates.layout import fingerprint

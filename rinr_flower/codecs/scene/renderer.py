@@ -11,8 +11,8 @@ from rinr_flower.codecs.scene.build import build, runs, split_runs
 from rinr_flower.codecs.scene.model import Scene
 from rinr_flower.codecs.scene.sampling import to_rgb
 from rinr_flower.codecs.scene.stream import read_parts
-from rinr_flower.decoding.opened import OPENED
-from rinr_flower.decoding.renderer import Renderer, View, items_by_frame
+from rinr_flower.rendering.opened import OPENED
+from rinr_flower.rendering.renderer import Renderer, View, items_by_frame
 
 MAX_POINTS = 1 << 20  # sampled at once: what bounds the memory of a batch
 

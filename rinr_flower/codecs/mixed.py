@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import torch
 
 from rinr_flower.bitstream.container import Payload
-from rinr_flower.decoding.renderer import Renderer, View
+from rinr_flower.codecs.base import codecs
+from rinr_flower.rendering.renderer import Renderer, View
 
 
 @dataclass
@@ -20,12 +21,9 @@ class MixedRenderer(Renderer):
     _places: list[tuple[str, int]] = field(init=False, default_factory=list)
 
     def add(self, payload: Payload) -> None:
-        from rinr_flower.codecs.base import codecs  # codecs import the renderers of this package
-        from rinr_flower.decoding.fused import fused_renderer
-
         renderer = self._renderers.get(payload.codec)
         if renderer is None:
-            renderer = fused_renderer(payload.codec, self.device) or codecs.get(payload.codec).renderer(self.device)
+            renderer = codecs.get(payload.codec).renderer(self.device)
         renderer.add(payload)
         self._renderers[payload.codec] = renderer
         start = self._counts.get(payload.codec, 0)

@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from rinr_flower.bandwidth.run import RunRecord, to_json
 from rinr_flower.errors import ConfigError, RinrError
 from rinr_flower.files import write_text
+from rinr_flower.report.record import RunRecord, to_json
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -48,8 +48,8 @@ def bandwidth_report(
 
 
 def _render(runs: list[Path], out: Path | None) -> None:
-    from rinr_flower.bandwidth.report import write_report
-    from rinr_flower.bandwidth.report.comparison import write_comparison
+    from rinr_flower.report.comparison import write_comparison
+    from rinr_flower.report.write import write_report
 
     console = Console()
     records = [RunRecord.load(folder) for folder in runs]
@@ -67,10 +67,10 @@ def _render(runs: list[Path], out: Path | None) -> None:
 
 
 def _reproduce(data: str | None, settings: list[str], out: Path) -> None:
-    from rinr_flower.bandwidth.report.reproduction_page import quality_table, reproduction_page, transmission_table
-    from rinr_flower.bandwidth.reproduction import Experiment, reproduce
     from rinr_flower.cli import parse_settings
     from rinr_flower.registry import build_dataclass
+    from rinr_flower.report.reproduction import Experiment, reproduce
+    from rinr_flower.report.reproduction_page import quality_table, reproduction_page, transmission_table
 
     options: dict[str, Any] = {**parse_settings(settings), **({} if data is None else {"data": data})}
     if isinstance(options.get("updates"), str):

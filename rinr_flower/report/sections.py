@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rinr_flower.bandwidth.profiles import PROFILES
-from rinr_flower.bandwidth.report.chart import Chart
-from rinr_flower.bandwidth.report.html import Html, element, join
-from rinr_flower.bandwidth.report.page import charts
-from rinr_flower.bandwidth.report.tables import Column, table
-from rinr_flower.bandwidth.report.units import (
+from rinr_flower.report.chart import Chart
+from rinr_flower.report.html import Html, element, join
+from rinr_flower.report.page import charts
+from rinr_flower.report.tables import Column, table
+from rinr_flower.report.units import (
     bytes_text,
     count_text,
     decibel_text,

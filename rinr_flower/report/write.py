@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rinr_flower.bandwidth.report.answer import answer, size_text
-from rinr_flower.bandwidth.report.chart import Chart, styled
-from rinr_flower.bandwidth.report.examples import example_rows
-from rinr_flower.bandwidth.report.figures import QUALITIES, accuracy, bytes_by_kind, bytes_by_scheme, quality
-from rinr_flower.bandwidth.report.html import Html, element, join
-from rinr_flower.bandwidth.report.outlook_figures import crossover, fog_training, time_by_scheme
-from rinr_flower.bandwidth.report.page import missing_note, page, section
-from rinr_flower.bandwidth.report.sections import (
+from rinr_flower.files import write_text
+from rinr_flower.report.answer import answer, size_text
+from rinr_flower.report.chart import Chart, styled
+from rinr_flower.report.examples import example_rows
+from rinr_flower.report.figures import QUALITIES, accuracy, bytes_by_kind, bytes_by_scheme, quality
+from rinr_flower.report.html import Html, element, join
+from rinr_flower.report.outlook_figures import crossover, fog_training, time_by_scheme
+from rinr_flower.report.page import missing_note, page, section
+from rinr_flower.report.record import RunRecord
+from rinr_flower.report.sections import (
     accuracy_section,
     bytes_section,
     crossover_section,
@@ -24,9 +26,7 @@ from rinr_flower.bandwidth.report.sections import (
     scenario_section,
     time_section,
 )
-from rinr_flower.bandwidth.report.summary import summarise
-from rinr_flower.bandwidth.run import RunRecord
-from rinr_flower.files import write_text
+from rinr_flower.report.summary import summarise
 
 __all__ = ["summarise", "write_report"]
 

@@ -15,7 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from rinr_flower.bandwidth.report.html import Html
+from rinr_flower.report.html import Html
 
 OWN = "#1457c4"
 JPEG = "#6b7280"

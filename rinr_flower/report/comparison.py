@@ -11,12 +11,14 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from rinr_flower.bandwidth.report.chart import OWN, RIVALS, WIDTH_IN, Chart, styled
-from rinr_flower.bandwidth.report.html import element, join
-from rinr_flower.bandwidth.report.page import charts, missing_note, page, section
-from rinr_flower.bandwidth.report.summary import SCHEMA_VERSION, summarise
-from rinr_flower.bandwidth.report.tables import Column, table
-from rinr_flower.bandwidth.report.units import (
+from rinr_flower.files import write_text
+from rinr_flower.report.chart import OWN, RIVALS, WIDTH_IN, Chart, styled
+from rinr_flower.report.html import element, join
+from rinr_flower.report.page import charts, missing_note, page, section
+from rinr_flower.report.record import RunRecord, to_json
+from rinr_flower.report.summary import SCHEMA_VERSION, summarise
+from rinr_flower.report.tables import Column, table
+from rinr_flower.report.units import (
     bytes_text,
     count_text,
     decibel_text,
@@ -25,8 +27,6 @@ from rinr_flower.bandwidth.report.units import (
     seconds_text,
     share_text,
 )
-from rinr_flower.bandwidth.run import RunRecord, to_json
-from rinr_flower.files import write_text
 
 
 def write_comparison(records: Sequence[RunRecord], folder: Path) -> Path:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rinr_flower.bandwidth.link import LinkModel
-from rinr_flower.bandwidth.report.outlook import crossovers, graph_rows, profile_rows, scale_rows
-from rinr_flower.bandwidth.report.rows import BASELINE, accuracy_rows, codec_rows, device_rows, round_rows, scheme_row
-from rinr_flower.bandwidth.run import RunRecord, to_json
-from rinr_flower.bandwidth.schemes import schemes_of
 from rinr_flower.errors import RinrError
 from rinr_flower.registry import build_dataclass
+from rinr_flower.report.outlook import crossovers, graph_rows, profile_rows, scale_rows
+from rinr_flower.report.record import RunRecord, to_json
+from rinr_flower.report.rows import BASELINE, accuracy_rows, codec_rows, device_rows, round_rows, scheme_row
+from rinr_flower.report.schemes import schemes_of
 
 SCHEMA_VERSION = 1
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from rinr_flower.bitstream.container import Payload
-from rinr_flower.decoding.renderer import Renderer, View, items_by_frame
 from rinr_flower.errors import PayloadError
+from rinr_flower.rendering.renderer import Renderer, View, items_by_frame
 
 MAX_RESIDENT_PX = 1 << 29
 """Pixels, in all frames together, that a payload which is kept decoded may declare."""

@@ -8,10 +8,10 @@ from typing import Any
 
 from rinr_flower.bandwidth.link import LinkModel
 from rinr_flower.bandwidth.model import fog_bytes, fog_training_bytes, serverless_bytes
-from rinr_flower.bandwidth.report.html import element, join
-from rinr_flower.bandwidth.report.page import page, section
-from rinr_flower.bandwidth.report.tables import Column, table
-from rinr_flower.bandwidth.report.units import (
+from rinr_flower.report.html import element, join
+from rinr_flower.report.page import page, section
+from rinr_flower.report.tables import Column, table
+from rinr_flower.report.units import (
     bytes_text,
     decibel_text,
     number,

@@ -16,9 +16,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
 
+from rinr_flower.bandwidth import FOG
 from rinr_flower.errors import ConfigError
-from rinr_flower.strategies.metering import FOG
-from rinr_flower.strategies.protocol import MAX_NAME_LENGTH
+from rinr_flower.messages.protocol import MAX_NAME_LENGTH
 
 Key = TypeVar("Key", Ed25519PrivateKey, Ed25519PublicKey)
 _MADE_BY = 'ssh-keygen -t ed25519 -N "" -C NAME -f FILE'

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from rinr_flower.bandwidth import model
-from rinr_flower.bandwidth.report.bars import scheme_bars
-from rinr_flower.bandwidth.report.chart import OWN, WIDTH_IN, Chart, colours
-from rinr_flower.bandwidth.report.units import bytes_text, number, seconds_text
+from rinr_flower.report.bars import scheme_bars
+from rinr_flower.report.chart import OWN, WIDTH_IN, Chart, colours
+from rinr_flower.report.units import bytes_text, number, seconds_text
 
 
 def crossover(summary: Mapping[str, Any]) -> Chart | None:

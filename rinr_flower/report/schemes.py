@@ -14,14 +14,13 @@ from typing import Literal
 
 import numpy as np
 
-from rinr_flower.bandwidth.ledger import MODEL, PAYLOAD, SHARE, UPDATE, UPLOAD, Entry, Ledger
+from rinr_flower.bandwidth.ledger import FOG, MODEL, PAYLOAD, SHARE, UPDATE, UPLOAD, Entry, Ledger
 from rinr_flower.bandwidth.model import Bytes, federated_bytes, fog_bytes, fog_training_bytes, serverless_bytes
-from rinr_flower.bandwidth.run import ControlRecord, PayloadRecord, RunRecord, UpdateRecord
+from rinr_flower.report.record import ControlRecord, PayloadRecord, RunRecord, UpdateRecord
 
 Route = Literal["serverless", "fog", "training", "federated"]
 Evidence = Literal["sent", "metered", "counted"]
 DATA_KINDS = (UPLOAD, PAYLOAD, SHARE)
-FOG = "fog"
 IMAGE_ROUTES: tuple[Route, ...] = ("serverless", "fog")
 
 

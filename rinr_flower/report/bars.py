@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from rinr_flower.bandwidth.report.chart import WIDTH_IN, Chart
-from rinr_flower.bandwidth.report.units import number, scheme_label
+from rinr_flower.report.chart import WIDTH_IN, Chart
+from rinr_flower.report.units import number, scheme_label
 
 
 def scheme_bars(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from rinr_flower.bandwidth.report.html import Html, element
-from rinr_flower.bandwidth.run import ExampleRecord
 from rinr_flower.errors import RinrError
 from rinr_flower.frames import read_image
+from rinr_flower.report.html import Html, element
+from rinr_flower.report.record import ExampleRecord
 
 FRAME_PX = 480
 ZOOM_PX = 240

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from rinr_flower.bandwidth.ledger import FOG
 from rinr_flower.bandwidth.link import LinkModel
-from rinr_flower.bandwidth.run import AccuracyRecord, PayloadRecord, RunRecord
-from rinr_flower.bandwidth.schemes import FOG, Scheme, captures_of, data_entries, other_entries
-from rinr_flower.bandwidth.timing import time_of
+from rinr_flower.report.record import AccuracyRecord, PayloadRecord, RunRecord
+from rinr_flower.report.schemes import Scheme, captures_of, data_entries, other_entries
+from rinr_flower.report.timing import time_of
 
 BASELINE = "serverless jpeg"
 

@@ -9,9 +9,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from rinr_flower.bandwidth.report.bars import scheme_bars
-from rinr_flower.bandwidth.report.chart import OWN, WIDTH_IN, Chart, colours, place_labels
-from rinr_flower.bandwidth.report.units import bytes_text, decibel_text, number, ratio_text, share_text
+from rinr_flower.report.bars import scheme_bars
+from rinr_flower.report.chart import OWN, WIDTH_IN, Chart, colours, place_labels
+from rinr_flower.report.units import bytes_text, decibel_text, number, ratio_text, share_text
 
 PARTS = (
     ("up_bytes", "up to the fog", "#1457c4"),

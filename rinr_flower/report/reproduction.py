@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rinr_flower.bandwidth.run import to_json
 from rinr_flower.codecs import Codec, codecs, decode
 from rinr_flower.codecs.presets import VARIANTS, paper_variant
 from rinr_flower.datasets import load
@@ -27,6 +26,7 @@ from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.files import append_lines, write_file, write_text
 from rinr_flower.frames import Clip
 from rinr_flower.quality import measure
+from rinr_flower.report.record import to_json
 
 if TYPE_CHECKING:
     from rinr_flower.detection import State

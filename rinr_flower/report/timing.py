@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rinr_flower.bandwidth.link import LinkModel
-from rinr_flower.bandwidth.run import PayloadRecord, RunRecord
-from rinr_flower.bandwidth.schemes import Scheme, captures_of, receivers_of
+from rinr_flower.report.record import PayloadRecord, RunRecord
+from rinr_flower.report.schemes import Scheme, captures_of, receivers_of
 
 
 @dataclass(frozen=True)

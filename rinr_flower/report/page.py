@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rinr_flower.bandwidth.report.chart import Chart
-from rinr_flower.bandwidth.report.html import Html, element
+from rinr_flower.report.chart import Chart
+from rinr_flower.report.html import Html, element
 
 _HERE = Path(__file__).parent
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from rinr_flower.bandwidth.report.html import Html, element, join
-from rinr_flower.bandwidth.report.units import (
+from rinr_flower.report.html import Html, element, join
+from rinr_flower.report.units import (
     ROUTES,
     bytes_text,
     decibel_text,

@@ -19,10 +19,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from rinr_flower.codecs.rapid_inr import SirenRenderer
-from rinr_flower.codecs.residual_renderer import ResidualRenderer
-from rinr_flower.decoding.renderer import Renderer, View
 from rinr_flower.inr.siren import ResidentBank, SirenShape
+from rinr_flower.rendering.renderer import View
 
 SWITCH = "RINR_TRITON"
 MAX_HIDDEN = 64
@@ -58,38 +56,10 @@ class Item:
     over: tuple[int, int] = (0, 0)
 
 
-def fused_renderer(codec: str, device: torch.device) -> Renderer | None:
-    """An empty renderer for ``codec`` that draws with the kernel, or None where plain torch has to do."""
-    kinds: dict[str, type[SirenRenderer | ResidualRenderer]] = {"rapid_inr": FusedSirens, "residual": FusedResiduals}
+def kernel_draws(device: torch.device) -> bool:
+    """Whether the kernel can run on ``device``; False where plain torch has to draw."""
     runs_here = device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
-    if codec not in kinds or not runs_here or os.environ.get(SWITCH) == "0" or _kernel() is None:
-        return None
-    return kinds[codec](device)
-
-
-class FusedSirens(SirenRenderer):
-    """Frames that are one SIREN each, drawn by the kernel."""
-
-    def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
-        chosen = frames.tolist()
-        out = torch.empty(len(chosen), 3, *view.size, device=self.device)
-        items = [Item(self._places[f], row, (0, 0, *self._sizes[f])) for row, f in enumerate(chosen)]
-        return out if draw(out, view, items, whole=True) else super().render(frames, view)
-
-
-class FusedResiduals(ResidualRenderer):
-    """Objects over backgrounds, drawn by the kernel; nothing is read back from the device."""
-
-    def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
-        if max((len(self._objects[f]) for f in frames.tolist()), default=0) > MAX_OBJECTS:
-            return super().render(frames, view)
-        out = self._background.render(frames, view).clamp_(0, 1).contiguous()
-        items: list[Item] = []
-        for row, frame in enumerate(frames.tolist()):
-            end = len(items) + len(self._objects[frame])
-            for o in self._objects[frame]:
-                items.append(Item(o.place, row, o.window, o.scale, (len(items) + 1, end)))
-        return out if draw(out, view, items, whole=False) else super().render(frames, view)
+    return runs_here and os.environ.get(SWITCH) != "0" and _kernel() is not None
 
 
 def draw(out: torch.Tensor, view: View, items: Sequence[Item], *, whole: bool) -> bool:
@@ -177,7 +147,7 @@ def _packed(bank: ResidentBank) -> _Packed:
 def _kernel() -> Any:
     """The kernel; None, logged, if Triton is not installed."""
     try:
-        return importlib.import_module("rinr_flower.decoding.siren_kernel").draw_block
+        return importlib.import_module("rinr_flower.rendering.siren_kernel").draw_block
     except ImportError as error:
         logger.warning("networks are drawn by plain torch: %s", error)
         return None

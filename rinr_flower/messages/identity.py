@@ -36,10 +36,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
+from rinr_flower.bandwidth import FOG
 from rinr_flower.errors import DataError
-from rinr_flower.strategies.key_files import load_device_keys, load_private_key, load_public_key
-from rinr_flower.strategies.metering import FOG
-from rinr_flower.strategies.protocol import MAX_NAME_LENGTH
+from rinr_flower.messages.key_files import load_device_keys, load_private_key, load_public_key
+from rinr_flower.messages.protocol import MAX_NAME_LENGTH
 
 SIGNATURE = "signature"  # ConfigRecord: what this module adds to a message
 _DOMAIN = b"rinr_flower message 1"

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from rinr_flower.bandwidth import model
+from rinr_flower.bandwidth.ledger import FOG
 from rinr_flower.bandwidth.link import LinkModel
 from rinr_flower.bandwidth.model import SharingGraph
 from rinr_flower.bandwidth.profiles import PROFILES
-from rinr_flower.bandwidth.run import RunRecord
 from rinr_flower.bandwidth.scale import Deployment, fog_nodes_needed, load_of
-from rinr_flower.bandwidth.schemes import FOG, Scheme, captures_of, receivers_of
+from rinr_flower.report.record import RunRecord
+from rinr_flower.report.schemes import Scheme, captures_of, receivers_of
 
 
 def crossovers(record: RunRecord) -> dict[str, Any]:

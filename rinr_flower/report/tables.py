@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rinr_flower.bandwidth.report.html import Html, element
-from rinr_flower.bandwidth.report.units import number
+from rinr_flower.report.html import Html, element
+from rinr_flower.report.units import number
 
 
 @dataclass(frozen=True)
