@@ -8,6 +8,16 @@ from pathlib import Path
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="also run the tests marked system and data, as CI does")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Apply ``--all``: no selection by markers. Without it, pyproject's ``addopts`` leave out system and data."""
+    if config.getoption("--all"):
+        config.option.markexpr = ""
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The real sequences, where RINR_DATA says; tests that use this are skipped without it (and marked ``data``)."""

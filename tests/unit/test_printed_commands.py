@@ -62,6 +62,7 @@ def otb100(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("page", sorted({page for page, command in COMMANDS if is_run(command)}))
 def test_cheap_commands_run_as_printed(
     page: str, otb100: Path, saved_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
