@@ -1,4 +1,4 @@
-"""Named arrays as bytes: a length, a JSON table of names, types and shapes, then the raw numbers. No pickle.
+"""Serialise named arrays to bytes: a length, a JSON table of names, types and shapes, then the raw numbers. No pickle.
 
 The layout is that of safetensors: eight bytes, little-endian, with the length of the table; the table; the arrays one
 after the other, each in its own type, little-endian, row by row.
@@ -25,7 +25,7 @@ _TYPES = {
 
 
 def pack_arrays(arrays: Arrays) -> bytes:
-    """``arrays`` as bytes; DataError names an array of another type than booleans, integers and floats."""
+    """Serialise ``arrays``; DataError names an array of another type than booleans, integers and floats."""
     table, blobs = {}, []
     for name, array in arrays.items():
         kind = array.dtype.name
@@ -38,7 +38,7 @@ def pack_arrays(arrays: Arrays) -> bytes:
 
 
 def unpack_arrays(data: bytes) -> dict[str, NDArray[np.generic]]:
-    """What :func:`pack_arrays` wrote, as arrays of their own; DataError if it is anything else."""
+    """Read the arrays that :func:`pack_arrays` wrote, as copies; DataError if ``data`` is anything else."""
     try:
         start = 8 + int.from_bytes(data[:8], "little")
         table = json.loads(data[8:start])

@@ -1,4 +1,4 @@
-"""Choosing the accelerator."""
+"""Select the torch device to compute on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rinr_flower.errors import ConfigError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """``auto`` takes CUDA, then MPS, then the CPU; a name is checked. ConfigError if it is not there."""
+    """Return the torch device ``name``; ``auto`` is CUDA, else MPS, else the CPU. ConfigError if it is not available."""
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),

@@ -1,12 +1,12 @@
-"""Errors a user can act on. The command line prints them as one line and exits with code 2."""
+"""Errors that a user can act on. The command line prints them as one line and exits with code 2."""
 
 
 class RinrError(ValueError):
-    """Base of every error that bad input causes; the text names the input, the value and the way out."""
+    """Base class of all errors that bad input causes. The text names the input, the value and the way out."""
 
 
 class DataError(RinrError):
-    """A data set, a clip or an image file is not what it should be."""
+    """A data set, a clip or an image file is missing, malformed or unusable."""
 
 
 class PayloadError(RinrError):

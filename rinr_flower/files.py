@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and whose bytes are checked when they are read."""
+"""Write files atomically, and verify checksums when files are read."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rinr_flower.errors import DataError, PayloadError
 
 
 def name_of(data: bytes) -> str:
-    """SHA-256 of ``data`` as 64 hex digits: what a content-addressed file is called."""
+    """Return the SHA-256 of ``data`` as 64 hex digits: the name of a content-addressed file."""
     return hashlib.sha256(data).hexdigest()
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write ``data`` so that after any crash the file is as before or whole and on the disk.
+    """Write ``data`` atomically: after a crash the file is either unchanged or complete and on the disk.
 
     Raises
     ------
@@ -49,9 +49,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def append_lines(path: Path, lines: bytes, header: bytes = b"") -> None:
-    """Append whole lines in one write and hand them to the disk.
+    """Append complete lines in one write and flush them to the disk.
 
-    A last line that a crash cut off is ended first, so that it spoils no other; ``header`` begins an empty file.
+    If a crash cut off the last line, a line break is written first. ``header`` is written at the start of an empty file.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def append_lines(path: Path, lines: bytes, header: bytes = b"") -> None:
 
 
 def keep(folder: Path, data: bytes, suffix: str = "") -> str:
-    """Write ``data`` into ``folder`` under its own hash and ``suffix``, unless it is there; the hash."""
+    """Write ``data`` into ``folder`` under its hash and ``suffix``, unless it exists; return the hash."""
     name = name_of(data)
     path = folder / f"{name}{suffix}"
     try:
@@ -84,7 +84,7 @@ def keep(folder: Path, data: bytes, suffix: str = "") -> str:
 
 
 def recall(folder: Path, name: str, suffix: str = "") -> bytes:
-    """What :func:`keep` wrote; DataError that names the file if it is missing or altered."""
+    """Read a file that :func:`keep` wrote; DataError that names the file if it is missing or altered."""
     path = folder / f"{name}{suffix}"
     data = read_file(path)
     if name_of(data) != name:
@@ -93,13 +93,13 @@ def recall(folder: Path, name: str, suffix: str = "") -> bytes:
 
 
 def write_record(path: Path, content: Any) -> None:
-    """Write JSON with its own hash in front."""
+    """Write ``content`` as JSON after a line with its SHA-256."""
     body = json.dumps(content, indent=1).encode()
     write_file(path, name_of(body).encode() + b"\n" + body)
 
 
 def read_record(path: Path) -> Any:
-    """What :func:`write_record` wrote; DataError that names the file if it is missing or altered."""
+    """Read JSON that :func:`write_record` wrote; DataError that names the file if it is missing or altered."""
     checksum, _, body = read_file(path).partition(b"\n")
     if name_of(body).encode() != checksum:
         raise DataError(f"{path} is torn or altered: its checksum does not match")
@@ -107,7 +107,7 @@ def read_record(path: Path) -> Any:
 
 
 def read_file(path: Path) -> bytes:
-    """A file's bytes; DataError that names it if it cannot be read."""
+    """Read a file; DataError that names it if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -116,7 +116,7 @@ def read_file(path: Path) -> bytes:
 
 @contextmanager
 def payload_in(path: Path) -> Iterator[None]:
-    """Errors about a payload say in which file it is."""
+    """Add the file's path to the text of a PayloadError."""
     try:
         yield
     except PayloadError as error:
@@ -125,7 +125,7 @@ def payload_in(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Errors of the system become a DataError that names ``path`` and the way out."""
+    """Turn an OSError into a DataError that names ``path`` and the way out."""
     try:
         yield
     except OSError as error:
@@ -135,7 +135,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _sync_folder(path: Path) -> None:
-    """Make a rename in a folder last."""
+    """Flush a folder's entries to the disk, so that a rename survives a crash."""
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -27,7 +27,7 @@ class Quality:
 
 
 def psnr_db(mse: float) -> float:
-    """PSNR of an 8-bit signal; infinite at zero error, NaN for NaN."""
+    """Return the PSNR in dB of an 8-bit signal: infinite for an MSE of 0, NaN for NaN."""
     return math.inf if mse == 0 else 10 * math.log10(255.0**2 / mse)
 
 

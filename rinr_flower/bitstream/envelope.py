@@ -1,4 +1,4 @@
-"""The outside of everything that travels: magic, format version, length and CRC-32 of what is inside.
+"""The envelope of payloads and updates: magic, format version, length and CRC-32 of the content.
 
 Layout: four bytes of magic, version u8, length of the content u32, CRC-32 of the content u32, then the content.
 """
@@ -12,7 +12,7 @@ from rinr_flower.errors import PayloadError
 
 
 def wrap(magic: bytes, version: int, content: bytes) -> bytes:
-    """``content`` behind its header."""
+    """Put a header in front of ``content``."""
     head = ByteWriter()
     head.raw(magic)
     head.u8(version)
@@ -22,7 +22,7 @@ def wrap(magic: bytes, version: int, content: bytes) -> bytes:
 
 
 def unwrap(data: bytes, magic: bytes, version: int, what: str) -> ByteReader:
-    """A reader of the content. PayloadError, which calls it ``what``, unless header, length and checksum are right."""
+    """Check header, length and checksum, and return a reader of the content. PayloadError calls the data ``what``."""
     reader = ByteReader(data, what)
     if reader.raw(min(len(magic), reader.left)) != magic:
         raise PayloadError(f"this is no {what}: it starts with {data[: len(magic)]!r}, not {magic!r}")

@@ -49,7 +49,7 @@ class ByteWriter:
 
 
 class ByteReader:
-    """Reads what ByteWriter wrote; raises PayloadError instead of reading past the end."""
+    """Reads the fields that ByteWriter wrote; raises PayloadError instead of reading past the end."""
 
     def __init__(self, data: bytes, what: str = "payload") -> None:
         self._data = memoryview(data)
@@ -74,7 +74,7 @@ class ByteReader:
         return int.from_bytes(self.raw(4), "little")
 
     def f32(self) -> float:
-        """A finite float32."""
+        """Read a finite float32."""
         value = float(struct.unpack("<f", self.raw(4))[0])
         if not -3.5e38 < value < 3.5e38:
             raise PayloadError(f"{self._what} holds {value} where a finite number belongs")
@@ -100,13 +100,13 @@ class ByteReader:
         return self.raw(self.varint())
 
     def end(self) -> None:
-        """PayloadError if anything is left over."""
+        """Raise PayloadError if bytes are left."""
         if self.left:
             raise PayloadError(f"{self._what} has {self.left:,} bytes too many")
 
 
 def pack_blobs(blobs: Sequence[bytes]) -> bytes:
-    """Length-prefixed concatenation; the count is the reader's to know."""
+    """Concatenate ``blobs``, each with its length in front. Their number is not stored."""
     writer = ByteWriter()
     for blob in blobs:
         writer.blob(blob)
@@ -114,7 +114,7 @@ def pack_blobs(blobs: Sequence[bytes]) -> bytes:
 
 
 def unpack_blobs(data: bytes, count: int, what: str) -> list[bytes]:
-    """The ``count`` blobs that ``pack_blobs`` wrote, and nothing after them."""
+    """Read the ``count`` blobs that ``pack_blobs`` wrote; PayloadError if anything follows them."""
     reader = ByteReader(data, what)
     blobs = [reader.blob() for _ in range(count)]
     reader.end()

@@ -1,4 +1,4 @@
-"""Quantised tensors as bytes: symmetric uniform quantisation with stored scales, entropy-coded.
+"""Write quantised tensors: symmetric uniform quantisation with stored scales, entropy-coded.
 
 Scales are kept as the upper half of a float32 (bfloat16), rounded up so that nothing clips: two bytes each and exact on
 every machine.
@@ -28,7 +28,7 @@ MAX_VALUES = 1 << 24
 
 @dataclass(frozen=True, eq=False)
 class Quantised:
-    """``values * scale`` is the tensor.
+    """A quantised tensor: ``values * scale``.
 
     Attributes
     ----------
@@ -43,23 +43,23 @@ class Quantised:
         return np.asarray(self.values * self.scale, np.float32)
 
     def rows(self, start: int, stop: int) -> Quantised:
-        """Some networks of a bank (the scale has an entry for each)."""
+        """Return the networks ``start`` to ``stop`` of a bank whose scale has one entry per network."""
         return Quantised(self.values[start:stop], self.scale[start:stop])
 
     @staticmethod
     def stack(banks: Sequence[Quantised]) -> Quantised:
-        """Banks of equal shape as one."""
+        """Concatenate banks of equal shape."""
         return Quantised(np.concatenate([b.values for b in banks]), np.concatenate([b.scale for b in banks]))
 
 
 def check_bits(bits: int, what: str) -> None:
-    """ConfigError unless ``bits`` is 2..16, or 32 for raw float32."""
+    """Raise ConfigError unless ``bits`` is 2..16, or 32 for raw float32."""
     if not (2 <= bits <= 16 or bits == FLOAT_BITS):
         raise ConfigError(f"{what} of {bits} bits: 2 to 16 are quantised, 32 is raw float32")
 
 
 def round_up_bfloat16(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The smallest bfloat16 value that is not less, for values >= 0, as float32."""
+    """Round values >= 0 up to bfloat16, returned as float32."""
     raw = np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.uint64)
     return ((raw + 0xFFFF) & 0xFFFF0000).astype(np.uint32).view(np.float32)
 
@@ -81,7 +81,7 @@ def quantise(array: NDArray[np.floating[Any]], bits: int, axes: tuple[int, ...] 
 
 
 def fake_quantise(tensor: torch.Tensor, bits: int, axes: tuple[int, ...] = ()) -> torch.Tensor:
-    """The tensor as :func:`quantise` would leave it, differentiable by the straight-through estimator."""
+    """Quantise and dequantise ``tensor`` as :func:`quantise` does; the gradient passes straight through."""
     if bits == FLOAT_BITS:
         return tensor
     reduce = [i for i in range(tensor.ndim) if i not in axes]
@@ -93,7 +93,7 @@ def fake_quantise(tensor: torch.Tensor, bits: int, axes: tuple[int, ...] = ()) -
 
 
 def pack_tensors(tensors: Sequence[Quantised], bits: int) -> bytes:
-    """Tensors one after the other: scales, then values. Shapes, axes and bits are the reader's to know."""
+    """Serialise tensors one after the other: scales, then values. Shapes, axes and bits are not stored."""
     writer = ByteWriter()
     total = sum(tensor.values.size for tensor in tensors)
     if total > MAX_VALUES:
@@ -115,7 +115,7 @@ def pack_tensors(tensors: Sequence[Quantised], bits: int) -> bytes:
 def unpack_tensors(
     reader: ByteReader, shapes: Sequence[tuple[int, ...]], bits: int, axes: tuple[int, ...] = (), what: str = "weights"
 ) -> list[Quantised]:
-    """What :func:`pack_tensors` wrote. Raises PayloadError on truncated or out-of-range data."""
+    """Read tensors that :func:`pack_tensors` wrote. Raises PayloadError on truncated or out-of-range data."""
     tensors = []
     total = sum(math.prod(shape) for shape in shapes)
     if total > MAX_VALUES:

@@ -19,10 +19,10 @@ Progress = Callable[[float], None]
 
 
 class Codec(ABC):
-    """How a clip becomes a payload and a payload becomes pictures.
+    """A codec: encodes clips to payloads, and creates the renderer that draws them.
 
     A codec is a frozen dataclass: its fields are its options, its registered ``name`` is stored in every payload.
-    Subclasses give :meth:`encode_parts` and :meth:`renderer`; everything a payload needs to be decoded, options
+    Subclasses implement :meth:`encode_parts` and :meth:`renderer`; everything a payload needs to be decoded, options
     included, must be in the parts, because the decoding side builds a renderer from the class alone.
     """
 
@@ -32,7 +32,7 @@ class Codec(ABC):
     def encode_parts(
         self, clips: Sequence[Clip], *, seed: int, device: torch.device, progress: Progress | None
     ) -> list[Mapping[str, bytes]]:
-        """Parts (see :data:`rinr_flower.bitstream.container.PARTS`) of each clip, in order.
+        """Encode each clip to payload parts (see :data:`rinr_flower.bitstream.container.PARTS`), in order.
 
         Several clips come at once so that networks of different clips can be fitted as one batched product; the parts
         of a clip must not depend on which other clips came with it. The same seed on the same machine gives the same
@@ -42,7 +42,7 @@ class Codec(ABC):
     @classmethod
     @abstractmethod
     def renderer(cls, device: torch.device) -> Renderer:
-        """An empty renderer for payloads of this codec; payloads are added to it."""
+        """Create an empty renderer for payloads of this codec."""
 
     def encode(
         self,
@@ -52,7 +52,7 @@ class Codec(ABC):
         device: torch.device | str = "cpu",
         progress: Progress | None = None,
     ) -> bytes:
-        """One clip as payload bytes."""
+        """Encode one clip to payload bytes."""
         return self.encode_many([clip], seed=seed, device=device, progress=progress)[0]
 
     def encode_many(
@@ -63,7 +63,7 @@ class Codec(ABC):
         device: torch.device | str = "cpu",
         progress: Progress | None = None,
     ) -> list[bytes]:
-        """Several clips as payload bytes, in order."""
+        """Encode several clips to payload bytes, in order."""
         parts = self.encode_parts(clips, seed=seed, device=torch.device(device), progress=progress)
         return [Payload.of_clip(self.name, clip, p).to_bytes() for clip, p in zip(clips, parts, strict=True)]
 
@@ -72,7 +72,7 @@ codecs: Registry[Codec] = Registry("codec", "rinr_flower.codecs")
 
 
 def decode(data: bytes, *, device: torch.device | str = "cpu", name: str = "payload") -> Clip:
-    """A payload's frames at the camera's size, uint8, with boxes. Raises PayloadError on bad bytes."""
+    """Decode a payload to a clip: frames at the camera's size, uint8, with boxes. Raises PayloadError on bad bytes."""
     payload = Payload.from_bytes(data)
     renderer = codecs.get(payload.codec).renderer(torch.device(device))
     renderer.add(payload)
@@ -85,11 +85,11 @@ def decode(data: bytes, *, device: torch.device | str = "cpu", name: str = "payl
 
 @torch.no_grad()
 def native_frame(renderer: Renderer, index: int, payload: Payload) -> torch.Tensor:
-    """Frame ``index`` of a renderer at the camera's size: float32 (3, height, width)."""
+    """Render frame ``index`` at the camera's size: float32 (3, height, width)."""
     view = View.resize([(payload.width, payload.height)], (payload.height, payload.width), device=renderer.device)
     return renderer.render(torch.tensor([index]), view)[0]
 
 
 def to_uint8(picture: torch.Tensor) -> torch.Tensor:
-    """Float RGB in 0..1 to uint8, rounded to nearest."""
+    """Convert float RGB in 0..1 to uint8, rounded to nearest."""
     return (picture.clamp(0, 1) * 255 + 0.5).to(torch.uint8)

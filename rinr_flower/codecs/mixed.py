@@ -13,7 +13,7 @@ from rinr_flower.rendering.renderer import Renderer, View
 
 @dataclass
 class MixedRenderer(Renderer):
-    """Hands every payload to the renderer of its codec, so that all payloads of a codec are grouped together."""
+    """Dispatches every payload to the renderer of its codec, so that all payloads of a codec are grouped."""
 
     device: torch.device
     _renderers: dict[str, Renderer] = field(init=False, default_factory=dict)

@@ -15,7 +15,7 @@ DECODE_BATCH_PX = 4_000_000
 
 
 def holds_pictures(codec: str, device: torch.device) -> bool:
-    """Whether frames of ``codec`` are decoded when they are taken in, so that there is nothing left to keep."""
+    """Whether ``codec`` decodes a payload to pixels when it is added, so that there is nothing to cache."""
     return isinstance(codecs.get(codec).renderer(device), PixelRenderer)
 
 

@@ -34,7 +34,7 @@ class Patch:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """What an output picture shows: its patches, and ``to_canvas`` (3, 3), output to canvas pixels."""
+    """One output picture: its patches, and ``to_canvas`` (3, 3), output to canvas pixels."""
 
     patches: tuple[Patch, ...]
     to_canvas: NDArray[np.float64]

@@ -49,7 +49,7 @@ class FrameStore:
             self.add(payload)
 
     def add(self, data: bytes) -> range:
-        """Take in one payload; returns the numbers of its frames. PayloadError, and no change, on bad bytes."""
+        """Add one payload; returns the numbers of its frames. Raises PayloadError and changes nothing on bad bytes."""
         payload = Payload.from_bytes(data)
         self._renderer.add(payload)
         start = len(self)
@@ -72,7 +72,7 @@ class FrameStore:
         return self._boxes[index], self._classes[index]
 
     def class_names(self, index: int) -> tuple[str, ...]:
-        """What the classes of the frame's clip are called, in the order of their indices."""
+        """Class names of the frame's clip, in the order of their indices."""
         return self._class_names[index]
 
     @property
@@ -89,7 +89,7 @@ class FrameStore:
         matrix: torch.Tensor | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> torch.Tensor:
-        """A batch of frames straight at ``size`` = (height, width): (batch, 3, height, width), RGB, 0..1.
+        """Render a batch of frames at ``size`` = (height, width): (batch, 3, height, width), RGB, 0..1.
 
         ``matrix`` (batch, 3, 3) maps output pixels to frame pixels (see :class:`View`); by default every frame is
         stretched over the output. Output pixels that look outside their frame are grey (114).

@@ -21,7 +21,7 @@ HELD_BACK = 0.2  # of the frames of every payload, the last ones, where no folde
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """Some frames of a store, with a name each."""
+    """Frames of a store, each with a name."""
 
     store: FrameStore
     indices: tuple[int, ...]
@@ -41,7 +41,7 @@ class Split:
 
 
 def split_of(source: FrameStore | Mapping[str, FrameStore] | Path, *, device: torch.device, cache: bool) -> Split:
-    """What ``source`` holds.
+    """Split ``source`` into training and validation frames.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from rinr_flower.detection.payload_folder import Frames
 
 
 def _ahead(made: Iterable[Callable[[], dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    """What each of ``made`` gives, in order; a thread makes the next one while the one before is trained on."""
+    """Yield the result of each callable in order; a thread computes the next one meanwhile."""
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
         waiting: Future[dict[str, Any]] | None = None

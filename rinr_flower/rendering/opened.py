@@ -1,7 +1,7 @@
-"""Opened payloads that a process keeps for its next store.
+"""A per-process cache of opened payloads.
 
-A process that simulates devices opens the same payload for each of them, and that is most of its work. What a payload
-was opened to never changes, so that stores can share it.
+A process that simulates several devices opens the same payload for each of them, and that is most of its work. An
+opened payload is immutable, so frame stores can share it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rinr_flower.bitstream.container import Payload
 
 
 class Resident(Protocol):
-    """What a payload was opened to."""
+    """An opened payload."""
 
     @property
     def resident_bytes(self) -> int: ...
@@ -28,7 +28,7 @@ T = TypeVar("T", bound=Resident)
 
 
 class OpenedPayloads:
-    """Opened payloads by content and device; over a limit, which is 0 at first, those used least recently go."""
+    """An LRU cache of opened payloads, keyed by content and device. Its limit is 0 bytes until :meth:`keep` is called."""
 
     def __init__(self) -> None:
         self._limit_bytes = 0
@@ -37,13 +37,13 @@ class OpenedPayloads:
         self._lock = threading.Lock()
 
     def keep(self, limit_bytes: int) -> None:
-        """From now on keep opened payloads that take at most ``limit_bytes`` together."""
+        """Set the limit of the cache in bytes."""
         with self._lock:
             self._limit_bytes = limit_bytes
             self._drop()
 
     def get(self, payload: Payload, device: torch.device, open_it: Callable[[], T]) -> T:
-        """What ``payload`` was opened to on ``device``; by ``open_it`` if it is not kept. Errors are not kept."""
+        """Return ``payload`` opened on ``device``, from the cache or by ``open_it``. Errors are not cached."""
         if not self._limit_bytes:
             return open_it()
         key = (_digest(payload), str(device))
@@ -62,7 +62,7 @@ class OpenedPayloads:
 
     @property
     def resident_bytes(self) -> int:
-        """Bytes of memory that is kept."""
+        """Bytes that the cached payloads take."""
         return self._kept_bytes
 
     def _drop(self) -> None:
@@ -72,11 +72,11 @@ class OpenedPayloads:
 
 
 OPENED = OpenedPayloads()
-"""Of this process."""
+"""The cache of this process."""
 
 
 def _digest(payload: Payload) -> bytes:
-    """Of all that a renderer sees of a payload."""
+    """Hash everything that a renderer reads of a payload."""
     sizes = {name: len(data) for name, data in payload.parts.items()}
     head = (payload.codec, payload.width, payload.height, [len(b) for b in payload.boxes], sizes)
     digest = hashlib.sha256(repr(head).encode())

@@ -1,4 +1,4 @@
-"""Renderer of codecs whose payload decodes once to pictures: JPEG, WebP, AVIF, video."""
+"""The renderer of codecs that decode a payload to pixels once: JPEG, WebP, AVIF, video."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PixelRenderer(Renderer):
 
     @abstractmethod
     def decode(self, payload: Payload) -> list[NDArray[np.uint8]]:
-        """All frames of ``payload``, each uint8 (height, width, 3) of the payload's size."""
+        """Decode all frames of ``payload``: uint8 (height, width, 3) each, of the payload's size."""
 
     def add(self, payload: Payload) -> None:
         declared = len(payload) * payload.width * payload.height
@@ -62,9 +62,9 @@ class PixelRenderer(Renderer):
 def sample_batch(
     pictures: Sequence[torch.Tensor] | Mapping[int, torch.Tensor], frames: Sequence[int], view: View
 ) -> torch.Tensor:
-    """Pictures by frame number, uint8 (3, height, width), each item of ``view`` looking at its frame: 0..1.
+    """Sample pictures, uint8 (3, height, width) by frame number, through ``view``: float32 (batch, 3, height, width), 0..1.
 
-    All items that look at one frame are sampled at once.
+    All items that look at the same frame are sampled in one call.
     """
     out = torch.empty(len(frames), 3, *view.size, device=view.matrix.device)
     for frame, rows in items_by_frame(frames).items():
@@ -80,7 +80,7 @@ def sample_batch(
 
 
 def sample(picture: torch.Tensor, view: View, row: int) -> torch.Tensor:
-    """A float picture (3, height, width) seen through item ``row`` of ``view``, bilinear, border repeated outside."""
+    """Sample a float picture (3, height, width) through item ``row`` of ``view``: bilinear, border repeated outside."""
     height, width = picture.shape[1:]
     if view.size == (height, width) and bool((view.matrix[row].cpu() == torch.eye(3)).all()):
         return picture

@@ -1,4 +1,4 @@
-"""What a codec gives to be rendered: resident payloads, sampled at any coordinates."""
+"""Renderers: payloads resident on a device, sampled at any coordinates."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class View:
 
     @classmethod
     def resize(cls, frame_sizes: Sequence[tuple[int, int]], size: tuple[int, int], *, device: torch.device) -> View:
-        """Every frame (width, height) stretched over the whole output (height, width)."""
+        """Return the view that stretches every frame (width, height) over the whole output (height, width)."""
         scales = torch.tensor([[w / size[1], h / size[0], 1.0] for w, h in frame_sizes], dtype=torch.float32)
         return cls(size, torch.diag_embed(scales).to(device))
 
     def points(self) -> torch.Tensor:
-        """Frame coordinates of every output pixel: float32 (batch, height * width, 2), x then y, in frame pixels."""
+        """Return the frame coordinates of every output pixel: float32 (batch, height * width, 2), x then y, in frame pixels."""
         height, width = self.size
         m = self.matrix[:, :, :, None]
         across = torch.arange(width, dtype=torch.float32, device=m.device) + 0.5
@@ -51,16 +51,16 @@ class View:
 
     @property
     def is_affine(self) -> bool:
-        """True if no item of the batch has a perspective term."""
+        """Whether no item of the batch has a perspective term."""
         return bool((self.matrix[:, 2, :2] == 0).all() and (self.matrix[:, 2, 2] == 1).all())
 
     def select(self, items: torch.Tensor) -> View:
-        """The view of some items of the batch."""
+        """Return the view of some items of the batch."""
         return View(self.size, self.matrix[items.to(self.matrix.device)])
 
 
 def items_by_frame(frames: Sequence[int]) -> dict[int, list[int]]:
-    """The items of a batch that look at each frame, such as the tiles of a mosaic: they are best sampled at once."""
+    """Group the items of a batch by frame, such as the tiles of a mosaic, so that each frame is sampled once."""
     items: dict[int, list[int]] = {}
     for item, frame in enumerate(frames):
         items.setdefault(frame, []).append(item)
@@ -78,13 +78,13 @@ class Renderer(ABC):
 
     @abstractmethod
     def add(self, payload: Payload) -> None:
-        """Check and take in one payload. PayloadError, and no change, if its parts are not what the codec writes."""
+        """Check and add one payload. Raises PayloadError and changes nothing if its parts are invalid."""
 
     @abstractmethod
     def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
-        """Frames (int64, shape (batch,)) seen through ``view``: float32 (batch, 3, height, width), RGB, 0..1.
+        """Render frames (int64, shape (batch,)) through ``view``: float32 (batch, 3, height, width), RGB, 0..1.
 
-        Points outside the frame take any finite colour; the caller fills them.
+        Points outside the frame may have any finite colour; the caller fills them.
         """
 
     @property
