@@ -8,7 +8,7 @@ from rinr_flower.errors import ConfigError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the torch device ``name``; ``auto`` is CUDA, else MPS, else the CPU. ConfigError if it is not available."""
+    """Return the device ``name``; ``auto`` is CUDA, else MPS, else the CPU. ConfigError if it is not available."""
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),

@@ -51,7 +51,8 @@ def write_text(path: Path, text: str) -> None:
 def append_lines(path: Path, lines: bytes, header: bytes = b"") -> None:
     """Append complete lines in one write and flush them to the disk.
 
-    If a crash cut off the last line, a line break is written first. ``header`` is written at the start of an empty file.
+    If a crash cut off the last line, a line break is written first. An empty file starts with
+    ``header``.
 
     Raises
     ------

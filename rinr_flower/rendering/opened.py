@@ -28,7 +28,7 @@ T = TypeVar("T", bound=Resident)
 
 
 class OpenedPayloads:
-    """An LRU cache of opened payloads, keyed by content and device. Its limit is 0 bytes until :meth:`keep` is called."""
+    """An LRU cache of opened payloads, keyed by content and device. The limit is 0 bytes until :meth:`keep`."""
 
     def __init__(self) -> None:
         self._limit_bytes = 0

@@ -62,8 +62,9 @@ class PixelRenderer(Renderer):
 def sample_batch(
     pictures: Sequence[torch.Tensor] | Mapping[int, torch.Tensor], frames: Sequence[int], view: View
 ) -> torch.Tensor:
-    """Sample pictures, uint8 (3, height, width) by frame number, through ``view``: float32 (batch, 3, height, width), 0..1.
+    """Sample pictures, uint8 (3, height, width) by frame number, through ``view``.
 
+    Returns float32 (batch, 3, height, width), 0..1.
     All items that look at the same frame are sampled in one call.
     """
     out = torch.empty(len(frames), 3, *view.size, device=view.matrix.device)

@@ -33,7 +33,7 @@ class View:
         return cls(size, torch.diag_embed(scales).to(device))
 
     def points(self) -> torch.Tensor:
-        """Return the frame coordinates of every output pixel: float32 (batch, height * width, 2), x then y, in frame pixels."""
+        """Return the frame coordinates of every output pixel: float32 (batch, height * width, 2), x then y."""
         height, width = self.size
         m = self.matrix[:, :, :, None]
         across = torch.arange(width, dtype=torch.float32, device=m.device) + 0.5
