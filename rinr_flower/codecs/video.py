@@ -23,6 +23,7 @@ from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter, pack_blobs, unpack_blobs
 from rinr_flower.codecs.base import Codec, Progress, codecs
 from rinr_flower.codecs.classical import check_range
+from rinr_flower.codecs.scheduling import unchanged_scheduling
 from rinr_flower.errors import ConfigError, PayloadError
 from rinr_flower.frames import MAX_SIDE_PX, Clip
 from rinr_flower.rendering.pixels import PixelRenderer
@@ -60,6 +61,8 @@ class VideoStream:
         coder.gop_size = max(2, len(images))
         coder.thread_count = 1
         coder.options = dict(self.options)
+        with unchanged_scheduling():
+            coder.open()
         packets: list[bytes] = []
         for index, image in enumerate(images):
             picture = av.VideoFrame.from_ndarray(_to_yuv(image, width, height), "yuv420p")

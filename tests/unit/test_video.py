@@ -232,6 +232,28 @@ def run_python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="schedulers are Linux's")
+def test_encoding_leaves_the_scheduler_alone():
+    """SVT-AV1 puts a process of root under SCHED_FIFO: neither this thread nor the encoder's may stay there."""
+    code = (
+        "import os\n"
+        "import numpy as np\n"
+        "from rinr_flower.codecs import video\n"
+        "os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))\n"
+        "seen = set()\n"
+        "class Watched(list):\n"
+        "    def __iter__(self):\n"
+        "        for image in super().__iter__():\n"
+        "            yield image\n"
+        "            seen.update((os.sched_getscheduler(int(t)), t) for t in os.listdir('/proc/self/task'))\n"
+        "images = Watched([np.full((64, 64, 3), i * 9, np.uint8) for i in range(20)])\n"
+        "video.av1_stream(40, 12).write(images)\n"
+        "usual = all(policy in (os.SCHED_OTHER, os.SCHED_BATCH) for policy, _ in seen)\n"
+        "print(os.sched_getscheduler(0) == os.SCHED_BATCH, usual, len(seen) > 2)"
+    )
+    assert run_python(code).split() == ["True", "True", "True"]
+
+
 def test_pyav_is_optional_and_imported_late():
     code = "import sys, rinr_flower.codecs as c; c.codecs.create('roi_av1'); print('av' in sys.modules)"
     assert run_python(code).strip() == "False"
