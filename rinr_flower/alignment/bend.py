@@ -1,7 +1,7 @@
-"""What a homography leaves over: a coarse grid of displacements per frame, from dense optical flow.
+"""Motion that no homography describes: a coarse grid of displacements per frame, from dense optical flow.
 
-Parallax and lens distortion move parts of a picture differently. Flow (DIS, Kroeger et al. 2016) between a frame and
-what its canvas predicts is averaged over cells, weighted by how well the picture shows motion there.
+Parallax and lens distortion move parts of a picture differently. The flow between a frame and the prediction of its
+canvas is averaged over cells, weighted by how well the picture shows motion there.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from rinr_flower.alignment.flow import dense_flow
 
 Floats = NDArray[np.float32]
 
@@ -24,9 +26,9 @@ def cell_flow(frame: NDArray[np.uint8], predicted: NDArray[np.uint8], trust: Flo
     trust : float32 (h, w), 0 where the frame must not be looked at.
     cells : rows and columns of the result.
     """
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(frame, predicted, None)
+    flow = dense_flow(frame, predicted)
     smooth = cv2.GaussianBlur(predicted.astype(np.float32), (0, 0), 1.0)
-    dx, dy = np.gradient(smooth, axis=1), np.gradient(smooth, axis=0)
+    dx, dy = (np.gradient(smooth, axis=a) if smooth.shape[a] > 1 else np.zeros_like(smooth) for a in (1, 0))
     size = cells[::-1]
 
     def mean(values: NDArray[np.floating]) -> Floats:

@@ -1,8 +1,8 @@
 """Fine structure for coarse frames, borrowed from the nearest frame of the same scene that was sent whole.
 
-A coarse frame is aligned with the coarse version of such a key frame, by camera motion and then dense flow (DIS,
-Kroeger et al. 2016). Where both show the same, the coarse frame's fine structure is replaced by the key frame's; its
-local means stay its own, so that light may change.
+A coarse frame is aligned with the coarse version of such a key frame, by camera motion and then dense flow. Where both
+show the same, the coarse frame's fine structure is replaced by the key frame's; its local means stay its own, so that
+light may change.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rinr_flower.alignment.camera import find_shots, to_target
+from rinr_flower.alignment.flow import dense_flow
 from rinr_flower.alignment.geometry import Matrix
 
 Picture = NDArray[np.uint8]
@@ -65,7 +66,7 @@ def _points(grey: Grey, key: Grey, matrix: Matrix) -> Floats:
     inverse = cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
     here = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
     moved = cv2.warpPerspective(key, matrix, (width, height), flags=inverse, borderMode=cv2.BORDER_REPLICATE)
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(grey, moved, None)
+    flow = dense_flow(grey, moved)
     flowed = _looked_up(moved, here + flow, cv2.INTER_LINEAR)
     helps = _mean(cv2.absdiff(grey, flowed)) < _FLOW_GAIN * _mean(cv2.absdiff(grey, moved))
     at = here + flow * _mean(helps.astype(np.float32))[..., None]

@@ -18,7 +18,7 @@ from rinr_flower.codecs.scene.canvas import cost_of, with_bend
 from rinr_flower.codecs.scene.coefficients import encode_bands
 from rinr_flower.codecs.scene.config import Effort
 from rinr_flower.codecs.scene.objects import cut_run
-from rinr_flower.codecs.scene.stream import CORNER_UNIT_PX, LayerCode, ShotCode
+from rinr_flower.codecs.scene.stream import CORNER_UNIT_PX, MAX_WORKING_SIDE, LayerCode, ShotCode
 from rinr_flower.codecs.scene.wavelet import Floats
 from rinr_flower.frames import Clip
 
@@ -60,7 +60,7 @@ class Analysis:
 
 def working_size(width: int, height: int, max_width: int) -> tuple[int, int]:
     """(height, width) of the working pictures of a clip."""
-    scale = min(1.0, max_width / width)
+    scale = min(1.0, max_width / width, MAX_WORKING_SIDE / height)
     return max(round(height * scale), 1), max(round(width * scale), 1)
 
 

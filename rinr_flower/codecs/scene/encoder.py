@@ -122,7 +122,8 @@ def _scales_to_try(volumes: list[list[Floats]], worth: float) -> tuple[int, ...]
     lost = 0.0
     for volume in volumes:
         for frame in volume[0][::_STRIDE]:
-            half = cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            size = (max(frame.shape[1] // 2, 1), max(frame.shape[0] // 2, 1))
+            half = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
             lost += float((frame**2).sum()) - 4 * float((half**2).sum())
     frames = sum(len(volume[0][::_STRIDE]) for volume in volumes)
     return RESIDUAL_SCALES if lost > _FINEST_BITS * worth * max(frames, 1) else RESIDUAL_SCALES[1:]
