@@ -21,11 +21,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from accuracy_codecs import PayloadCache, Route, Sent, parse_route
-from accuracy_frames import RenderedOnce
-from accuracy_results import Record, Results, summarise, table
-from clips import benchmark_clips
-from machine import describe
+from lib.accuracy_codecs import PayloadCache, Route, Sent, parse_route
+from lib.accuracy_frames import RenderedOnce
+from lib.accuracy_results import summarise, summary, table
+from lib.clips import benchmark_clips
+from lib.results import FOLDER, ResultFile, Row
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -38,8 +38,8 @@ from rinr_flower.devices import pick_device
 from rinr_flower.errors import ConfigError, DataError, RinrError
 from rinr_flower.frames import Clip
 
-RESULTS = Path(__file__).parent / "results"
 CODECS = ("jpeg", "jpeg:quality=20", "jpeg:quality=10", "avif", "roi_jpeg", "av1", "roi_av1", "scene", "scene@roi_jpeg")
+DETECTION = ("rinr_flower.detection.yolov8", "rinr_flower.datasets")  # modules that every row depends on
 SCALE = "n"
 CONFIDENCE = 0.001  # of the least certain detection that counts, as in Detector.evaluate
 
@@ -91,13 +91,13 @@ def frame_ranges(clips: dict[str, Clip]) -> dict[str, range]:
     return ranges
 
 
-def measure(detector: YoloV8, store: RenderedOnce, ranges: dict[str, range], size: int) -> tuple[Record, Record]:
+def measure(detector: YoloV8, store: RenderedOnce, ranges: dict[str, range], size: int) -> tuple[Row, Row]:
     """mAP over all frames of ``store``, and over each clip's; None where a clip has no box."""
     every = range(len(store))
     found = detector.predict(store, every, size=size, confidence=CONFIDENCE)
     truths = [labels(store, i, detector.class_names) for i in every]
 
-    def over(frames: range) -> Record:
+    def over(frames: range) -> Row:
         values = mean_average_precision([found[i] for i in frames], [truths[i] for i in frames])
         map50, map50_95 = (None if math.isnan(v) else v for v in values)
         return {"map50_95": map50_95, "map50": map50}
@@ -118,7 +118,7 @@ def byte_counts(clips: dict[str, Clip], sent: dict[str, Sent]) -> dict[str, tupl
     }
 
 
-def per_frame(counts: Sequence[int], frames: int) -> Record:
+def per_frame(counts: Sequence[int], frames: int) -> Row:
     """Byte counts (payload, upload, camera) as the fields of a record."""
     fields = ("bytes_per_frame", "upload_bytes_per_frame", "camera_bytes_per_frame")
     return {field: count / frames for field, count in zip(fields, counts, strict=True)}
@@ -163,7 +163,11 @@ class Benchmark:
             "threads": torch.get_num_threads(),
             "device": self.device.type,
         }
-        self.results = Results(options.out, describe(), settings)
+        self.results = ResultFile(
+            options.out,
+            command="RINR_DATA=DIR python benchmarks/accuracy.py",
+            settings=settings,
+        )
 
     def detector(self, seed: int) -> YoloV8:
         """An untrained detector, or a pretrained one; what its weights leave open is random by ``seed``."""
@@ -188,7 +192,7 @@ class Benchmark:
         bars.remove_task(encoding)
         counts, pictures = byte_counts(self.training, sent), store.digest()
         for seed in self.options.seeds:
-            if self.results.holds(route.spec, seed, pictures):
+            if any((r["codec"], r["seed"], r["pictures"]) == (route.spec, seed, pictures) for r in self.results.rows):
                 continue
             training = bars.add_task(f"{route.spec}: seed {seed}", total=1.0)
             result, clips = self.train(store, seed, _report(bars, training))
@@ -198,13 +202,14 @@ class Benchmark:
             totals = [sum(column) for column in zip(*counts.values(), strict=True)]
             head = {"codec": route.spec, "options": [repr(route.download), repr(route.upload)], "seed": seed}
             sizes = per_frame(totals, len(store))
-            self.results.add({**head, "pictures": pictures, **result, **sizes, "clips": clips})
+            row = {**head, "pictures": pictures, **result, **sizes, "clips": clips}
+            self.results.add(row, [*route.code, *DETECTION], key=("codec", "seed"))
             self.console.print(
                 f"{route.spec}, seed {seed}: mAP50-95 {100 * result['map50_95']:.1f}, "
                 f"{sizes['bytes_per_frame']:,.0f} B/frame, {result['wall_s']:.0f} s"
             )
 
-    def train(self, store: RenderedOnce, seed: int, progress: Callable[[float], None]) -> tuple[Record, Record]:
+    def train(self, store: RenderedOnce, seed: int, progress: Callable[[float], None]) -> tuple[Row, Row]:
         """One training and its test: the result over all clips, with what it took, and each clip's."""
         wall, cpu = time.perf_counter(), time.process_time()
         detector = self.detector(seed)
@@ -246,7 +251,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, mps (default cpu)")
     parser.add_argument("--threads", type=int, default=0, help="of torch on the CPU; 0 leaves its own choice (default)")
     parser.add_argument("--work", type=Path, default=Path("runs/accuracy"), help="folder for payloads and weights")
-    parser.add_argument("--out", type=Path, default=RESULTS / "accuracy.json", help="results file")
+    parser.add_argument("--out", type=Path, default=FOLDER / "accuracy.json", help="results file")
     return parser.parse_args(arguments)
 
 
@@ -276,7 +281,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RinrError as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 2
-    console.print(table(summarise(benchmark.results.records())))
+    benchmark.results.write(summary(benchmark.results.every_row))
+    console.print(table(summarise(benchmark.results.rows)))
     return 2 if failed else 0
 
 

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import describe
-from result_file import write_result
+from lib.code_hash import code_of
+from lib.results import FOLDER, write_result
 from rich.console import Console
 from rich.table import Table
 
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--published-steps", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--codecs", default=",".join(OURS))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "encode.json")
+    parser.add_argument("--out", type=Path, default=FOLDER / "encode.json")
     options = parser.parse_args()
     names = options.codecs.split(",")
     torch.set_num_threads(1)
@@ -120,7 +120,9 @@ def main() -> None:
                     "times_faster": projected / median,
                 }
             )
-    write_result(options.out, {"machine": describe(), "rows": rows})
+    settings = {k: getattr(options, k) for k in ("data", "frames", "published_steps", "repeats")}
+    code = [*dict.fromkeys(m for name in names for m in code_of(codecs.create(OURS[name])))]
+    write_result(options.out, command="python benchmarks/encode.py", code=code, settings=settings, rows=rows)
     show(rows)
 
 

@@ -16,11 +16,10 @@ import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from clips import benchmark_clips, default_specs
-from machine import describe
-from result_file import write_result
+from lib.clips import benchmark_clips, default_specs
+from lib.code_hash import code_of
+from lib.results import FOLDER, write_result
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -49,7 +48,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--gpus", type=float, default=0.0, help="share of a GPU that each task reserves")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "encode_scale.json")
+    parser.add_argument("--out", type=Path, default=FOLDER / "encode_scale.json")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     source = benchmark_clips(options.data or default_specs(), slice(0, options.frames), ())
@@ -76,14 +75,14 @@ def main() -> None:
     ]
     for row, count in zip(rows[1:], workers, strict=True):
         row |= {"workers": count, "efficiency": row["clips_per_s"] / rows[1]["clips_per_s"] * workers[0] / count}
-    result: dict[str, Any] = {
-        "command": f"python benchmarks/encode_scale.py --codec {options.codec} --workers {options.workers} "
+    write_result(
+        options.out,
+        command=f"python benchmarks/encode_scale.py --codec {options.codec} --workers {options.workers} "
         f"--clips {options.clips} --frames {options.frames} --repeats {options.repeats} --device {options.device}",
-        "machine": describe(),
-        "frames": [len(clip) for clip in clips],
-        "rows": rows,
-    }
-    write_result(options.out, result)
+        code=[*code_of(codec), "rinr_flower.strategies.encoding"],
+        settings={"frames": [len(clip) for clip in clips]},
+        rows=rows,
+    )
     table = Table("encoder", "clips/s", "efficiency")
     for row in rows:
         table.add_row(

@@ -20,12 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from machine import describe
-from result_file import write_result
+from lib.results import FOLDER, write_result
 
 from rinr_flower.report import RunRecord
 
 STRATEGIES = ("fog", "jpeg_relay")
+CODE = (
+    "rinr_flower.codecs.scene.codec",
+    "rinr_flower.codecs.classical",
+    "rinr_flower.datasets",
+    "rinr_flower.detection",
+    "rinr_flower.clients.client_app",
+)
 
 
 def run(strategy: str, seed: int, out: Path, cache: Path) -> dict[str, Any]:
@@ -78,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--work", type=Path, default=Path("runs/main_job"))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "main_job.json")
+    parser.add_argument("--out", type=Path, default=FOLDER / "main_job.json")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     runs = []
@@ -90,15 +96,8 @@ def main() -> None:
         s: {k: statistics.mean(r[k] for r in runs if r["strategy"] == s) for k in ("map50", "map50_95", "seconds")}
         for s in STRATEGIES
     }
-    result = {
-        "machine": describe(),
-        "runs": runs,
-        "mean": mean,
-        "map50_below_jpeg": mean["jpeg_relay"]["map50"] - mean["fog"]["map50"],
-        "map50_95_below_jpeg": mean["jpeg_relay"]["map50_95"] - mean["fog"]["map50_95"],
-    }
-    write_result(options.out, result)
-    print(json.dumps(result["mean"], indent=2))
+    write_result(options.out, command="python benchmarks/main_job.py", code=CODE, rows=runs, summary={"mean": mean})
+    print(json.dumps(mean, indent=2))
 
 
 if __name__ == "__main__":

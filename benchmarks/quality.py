@@ -14,7 +14,6 @@ where it was.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import sys
@@ -26,10 +25,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from clips import benchmark_clips, default_specs
-from machine import describe
+from lib.clips import benchmark_clips, default_specs
+from lib.code_hash import code_of
+from lib.results import FOLDER, read_result, write_result
 from PIL import Image
-from result_file import write_result
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
@@ -50,6 +49,7 @@ OBJECT_SIZES = {
     "medium": ((1_000, 8, 2), (3_000, 10, 3), (10_000, 14, 3), (None, 18, 4)),
     "published": PAPER_SIZES,
 }
+CODE = sorted({m for b in ("rapid_inr", "nerv", "jpeg", "scene") for m in code_of(Residual(codecs.create(b)))})
 CPU = torch.device("cpu")
 _CLIPS_AT_ONCE = 6  # are fitted as one batched product, and kept
 console = Console(width=None if sys.stdout.isatty() else 160)
@@ -222,17 +222,17 @@ def main() -> int:
     parser.add_argument("--cases", default=",".join(CASES), help=f"comma-separated, of: {', '.join(CASES)}")
     parser.add_argument("--steps", type=int, default=1_000, help="steps of the object networks (default 1000)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "quality.json")
+    parser.add_argument("--out", type=Path, default=FOLDER / "quality.json")
     options = parser.parse_args()
     settings = {"steps": options.steps, "seed": options.seed}
     try:
         chosen = options.cases.split(",")
         if unknown := [c for c in chosen if c not in CASES]:
             raise ConfigError(f"--cases {unknown[0]!r} is none of: {', '.join(CASES)}")
-        before = json.loads(options.out.read_text()) if options.out.is_file() else {}
-        if before and before["settings"] != settings:
+        before = read_result(options.out) or {"settings": [settings], "rows": []}
+        if before["settings"] != [settings]:
             raise ConfigError(f"{options.out} holds results of {before['settings']}; name another --out")
-        run(options, chosen, settings, before.get("results", []))
+        run(options, chosen, settings, before["rows"])
     except RinrError as error:
         console.print(f"error: {error}", style="red", highlight=False)
         return 2
@@ -261,8 +261,14 @@ def run(options: argparse.Namespace, chosen: Sequence[str], settings: Mapping[st
                     found = run_modes(some, case, direct, options.steps, options.seed)
                 for (name, clip), result in zip(some.items(), found, strict=True):
                     results.append({"clip": name, "case": case_name, "count": len(clip), **result})
-                report = {"machine": describe(), "settings": settings, "summary": summary(results)}
-                write_result(options.out, {**report, "results": results})
+                write_result(
+                    options.out,
+                    command="RINR_DATA=DIR python benchmarks/quality.py",
+                    code=CODE,
+                    settings=settings,
+                    rows=results,
+                    summary=summary(results),
+                )
                 bars.advance(bar, len(some))
     show(results)
 

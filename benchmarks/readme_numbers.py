@@ -1,16 +1,16 @@
-"""Write the measured numbers into README.md and the docs, from the committed results.
+"""Write the measured tables into README.md and the docs, from the committed results.
 
     python benchmarks/readme_numbers.py           rewrite the pages
-    python benchmarks/readme_numbers.py --check   only say which pages are out of date; exit code 1 if any is
+    python benchmarks/readme_numbers.py --check   write nothing; exit code 1 if a page is out of date
 
-A page marks the text that is made here::
+A page marks a table that is made here::
 
     <!-- numbers: NAME -->
     ...
     <!-- /numbers -->
 
-NAME is one of TEXTS in benchmarks/number_texts.py, which makes the text from files in benchmarks/results. The tests
-compare the pages with what this command would write, so a page cannot state what no result holds.
+NAME is one of TABLES in benchmarks/lib/tables.py. Both say which results were measured with other code than the
+present one; that is no error: a release measures them again.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import re
 import sys
 from pathlib import Path
 
-from number_texts import TEXTS
+from lib.results import FOLDER, read_result, stale_rows
+from lib.tables import TABLES
 
 ROOT = Path(__file__).parents[1]
-RESULTS = Path(__file__).parent / "results"
 BLOCK = re.compile(r"(<!-- numbers: (\w+) -->\n)(.*?)(<!-- /numbers -->)", re.DOTALL)
 PAGES = tuple(
     str(path.relative_to(ROOT))
@@ -32,26 +32,41 @@ PAGES = tuple(
 )
 
 
-def rewritten(page: str, results: Path = RESULTS) -> str:
+def rewritten(page: str, results: Path = FOLDER) -> str:
     """A page's text with every marked block made anew. KeyError if a block's name is unknown."""
-    return BLOCK.sub(lambda found: found[1] + TEXTS[found[2]](results) + "\n" + found[4], page)
+    return BLOCK.sub(lambda found: found[1] + TABLES[found[2]](results) + "\n" + found[4], page)
+
+
+def stale(results: Path = FOLDER) -> list[str]:
+    """One line for each result file that was measured with other code, in part or as a whole."""
+    lines = []
+    for path in sorted(results.glob("*.json")):
+        found = read_result(path)
+        assert found is not None
+        if counts := stale_rows(found):
+            rows, every = sum(counts.values()), len(found["rows"])
+            modules = sorted({m for digest in counts for m in found["code"].get(digest, ["unknown code"])})
+            lines.append(f"{path.name}: {rows:,} of {every:,} rows are of other code ({', '.join(modules)})")
+    return lines
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing")
     options = parser.parse_args()
-    stale = 0
+    changed = 0
     for name in PAGES:
         path = ROOT / name
         text = path.read_text(encoding="utf-8")
         new = rewritten(text)
         if new != text:
-            stale += 1
+            changed += 1
             print(f"{name}: {'out of date' if options.check else 'written'}")
             if not options.check:
                 path.write_text(new, encoding="utf-8")
-    return 1 if stale and options.check else 0
+    for line in stale():
+        print(f"stale: {line}")
+    return 1 if changed and options.check else 0
 
 
 if __name__ == "__main__":

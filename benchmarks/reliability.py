@@ -1,12 +1,12 @@
-"""What a run survives: killed processes, faulty devices, many devices and rounds, and what that costs.
+"""Reliability of a run: killed processes, faulty devices, many devices and rounds, and what that costs.
 
     python benchmarks/reliability.py [--part resume --part faults ...] [--out benchmarks/results/reliability.json]
 
-- ``resume``: kill -9 at 20 random moments of one run, then ``--resume``: see ``reliability_resume.py``.
+- ``resume``: kill -9 at 20 random moments of one run, then ``--resume``: see ``lib/reliability_resume.py``.
 - ``faults``, ``load``, ``growth``, ``overhead``: devices that fail, 200 devices, 24 rounds, and the cost of signatures,
-  checksums and durable writes: see ``reliability_faults.py``.
+  checksums and durable writes: see ``lib/reliability_faults.py``.
 - ``wire``, ``nodes``: a deployment on loopback with TLS and authentication: bytes at the sockets, and a run with 3 of
-  10 nodes and the SuperLink killed: see ``reliability_deployed.py``.
+  10 nodes and the SuperLink killed: see ``lib/reliability_deployed.py``.
 
 Each part is in the file as soon as it is measured; other parts that are there already stay.
 """
@@ -23,13 +23,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import reliability_deployed
-import reliability_faults
-import reliability_resume
 import typer
-from machine import describe
-from result_file import write_result
+from lib import reliability_deployed, reliability_faults, reliability_resume
+from lib.results import FOLDER, ResultFile
 
+CODE = ("rinr_flower.strategies.fog_node", "rinr_flower.clients.client_app")  # modules that every part depends on
 PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "resume": partial(reliability_resume.measure, kills=20, seed=0),
     "faults": reliability_faults.measure_faults,
@@ -39,7 +37,7 @@ PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "wire": reliability_deployed.measure_wire,
     "nodes": partial(reliability_deployed.measure_faults, devices=10, killed=3),
 }
-RESULTS = Path(__file__).parent / "results" / "reliability.json"
+RESULTS = FOLDER / "reliability.json"
 
 
 def main(
@@ -57,9 +55,8 @@ def main(
             (Path(folder) / name).mkdir()
             found = PARTS[name](Path(folder) / name)
         seconds = round(time.monotonic() - start, 1)
-        results = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
-        results[name] = {"machine": describe(), "measured_in_seconds": seconds, **found}
-        write_result(out, results)
+        file = ResultFile(out, command="python benchmarks/reliability.py")
+        file.add({"part": name, "measured_in_seconds": seconds, **found}, CODE, key=("part",))
         typer.echo(f"{name}: {json.dumps({k: v for k, v in found.items() if not isinstance(v, list | dict)})}")
 
 

@@ -1,6 +1,6 @@
 """How the fog scales: ten to a hundred thousand devices, from really encoded clips.
 
-    python benchmarks/scale.py --codec residual --frames 8 --out benchmarks/results/scale.json
+    python benchmarks/scale.py --codec residual --frames 8
 
 Encodes a few clips once, deals their bytes to every device at random (with a seed), and asks the vectorised model what
 a single fog node takes for a capture period, which of its parts saturates first, and how many fog nodes keep up.
@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
-from clips import benchmark_clips, default_specs
-from machine import describe
-from result_file import write_result
+from lib.clips import benchmark_clips, default_specs
+from lib.code_hash import code_of
+from lib.results import FOLDER, write_result
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -72,7 +72,7 @@ def main(
     encoders: Annotated[int, typer.Option(help="encoders at a fog node")] = 1,
     profile: Annotated[str, typer.Option(help="radio of the devices and of the fog")] = "source_2MBps",
     seed: Annotated[int, typer.Option()] = 0,
-    out: Annotated[Path, typer.Option(help="JSON to write")] = Path("benchmarks/results/scale.json"),
+    out: Annotated[Path, typer.Option(help="JSON to write")] = FOLDER / "scale.json",
 ) -> None:
     """Measure, model, and write the result."""
     rows = encode(data or default_specs(), frames, clips, codec, upload, seed)
@@ -120,17 +120,20 @@ def main(
                     }
                 )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    result = {
-        "command": f"python benchmarks/scale.py --codec {codec} --upload {upload} --frames {frames} --clips {clips}"
+    write_result(
+        out,
+        command=f"python benchmarks/scale.py --codec {codec} --upload {upload} --frames {frames} --clips {clips}"
         f" --period {period:g} --encoders {encoders} --profile {profile} --seed {seed}",
-        "machine": describe(),
-        "clips": rows,
-        "encode_cpu_seconds_per_frame": per_frame,
-        "results": results,
-        "model_wall_seconds": time.perf_counter() - started,
-        "peak_memory_gib": peak,
-    }
-    write_result(out, result)
+        code=[*code_of(codecs.create(codec)), *code_of(codecs.create(upload)), "rinr_flower.bandwidth.scale"],
+        settings={"period_s": period, "encoders": encoders, "profile": profile},
+        rows=results,
+        summary={
+            "clips": rows,
+            "encode_cpu_seconds_per_frame": per_frame,
+            "model_wall_seconds": time.perf_counter() - started,
+            "peak_memory_gib": peak,
+        },
+    )
     show(results, period)
     largest = max(r["model_cpu_seconds"] for r in results if r["devices"] == DEVICES[-1])
     Console().print(

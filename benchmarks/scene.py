@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import describe
+from lib.results import FOLDER, write_result
 from PIL import Image
-from result_file import write_result
 from rich.console import Console
 from rich.table import Table
 
@@ -82,7 +81,7 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", default=["fast", "balanced"])
     parser.add_argument("--frames", type=int, nargs="+", default=FRAMES)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "scene.json")
+    parser.add_argument("--out", type=Path, default=FOLDER / "scene.json")
     options = parser.parse_args()
     source = load(options.data)[0]
     console = Console()
@@ -94,7 +93,13 @@ def main() -> None:
             for width, height, frames in cases:
                 console.print(f"{preset}: {frames} frames of {width}x{height}")
                 rows.append(measure_one(scaled(source, width, height, frames), preset, options.repeats))
-    write_result(options.out, {"machine": describe(), "data": options.data, "rows": rows})
+    write_result(
+        options.out,
+        command="python benchmarks/scene.py",
+        code=["rinr_flower.codecs.scene.codec", "rinr_flower.decoding.store"],
+        settings={"data": options.data},
+        rows=rows,
+    )
     table = Table("preset", "size", "frames", "B/frame", "encode CPU s/frame", "arrive ms", "render frames/s")
     for row in rows:
         table.add_row(

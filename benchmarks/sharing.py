@@ -11,9 +11,7 @@ alone, u and alpha are payloads with their boxes and headers. Ways of sharing:
   G = r / (u + alpha r);
 - without a fog, in a codec that the devices run themselves, among them H.264 and AV1: G = 1 / alpha.
 
-Where a clip misses a bar, the result names the term to blame: alpha where the camera's files go up (u is 1 by
-definition), else the larger of u / r and alpha in 1 / G = u / r + alpha; and what each term would have to be if the
-other stayed (null: no value is enough). A clip that is shorter than the capture is taken whole. PSNR is against the
+A clip that is shorter than the capture is taken whole. PSNR is against the
 decoded camera files, whatever was uploaded; how well detectors learn is measured by benchmarks/accuracy.py.
 """
 
@@ -25,15 +23,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from accuracy_codecs import parse_codec
-from clips import benchmark_clips, default_specs
-from machine import describe
-from result_file import write_result
+from lib.accuracy_codecs import parse_codec
+from lib.clips import benchmark_clips, default_specs
+from lib.code_hash import code_of
+from lib.results import FOLDER, write_result
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from rinr_flower.bandwidth.model import alpha_for_gain, gain, u_for_gain
+from rinr_flower.bandwidth.model import gain
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.frames import Clip
 from rinr_flower.quality import measure
@@ -41,13 +39,6 @@ from rinr_flower.quality import measure
 DEVICES = 10
 UPLOADS = ("jpeg", "roi_jpeg", "roi_jpeg:key_every=16", "roi_jpeg:coarse_every=4", "roi_x264")
 SERVERLESS = ("roi_jpeg", "avif", "x264", "av1", "roi_x264", "roi_av1")
-LAYERS_BARS = {"median": 22.0, "best": 40.0, "worst": 11.0}
-BARS = {
-    "jpeg": {"median": 7.8, "best": 8.5, "worst": 6.0},
-    "roi_jpeg": LAYERS_BARS,
-    "roi_jpeg:key_every=16": LAYERS_BARS,
-}
-"""Wanted gains over serverless JPEG, by upload."""
 
 
 def fog_row(clip: Clip, codec: str, upload: str) -> dict[str, Any]:
@@ -73,18 +64,6 @@ def psnr(clip: Clip, payload: bytes) -> dict[str, float]:
     return {"frame_db": round(quality.frame_db, 2), "object_db": round(quality.object_db, 2)}
 
 
-def against_bar(row: dict[str, Any], wanted: float) -> dict[str, Any]:
-    """Whether a row meets the wanted gain, which term is to blame if not, and what would be needed."""
-    r = DEVICES - 1
-    verdict: dict[str, Any] = {"wanted": wanted, "met": row["gain"] >= wanted}
-    if not verdict["met"]:
-        alpha, u = alpha_for_gain(wanted, r, u=row["u"]), u_for_gain(wanted, r, alpha=row["alpha"])
-        verdict["to_blame"] = "alpha" if row["upload"] == "jpeg" or row["alpha"] > row["u"] / r else "u"
-        verdict |= {"alpha_needed": alpha if alpha > 0 else None, "u_needed": u if u > 0 else None}
-        verdict |= {"alpha": row["alpha"], "u": row["u"]}
-    return verdict
-
-
 def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Median, best and worst clip of every way and number of frames, against the bars."""
     result = []
@@ -98,22 +77,17 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         row |= {"best": mine[-1]["gain"], "best_clip": mine[-1]["clip"]}
         row |= {"worst": mine[0]["gain"], "worst_clip": mine[0]["clip"]}
         row |= {f"median_{k}": statistics.median(r[k] for r in mine) for k in ("frame_db", "object_db")}
-        bars = BARS.get(upload or "", {}) if way == "fog" else {}
-        at = {"median": mine[(len(mine) - 1) // 2], "best": mine[-1], "worst": mine[0]}
-        row["bars"] = {name: against_bar(at[name], wanted) for name, wanted in bars.items()}
         result.append(row)
     return result
 
 
 def show(rows: Sequence[dict[str, Any]]) -> None:
-    table = Table("frames", "way", "upload", "codec", "median", "best", "worst", "frame dB", "object dB", "bars missed")
+    table = Table("frames", "way", "upload", "codec", "median", "best", "worst", "frame dB", "object dB")
     for r in rows:
-        missed = [f"{name} {bar['wanted']:g} by {bar['to_blame']}" for name, bar in r["bars"].items() if not bar["met"]]
         gains = [f"{r['median']:.1f}", f"{r['best']:.1f} {r['best_clip']}", f"{r['worst']:.1f} {r['worst_clip']}"]
         table.add_row(
             str(r["frames"]), r["way"], r["upload"] or "-", r["codec"], *gains,
             *(f"{r[f'median_{k}']:.1f}" for k in ("frame_db", "object_db")),
-            ", ".join(missed) or ("none" if r["bars"] else "-"),
         )  # fmt: skip
     Console().print(table)
 
@@ -124,7 +98,7 @@ def main() -> None:
     parser.add_argument("--clips", nargs="+", default=[], metavar="NAME", help="only clips of these names or patterns")
     parser.add_argument("--frames", default="16,32", help="frames that a device captures")
     parser.add_argument("--codec", default="scene", help="what the fog encodes with")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "sharing.json")
+    parser.add_argument("--out", type=Path, default=FOLDER / "sharing.json")
     options = parser.parse_args()
     counts = [int(count) for count in options.frames.split(",")]
     found = list(benchmark_clips(options.data or default_specs(), slice(0, max(counts)), options.clips))
@@ -139,16 +113,18 @@ def main() -> None:
                 made[len(taken)] += [serverless_row(taken, codec) for codec in SERVERLESS]
             facts = {"clip": name, "frames": count, "taken": len(taken), "camera_bytes": taken.file_bytes()}
             rows += [facts | row for row in made[len(taken)]]
-    result = {
-        "command": f"python benchmarks/sharing.py --frames {options.frames} --codec {options.codec}",
-        "machine": describe(),
-        "devices": DEVICES,
-        "without_camera_files": [name for name, clip in found if not all(f.file for f in clip.frames)],
-        "summary": summary(rows),
-        "rows": rows,
-    }
-    write_result(options.out, result)
-    show(result["summary"])
+    write_result(
+        options.out,
+        command=f"RINR_DATA=DIR python benchmarks/sharing.py --frames {options.frames} --codec {options.codec}",
+        code=sorted({m for spec in (options.codec, *UPLOADS, *SERVERLESS) for m in code_of(parse_codec(spec))}),
+        settings={
+            "devices": DEVICES,
+            "without_camera_files": [name for name, clip in found if not all(f.file for f in clip.frames)],
+        },
+        rows=rows,
+        summary=summary(rows),
+    )
+    show(summary(rows))
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ RESULTS = Path(__file__).parent / "results"
 
 def draw(result: dict[str, Any], stem: Path) -> None:
     """One panel a scenario, one line a series: the best mean score at or below each size; bars are spreads."""
-    scenarios = list(result["claims"])
+    scenarios = list(result["summary"])
     figure, axes = plt.subplots(1, len(scenarios), figsize=(6.4 * len(scenarios), 5.2), squeeze=False)
-    series = list(dict.fromkeys(r["series"] for r in result["records"] if r["series"] != "reference"))
+    series = list(dict.fromkeys(r["series"] for r in result["rows"] if r["series"] != "reference"))
     colours = {name: plt.cm.tab20(i % 20) for i, name in enumerate(series)} | {"factorised": "black"}
     for axis, scenario in zip(axes[0], scenarios, strict=True):
-        rows = [r for r in result["records"] if r["scenario"] == scenario]
-        claim = result["claims"][scenario]
+        rows = [r for r in result["rows"] if r["scenario"] == scenario]
+        claim = result["summary"][scenario]
         for name in series:
             points, best = [], -1.0
             for row in sorted((r for r in rows if r["series"] == name), key=lambda r: r["bytes_mean"]):
@@ -39,8 +39,7 @@ def draw(result: dict[str, Any], stem: Path) -> None:
         axis.grid(alpha=0.3)
     axes[0][-1].legend(fontsize=7, loc="lower right")
     figure.tight_layout()
-    for suffix in (".png", ".svg"):
-        figure.savefig(stem.with_suffix(suffix), dpi=130)
+    figure.savefig(stem.with_suffix(".png"), dpi=130)
 
 
 def main() -> None:

@@ -12,19 +12,16 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import machine
 import torch
 import update_scenarios as digits
 import update_sequences as sequences
-from result_file import write_result
+from lib.results import FOLDER, write_result
 from update_claims import claims
 from update_methods import VECTOR_BITS, Bench, Method, digits_methods, yolo_methods
 
-RESULTS = Path(__file__).parent / "results"
 SEEDS = (0, 1, 2)
 MakeBench = Callable[[str, int], tuple[Bench, dict[str, float]]]
 logger = logging.getLogger("update_size")
@@ -94,15 +91,15 @@ def main() -> None:
     )
     for name in names:
         records += run(name, make, chosen)
-        result = {
-            "machine": machine.describe(),
-            "seeds": SEEDS,
-            "vector_bits": VECTOR_BITS,
-            "claims": claims(records),
-            "records": records,
-        }
-        write_result(RESULTS / f"update_size_{what}.json", result)
-    logger.info("%s", json.dumps(result["claims"], indent=1))
+        write_result(
+            FOLDER / f"update_size_{what}.json",
+            command=f"python benchmarks/update_size.py {what}",
+            code=["rinr_flower.updates", *(["rinr_flower.detection.yolov8"] if what == "yolo" else [])],
+            settings={"seeds": SEEDS, "vector_bits": VECTOR_BITS},
+            rows=records,
+            summary=claims(records),
+        )
+    logger.info("%s", json.dumps(claims(records), indent=1))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+# Tests import the benchmarks' package as ``lib``. The folder of their scripts, whose names are common words, is on the
+# path for this one import only.
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+importlib.import_module("lib")
+del sys.path[0]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

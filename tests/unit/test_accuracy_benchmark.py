@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import accuracy
 import pytest
 import torch
+from benchmark_scripts import script
 
 from rinr_flower.codecs import Jpeg, RoiJpeg, codecs, decode
 from rinr_flower.datasets import load
@@ -16,6 +16,7 @@ from rinr_flower.detection import YoloV8
 from rinr_flower.detection.batches import input_size, letterboxed
 from rinr_flower.errors import ConfigError, DataError
 
+accuracy = script("accuracy")
 DATA = "sample:sequences=2,frames=10,width=96,height=64"
 
 
@@ -80,7 +81,7 @@ def test_results_are_kept_and_what_is_there_is_not_run_again(
 ) -> None:
     run = arguments(tmp_path, "--codecs", "jpeg", "jpeg:quality=10@roi_jpeg")
     assert accuracy.main([*run, "--seeds", "0"]) == 0
-    first = json.loads((tmp_path / "accuracy.json").read_text())["records"]
+    first = json.loads((tmp_path / "accuracy.json").read_text())["rows"]
     assert [(r["codec"], r["seed"]) for r in first] == [("jpeg", 0), ("jpeg:quality=10@roi_jpeg", 0)]
     assert all(set(r["clips"]) == {"sample/devices-00", "sample/devices-01"} for r in first)
     assert all(0 <= r["map50_95"] <= r["map50"] <= 1 for r in first)
@@ -93,7 +94,7 @@ def test_results_are_kept_and_what_is_there_is_not_run_again(
     capsys.readouterr()
     assert accuracy.main([*run, "--seeds", "0,1"]) == 0
     content = json.loads((tmp_path / "accuracy.json").read_text())
-    assert [r for r in content["records"] if r["seed"] == 0] == first
+    assert [r for r in content["rows"] if r["seed"] == 0] == first
     assert "seed 0:" not in capsys.readouterr().out
     assert [(row["codec"], row["seeds"]) for row in content["summary"]] == [
         ("jpeg", [0, 1]),
@@ -104,7 +105,7 @@ def test_results_are_kept_and_what_is_there_is_not_run_again(
     assert accuracy.main([*run, "--seeds", "0", "--batch", "3", "--codecs", "jpeg"]) == 0
     content = json.loads((tmp_path / "accuracy.json").read_text())
     assert len(content["settings"]) == 2
-    assert len(content["records"]) == 5
+    assert len(content["rows"]) == 5
 
 
 def test_summary_compares_seed_by_seed_and_names_the_worst_clip() -> None:

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import fuzz
 import fuzz_inputs
 import numpy as np
 import pytest
+from benchmark_scripts import BENCHMARKS
+from lib import fuzzing as fuzz
 from PIL import Image
 
 from rinr_flower.bitstream.container import PARTS
@@ -26,7 +27,6 @@ from rinr_flower.codecs.scene.stream import RESIDUAL_SCALES
 from rinr_flower.errors import PayloadError, RinrError
 from rinr_flower.updates import updates
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 KEPT = sorted((Path(__file__).parents[1] / "hostile").glob("*.r*"))
 
 
@@ -43,7 +43,7 @@ def test_mutated_payloads_and_updates_of_every_format(tmp_path: Path) -> None:
     command = [sys.executable, str(BENCHMARKS / "fuzz.py"), "--count", "1500", "--seed", "7", "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    report = json.loads(out.read_text())
+    report = fuzz.saved(out)
     assert sum(sum(row.values()) for row in report["outcomes"].values()) == 1500
     for kind, names in (("payload", codecs.names()), ("update", updates.names())):
         assert {f"{kind} {n}, {where}" for n in names for where in ("raw", "behind the checksum")} <= set(

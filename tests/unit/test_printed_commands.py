@@ -86,7 +86,9 @@ def test_the_others_exist_with_their_options(page: str, command: str) -> None:
     words = [word for word in shlex.split(command) if not word.startswith("RINR_DATA=")]
     options = {word.partition("=")[0] for word in words if word.startswith("--")}
     if words[0] == "python":
-        source = (ROOT / words[1]).read_text(encoding="utf-8")
+        script = (ROOT / words[1]).read_text(encoding="utf-8")
+        parts = (ROOT / "benchmarks" / "lib").glob("speed_*.py") if words[1].endswith("speed.py") else ()
+        source = "".join([script, *(part.read_text(encoding="utf-8") for part in parts)])
         missing = {o for o in options if f'"{o}"' not in source and f"{o[2:].replace('-', '_')}:" not in source}
         assert not missing
         return

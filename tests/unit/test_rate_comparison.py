@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from rate_comparison import Comparison, Point, compare, fewest_bytes
+from lib.rate_comparison import Matched, Point, bd_rate_percent, envelope_ratio, fewest_bytes, matched
+from lib.rate_points import SERIES, build
 
 
 def curve(*rows: tuple[float, float, float]) -> list[Point]:
@@ -29,10 +30,32 @@ def test_the_floor_of_the_frame_costs_bytes():
 
 def test_half_the_bytes_everywhere_is_a_ratio_of_a_half():
     ours = curve((50, 27, 26), (100, 30, 30), (200, 33, 34), (400, 36, 38))
-    result = compare(ours, RIVAL)
-    assert result.ratio == pytest.approx(0.5)
-    assert (result.low_db, result.high_db, result.floor_db) == (30, 38, 28)
-    assert compare(RIVAL, ours).ratio == pytest.approx(2)
+    assert matched(ours, RIVAL) == Matched(pytest.approx(0.5), 4, 4)
+    assert matched(RIVAL, ours) == Matched(pytest.approx(2), 4, 4)
+    assert envelope_ratio(ours, RIVAL) == pytest.approx(0.5)
+    assert bd_rate_percent(ours, RIVAL) == pytest.approx(-50)
+    assert bd_rate_percent(RIVAL, ours) == pytest.approx(100)
+
+
+def test_a_rival_must_be_as_good_in_both_regions():
+    """30 dB in the box costs the rival 200 bytes, but 33 dB over the frame 400: the dearer of the two counts."""
+    assert matched(curve((100, 33, 30)), RIVAL) == Matched(pytest.approx(100 / 400), 1, 1)
+    assert matched(curve((100, 27, 34)), RIVAL) == Matched(pytest.approx(100 / 400), 1, 1)
+
+
+def test_points_that_the_rival_does_not_reach_are_left_out():
+    ours = curve((50, 27, 26), (100, 30, 50))
+    assert matched(ours, RIVAL) == Matched(pytest.approx(0.5), 1, 2)
+    assert matched(curve((100, 50, 50)), RIVAL) == Matched(None, 0, 1)
+
+
+def test_bjontegaard_is_the_mean_of_the_logarithm_between_the_curves():
+    """Straight lines of dB over log bytes whose distance falls from a factor 2 to 1: 2 ** -0.5 in the mean."""
+    ours = curve(*((100 * 2 ** (i - 1 + i / 3), 0, 30 + 3 * i) for i in range(4)))
+    rival = curve(*((100 * 2**i, 0, 30 + 3 * i) for i in range(4)))
+    assert bd_rate_percent(ours, rival) == pytest.approx(100 * (2**-0.5 - 1))
+    assert bd_rate_percent(ours[:3], rival) is None
+    assert bd_rate_percent(ours, curve(*((1, 0, 50 + i) for i in range(4)))) is None
 
 
 def test_a_setting_that_is_worse_and_dearer_changes_nothing():
@@ -53,22 +76,16 @@ def test_a_grid_is_interpolated_along_one_option_at_a_time():
 
 def test_a_rival_that_never_reaches_the_floor_lowers_it_for_both():
     weak = curve((1000, 22, 24), (2000, 24, 26), (3000, 25, 27), (4000, 25.5, 28))
-    result = compare(RIVAL, weak)
-    assert result.floor_db == 25.5
-    assert result.ratio is not None
-    assert result.ratio < 0.1
-    assert compare(weak, RIVAL) == Comparison(None, floor_db=28)
+    assert envelope_ratio(RIVAL, weak) == pytest.approx(math.sqrt(100 * 200) / 4000)
+    assert envelope_ratio(weak, RIVAL) is None
 
 
 def test_a_rival_that_starts_above_our_best_is_compared_there():
     ours = curve((10, 29, 20), (20, 30, 22), (30, 31, 24), (40, 32, 25))
-    result = compare(ours, RIVAL)
-    assert (result.low_db, result.high_db) == (25, 25)
-    assert result.ratio == pytest.approx(40 / (100 * 2 ** (1 / 3)))
+    assert envelope_ratio(ours, RIVAL) == pytest.approx(40 / (100 * 2 ** (1 / 3)))
 
 
-def test_one_setting_alone_can_be_a_rival():
-    camera = [Point(4000, 100, 100, {})]
-    result = compare(RIVAL, camera)
-    assert (result.low_db, result.high_db) == (38, 38)
-    assert result.ratio == pytest.approx(0.2)
+def test_every_series_has_a_curve_of_different_codecs():
+    for name, series in SERIES.items():
+        assert len({repr(build(point)) for point in series.points}) == len(series.points), name
+        assert len(series.curve) >= 4 or len(series.points) == 1, name

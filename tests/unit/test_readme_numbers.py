@@ -8,45 +8,59 @@ import shutil
 from pathlib import Path
 
 import pytest
-from number_texts import TEXTS
-from readme_numbers import BLOCK, PAGES, RESULTS, rewritten
+from benchmark_scripts import script
+from lib.results import FOLDER
+from lib.tables import TABLES
 
+numbers = script("readme_numbers")
 ROOT = Path(__file__).parents[2]
 NUMBER = re.compile(r"(?<![\w.])\d[\d,.]*(?!\w)")
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", numbers.PAGES)
 def test_a_page_states_what_the_results_hold(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert text == rewritten(text), f"{page} is out of date: python benchmarks/readme_numbers.py writes it anew"
+    assert text == numbers.rewritten(text), f"{page} is out of date: python benchmarks/readme_numbers.py writes it anew"
 
 
-def test_the_readme_gives_no_result_that_no_command_has_made() -> None:
+def test_the_readme_has_one_table_of_at_most_eight_rows_and_no_other_figures() -> None:
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Results\n")[2].partition("\n## ")[0]
-    assert BLOCK.search(section)
-    by_hand = re.sub(r"`[^`]*`", "", BLOCK.sub("", section))
+    (block,) = numbers.BLOCK.finditer(section)
+    assert len(block[3].splitlines()) - 2 <= 8
+    by_hand = re.sub(r"`[^`]*`", "", numbers.BLOCK.sub("", section))
     assert NUMBER.findall(by_hand) == []
 
 
-def test_every_text_stands_on_a_page() -> None:
-    named = {found[2] for page in PAGES for found in BLOCK.finditer((ROOT / page).read_text(encoding="utf-8"))}
-    assert named == set(TEXTS)
+def test_every_table_stands_on_a_page() -> None:
+    pages = [(ROOT / page).read_text(encoding="utf-8") for page in numbers.PAGES]
+    assert {found[2] for text in pages for found in numbers.BLOCK.finditer(text)} == set(TABLES)
 
 
-@pytest.mark.parametrize("name", sorted(TEXTS))
-def test_a_text_names_its_command_and_says_what_is_not_measured(name: str, tmp_path: Path) -> None:
-    assert re.fullmatch(r"Not measured yet: `.*python benchmarks/(\w+\.py).*`\.", TEXTS[name](tmp_path))
-    script = re.search(r"benchmarks/(\w+\.py)", TEXTS[name](tmp_path))
-    assert script
-    assert (ROOT / "benchmarks" / script[1]).is_file()
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_a_block_is_a_table(name: str) -> None:
+    lines = TABLES[name](FOLDER).splitlines()
+    assert len(lines) > 2
+    assert {line.count("|") for line in lines} == {lines[0].count("|")}
 
 
 def test_another_result_makes_another_page(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    shutil.copytree(RESULTS, results, ignore=shutil.ignore_patterns("*.svg", "*.png"))
+    shutil.copytree(FOLDER, results, ignore=shutil.ignore_patterns("*.png"))
     found = json.loads((results / "main_job.json").read_text(encoding="utf-8"))
-    found["runs"][0]["map50"] = 0.123
+    found["rows"][0]["map50"] = 0.123
     (results / "main_job.json").write_text(json.dumps(found), encoding="utf-8")
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert "| 0.123 |" not in text
-    assert "| 0.123 |" in rewritten(text, results)
+    assert "| 0.123 |" in numbers.rewritten(text, results)
+
+
+def test_results_of_other_code_are_named(tmp_path: Path) -> None:
+    found = json.loads((FOLDER / "main_job.json").read_text(encoding="utf-8"))
+    (tmp_path / "main_job.json").write_text(json.dumps({**found, "code": {"0" * 16: ["rinr_flower.quality"]}}))
+    (tmp_path / "gone.json").write_text(json.dumps({**found, "code": {"0" * 16: ["rinr_flower.no_such_module"]}}))
+    lines = numbers.stale(tmp_path)
+    rows = len(found["rows"])
+    assert lines == [
+        f"gone.json: {rows} of {rows} rows are of other code (rinr_flower.no_such_module)",
+        f"main_job.json: {rows} of {rows} rows are of other code (rinr_flower.quality)",
+    ]

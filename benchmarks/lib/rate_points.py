@@ -1,0 +1,96 @@
+"""Which settings of which codecs the rate-distortion benchmark runs.
+
+A series has a *curve*, the codec at its defaults but for one quality knob, and may have a *grid* of other settings.
+Video is coded at 640 pixels wide at most, as ``scene`` does by default and as quality is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from rinr_flower.codecs import Codec, codecs
+from rinr_flower.codecs.presets import VARIANTS, paper_variant
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Series:
+    """Operating points of one codec.
+
+    Attributes
+    ----------
+    curve : defaults but for one quality knob, four points or more from coarse to fine.
+    grid : further settings, for the envelope.
+    """
+
+    curve: Sequence[Options]
+    grid: Sequence[Options] = ()
+
+    @property
+    def points(self) -> list[Options]:
+        """All settings once, the curve first."""
+        known = [build(p) for p in self.curve]
+        return [*self.curve, *(p for p in self.grid if build(p) not in known)]
+
+
+def settings(name: str, fixed: Options | None = None, **values: list[Any]) -> list[Options]:
+    """Every combination of ``values``; ``__`` in a key stands for the dot of a nested option."""
+    keys = [k.replace("__", ".") for k in values]
+    return [{"name": name, **(fixed or {}), **dict(zip(keys, row, strict=True))} for row in product(*values.values())]
+
+
+_640 = {"max_width": 640}
+SERIES: dict[str, Series] = {
+    "camera": Series([{"name": "jpeg"}]),
+    "jpeg": Series(settings("jpeg", quality=[5, 10, 20, 35, 50, 65])),
+    "webp": Series(settings("webp", quality=[2, 10, 30, 55, 80])),
+    "avif": Series(settings("avif", quality=[5, 15, 30, 45, 60])),
+    "roi_jpeg": Series(
+        settings("roi_jpeg", box_quality=[10, 25, 40, 60, 85]),
+        settings("roi_jpeg", quality=[10, 30, 60], box_quality=[10, 40, 85], coarse_reduce=[1, 2]),
+    ),
+    "roi_avif": Series(
+        settings("roi_avif", box_quality=[15, 30, 45, 60]),
+        settings("roi_avif", quality=[5, 15, 30], box_quality=[15, 30, 45, 60]),
+    ),
+    "x264": Series(settings("x264", _640, crf=[18, 23, 28, 33, 38, 43])),
+    "av1": Series(settings("av1", _640, crf=[20, 30, 40, 50, 58, 63])),
+    "roi_x264": Series(
+        settings("roi_x264", _640, box_crf=[20, 26, 32, 38]),
+        settings("roi_x264", _640, crf=[30, 36, 42], box_crf=[20, 26, 32, 38]),
+    ),
+    "roi_av1": Series(
+        settings("roi_av1", _640, box_crf=[25, 35, 45, 55, 63]),
+        settings("roi_av1", _640, crf=[45, 55, 63], box_crf=[25, 35, 45, 55, 63]),
+    ),
+    "rapid_inr": Series(settings("rapid_inr", hidden=[12, 20, 28, 40])),
+    "nerv": Series([{"name": "nerv", "channels": c, "width": w} for c, w in ((2, 6), (4, 10), (8, 16), (16, 32))]),
+    "residual over rapid_inr": Series(settings("residual", background__hidden=[12, 20, 28, 40])),
+    "residual over nerv": Series(
+        [
+            {"name": "residual", "background": "nerv", "background.channels": c, "background.width": w}
+            for c, w in ((2, 6), (4, 10), (8, 16), (16, 32))
+        ]
+    ),
+    **{f"{b} {v}": Series([{"paper": v, "background": b}]) for b in ("rapid_inr", "nerv") for v in VARIANTS},
+    "scene": Series(
+        settings("scene", quality=[20.0, 35.0, 52.0, 65.0, 80.0]),
+        settings("scene", quality=[20.0, 35.0, 52.0, 65.0, 80.0], object_weight=[48.0, 192.0, 768.0]),
+    ),
+}
+
+
+def build(options: Options) -> Codec:
+    """The codec of an operating point."""
+    if "paper" in options:
+        return paper_variant(options["background"], options["paper"])
+    return codecs.create(options)
+
+
+def is_on_curve(series: str, options: Options) -> bool:
+    """Whether a setting is one of its series' curve."""
+    return series in SERIES and dict(options) in [dict(p) for p in SERIES[series].curve]

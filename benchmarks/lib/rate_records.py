@@ -1,0 +1,116 @@
+"""Rows of the rate-distortion benchmark: one clip at one operating point; and what they say together."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from rinr_flower.codecs import Codec, codecs, decode
+from rinr_flower.frames import Clip, Frame
+from rinr_flower.quality import measure
+
+from .rate_comparison import Point, bd_rate_percent, envelope_ratio, matched
+from .rate_points import Options, build, is_on_curve
+from .results import Row
+
+WIDTH_PX = 640
+KEY = ("clip", "series", "options")
+
+
+def run_point(clip: Clip, codec: Codec, seed: int, progress: Callable[[float], None]) -> Row:
+    """Encode and decode one clip: sizes, processor seconds over all threads, PSNR at 640 wide and at full size."""
+    start = time.process_time()
+    data = codec.encode(clip, seed=seed, progress=progress)
+    encoded = time.process_time()
+    decoded = decode(data)
+    ended = time.process_time()
+    small, full = measure(clip, decoded, max_width=WIDTH_PX), measure(clip, decoded)
+    return {
+        "size": [clip.width, clip.height],
+        "count": len(clip),
+        "camera_bytes_per_frame": clip.file_bytes() / len(clip) or None,
+        "bytes_per_frame": len(data) / len(clip),
+        "frame_db": _plain(small.frame_db),
+        "background_db": _plain(small.background_db),
+        "object_db": _plain(small.object_db),
+        "full_frame_db": _plain(full.frame_db),
+        "full_object_db": _plain(full.object_db),
+        "encode_cpu_s": round(encoded - start, 3),
+        "decode_cpu_s": round(ended - encoded, 3),
+    }
+
+
+def _plain(psnr_db: float) -> float | None:
+    """Rounded for JSON: None where a region is empty, 100 dB where nothing was lost."""
+    return None if math.isnan(psnr_db) else round(min(psnr_db, 100.0), 3)
+
+
+def warm_up(clip: Clip, names: Iterable[str]) -> None:
+    """Load what codecs load on first use, so that it is in nobody's time."""
+    frame = clip.frames[0]
+    small = Clip("warm-up", (Frame(frame.image[:64, :64].copy()),))
+    for name in names:
+        decode(codecs.create(name).encode(small))
+
+
+def comparisons(rows: Sequence[Row], against: str) -> list[Row]:
+    """The series ``against`` compared with every other on every clip whose frames have boxes."""
+    clips: dict[str, dict[str, list[tuple[Options, Point]]]] = {}
+    for r in rows:
+        if r["object_db"] is not None:
+            options = {name: repr(value) for name, value in vars(build(r["options"])).items()}
+            point = Point(r["bytes_per_frame"], r["frame_db"], r["object_db"], options)
+            clips.setdefault(r["clip"], {}).setdefault(r["series"], []).append((r["options"], point))
+    found = []
+    for clip, by_series in clips.items():
+        every = {s: [p for _, p in points] for s, points in by_series.items()}
+        curves = {s: [p for options, p in points if is_on_curve(s, options)] for s, points in by_series.items()}
+        for rival in curves:
+            if rival == against or against not in curves:
+                continue
+            ours, theirs = matched(curves[against], curves[rival]), matched(curves[rival], curves[against])
+            found.append(
+                {
+                    "clip": clip,
+                    "rival": rival,
+                    "at_our_points": ours.ratio,
+                    "our_points": [ours.points, ours.of],
+                    "at_its_points": 1 / theirs.ratio if theirs.ratio else None,
+                    "its_points": [theirs.points, theirs.of],
+                    "bd_rate_percent": bd_rate_percent(curves[against], curves[rival]),
+                    "envelope": envelope_ratio(every[against], every[rival]),
+                }
+            )
+    return found
+
+
+def by_rival(found: Sequence[Row]) -> list[Row]:
+    """Per rival: medians over the clips, and on how many clips of how many our bytes are fewer."""
+    result = []
+    for rival in dict.fromkeys(f["rival"] for f in found):
+        mine = [f for f in found if f["rival"] == rival]
+        row: Row = {"rival": rival, "clips": len(mine)}
+        for key, even in (("at_our_points", 1), ("at_its_points", 1), ("bd_rate_percent", 0), ("envelope", 1)):
+            known = [f[key] for f in mine if f[key] is not None]
+            row[key] = {
+                "median": statistics.median(known) if known else None,
+                "won": sum(v < even for v in known),
+                "of": len(known),
+            }
+        result.append(row)
+    return result
+
+
+def summary(rows: Sequence[Row], against: str) -> dict[str, Any]:
+    """``clips``: every comparison; ``rivals``: over all clips."""
+    found = comparisons(rows, against)
+    return {"against": against, "rivals": by_rival(found), "clips": found}
+
+
+def default_point(series: str, rows: Sequence[Row]) -> list[Row]:
+    """The rows of a codec at all its defaults, one a clip."""
+    default = codecs.create(series)
+    return [r for r in rows if r["series"] == series and build(r["options"]) == default]

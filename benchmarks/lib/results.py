@@ -1,0 +1,173 @@
+"""The format of a result file: one for all benchmarks.
+
+| key | value |
+|---|---|
+| ``command`` | the command that makes the file |
+| ``machines`` | machines that rows were measured on |
+| ``settings`` | settings that rows were measured with |
+| ``code`` | hash of the code that rows depend on: the modules it covers, see ``code_hash`` |
+| ``rows`` | measurements; ``machine`` and ``settings`` are positions in the lists (0 if absent), ``code`` is a key of the map (its only one if absent) |
+| ``summary`` | figures that follow from the rows |
+
+One row stands on one line of the file.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rinr_flower.errors import DataError
+from rinr_flower.files import write_file
+
+from .code_hash import digest_of
+from .machine import describe
+
+Row = dict[str, Any]
+FOLDER = Path(__file__).parents[1] / "results"
+_KEYS = ("command", "machines", "settings", "code", "rows", "summary")
+
+
+def write_result(
+    path: Path,
+    *,
+    command: str,
+    code: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any] | None = None,
+    summary: Any = None,
+) -> None:
+    """Write the result of a run that measures everything at once; a reader sees the whole of it or what was before.
+
+    Parameters
+    ----------
+    command : as typed.
+    code : modules of ``rinr_flower`` that the figures depend on.
+    rows, settings, summary : see the module.
+    """
+    content = {
+        "command": command,
+        "machines": [describe()],
+        "settings": [dict(settings or {})],
+        "code": {digest_of(code): list(code)},
+        "rows": rows,
+        "summary": summary,
+    }
+    write_file(path, dumped(content).encode())
+
+
+class ResultFile:
+    """A result file that grows row by row: each is on disk when :meth:`add` returns, and older ones stay.
+
+    Parameters
+    ----------
+    path : the file; it is read if it is there.
+    command : as typed.
+    settings : of the rows that are added.
+
+    Raises DataError if the file is there and is no result file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        command: str,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._path = path
+        self._content = read_result(path) or {"machines": [], "settings": [], "code": {}, "rows": [], "summary": None}
+        self._content["command"] = command
+        self._machine = _position(self._content["machines"], describe())
+        self.settings = _position(self._content["settings"], dict(settings or {}))
+
+    @property
+    def every_row(self) -> list[Row]:
+        """The rows of all settings."""
+        return list(self._content["rows"])
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of the present settings."""
+        return [r for r in self._content["rows"] if r.get("settings", 0) == self.settings]
+
+    def add(self, row: Mapping[str, Any], code: Sequence[str], *, key: Sequence[str]) -> None:
+        """Add a row of the present settings, in place of older ones that have the same values under ``key``."""
+        digest = digest_of(code)
+        self._content["code"][digest] = list(code)
+        added = {**row, "settings": self.settings, "machine": self._machine, "code": digest}
+        name = [added[k] for k in ("settings", *key)]
+        kept = [r for r in self._content["rows"] if [r.get(k, 0) for k in ("settings", *key)] != name]
+        self._content["rows"] = [*kept, added]
+        self._dump()
+
+    def keep(self, wanted: Callable[[Row], bool]) -> None:
+        """Drop the rows of the present settings that are not wanted; on disk when this returns."""
+        rows = self._content["rows"]
+        self._content["rows"] = [r for r in rows if r.get("settings", 0) != self.settings or wanted(r)]
+        self._dump()
+
+    def write(self, summary: Any) -> None:
+        """Write the file with a summary of its rows; :meth:`add` leaves the summary as it was."""
+        self._content["summary"] = summary
+        self._dump()
+
+    def _dump(self) -> None:
+        used = {r.get("code") for r in self._content["rows"]}
+        code = {digest: modules for digest, modules in self._content["code"].items() if digest in used}
+        write_file(self._path, dumped({**self._content, "code": code}).encode())
+
+
+def read_result(path: Path) -> dict[str, Any] | None:
+    """The content of a result file; None if there is none. DataError if it is no result file."""
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {key: found[key] for key in _KEYS}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a result file ({error!r}); name another with --out") from error
+
+
+def stale_rows(found: Mapping[str, Any]) -> dict[str, int]:
+    """How many rows depend on each hash of code that is no longer the library's.
+
+    Rows without a hash, from before results carried one, stand under ``unknown code``.
+    """
+    only = next(iter(found["code"])) if len(found["code"]) == 1 else None
+    counts = Counter(r.get("code", only) or "unknown code" for r in found["rows"])
+    return {digest: count for digest, count in counts.items() if not _is_present(digest, found["code"])}
+
+
+def _is_present(digest: str, code: Mapping[str, Sequence[str]]) -> bool:
+    try:
+        return digest in code and digest_of(code[digest]) == digest
+    except ModuleNotFoundError:
+        return False
+
+
+def dumped(content: Mapping[str, Any]) -> str:
+    """JSON with one line for each row, and one for each entry of the other lists and maps."""
+    lines = []
+    for key in _KEYS:
+        lines.append(f" {json.dumps(key)}: {_block(content.get(key))}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _block(value: Any) -> str:
+    if isinstance(value, Mapping) and value:
+        return "{\n" + ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in value.items()) + "\n }"
+    if isinstance(value, Sequence) and not isinstance(value, str) and value:
+        return "[\n" + ",\n".join(f"  {json.dumps(v)}" for v in value) + "\n ]"
+    return json.dumps(value)
+
+
+def _position(known: list[Any], item: Any) -> int:
+    """Where ``item``, as JSON keeps it, stands in ``known``; it is added if it is not there."""
+    plain = json.loads(json.dumps(item))
+    if plain not in known:
+        known.append(plain)
+    return int(known.index(plain))

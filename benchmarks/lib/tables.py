@@ -1,0 +1,453 @@
+"""Tables of README.md and the docs: one function a block, from a result file to Markdown.
+
+A block is a table and nothing else: what a page says about it is written on the page, without figures.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rinr_flower.codecs import codecs
+
+from .rate_records import default_point
+from .results import Row, read_result
+
+ENOUGH_SEEDS = 2
+UPLOADS = {
+    "jpeg": "the camera's files",
+    "roi_jpeg": "`roi_jpeg` (a coarse frame and fine boxes)",
+    "roi_jpeg:key_every=16": "`roi_jpeg` with one whole frame in 16",
+    "roi_jpeg:coarse_every=4": "`roi_jpeg` with a coarse frame for every fourth",
+    "roi_x264": "`roi_x264` (video)",
+}
+Table = Callable[[Path], str]
+
+
+def main_job(results: Path) -> str:
+    """Bytes and mAP of the main job, seed by seed, for the codec and for training on the camera's files."""
+    found = _read(results / "main_job.json")
+    rows = [
+        (
+            str(r["seed"]),
+            "`scene` payloads" if r["strategy"] == "fog" else "the JPEG files",
+            f"{r['payload_bytes']:,}",
+            *(f"{r[key]:.3f}" for key in ("start_map50", "map50", "map50_95")),
+            f"{r['seconds']:.0f}",
+            f"{r['peak_bytes'] / 1e9:.1f}",
+        )
+        for r in found["rows"]
+    ]
+    head = ("seed", "trained on", "bytes of it", "mAP50 before", "mAP50", "mAP50-95", "wall s", "peak memory, GB")
+    return _table(head, rows)
+
+
+def sharing(results: Path) -> str:
+    """How many times fewer bytes ten devices send, by way of sharing."""
+    found = _read(results / "sharing.json")["summary"]
+    longest = max(r["frames"] for r in found)
+    rows = []
+    for r in found:
+        way = (
+            f"fog `{r['codec']}`, uploading {UPLOADS[r['upload']]}" if r["way"] == "fog" else f"`{r['codec']}`, no fog"
+        )
+        spread = [f"{r['median']:.1f}x", *(f"{r[k]:.1f}x ({_name(r[f'{k}_clip'])})" for k in ("best", "worst"))]
+        quality = [f"{r[f'median_{k}']:.1f}" for k in ("frame_db", "object_db")]
+        if r["frames"] == longest:
+            rows.append((way, *spread, *quality, str(r["clips"])))
+    head = ("way of sharing", "median", "best", "worst", "median frame dB", "median object dB", "clips")
+    return _table(head, rows)
+
+
+def rate_clips(results: Path) -> str:
+    """The default ``scene`` on every clip, and its bytes over those of rivals at equal quality."""
+    found = _read(results / "rate_distortion.json")
+    rivals = ("avif", "av1", "roi_av1")
+    ratios = {(r["clip"], r["rival"]): r for r in found["summary"]["clips"]}
+    rows = []
+    for p in default_point("scene", found["rows"]):
+        camera = p["camera_bytes_per_frame"]
+        rows.append(
+            (
+                _clip(p["clip"]),
+                f"{camera:,.0f}" if camera else "-",
+                f"{p['bytes_per_frame']:,.0f}",
+                f"{camera / p['bytes_per_frame']:.0f}x" if camera else "-",
+                f"{p['frame_db']:.1f}",
+                f"{p['object_db']:.1f}",
+                *(_ratio(ratios[p["clip"], rival]["at_our_points"]) for rival in rivals),
+            )
+        )
+    head = ("clip (reader)", "camera JPEG, B/frame", "`scene`, B/frame", "fewer", "frame dB", "object dB")
+    return _table((*head, *(f"over `{r}`" for r in rivals)), rows)
+
+
+def rate_rivals(results: Path) -> str:
+    """Bytes of ``scene`` over those of each rival by the rule of comparison, and Bjontegaard's difference."""
+    rows = []
+    for r in _rivals(results):
+        ours, its, bd = (r[key] for key in ("at_our_points", "at_its_points", "bd_rate_percent"))
+        cells = [_ratio(ours["median"]), _won(ours), _ratio(its["median"]), _won(its)]
+        difference = "-" if bd["median"] is None else f"{bd['median']:+.0f} %"
+        rows.append((f"`{r['rival']}`", *cells, difference, _won(bd)))
+    head = ("rival", "at our points", "won", "at its points", "won", "BD-rate, object", "won")
+    return _table(head, rows)
+
+
+def rate_envelope(results: Path) -> str:
+    """The same with each codec's cheapest setting of all."""
+    rows = [
+        (f"`{r['rival']}`", _ratio(r["envelope"]["median"]), _won(r["envelope"]))
+        for r in _rivals(results)
+        if r["envelope"]["of"]
+    ]
+    return _table(("rival", "best of all settings", "won"), rows)
+
+
+def accuracy(results: Path) -> str:
+    """What a detector learns from each codec's frames, where enough seeds were trained."""
+    found = _read(results / "accuracy.json")
+    return _table(_ACCURACY, [_learned(r, found) for r in found["summary"] if len(r["seeds"]) >= ENOUGH_SEEDS])
+
+
+def accuracy_all(results: Path) -> str:
+    """Every row, with the clip that loses most."""
+    found = _read(results / "accuracy.json")
+    rows = [(*_learned(r, found), *_ten_devices(r), _worst(r["worst_clip"])) for r in found["summary"]]
+    return _table((*_ACCURACY, "u", "10 devices", "worst clip"), rows)
+
+
+_ACCURACY = ("trained on", "steps", "blurred", "B/frame", "fewer", "mAP50-95", "against the files", "mAP50", "seeds")
+
+
+def _learned(r: Row, found: Row) -> tuple[str, ...]:
+    strict, trained, difference = r["map50_95"], found["settings"][r["settings"]], r["map50_95_minus_camera"]
+    spread = "" if strict["std"] is None else f" \u00b1 {100 * strict['std']:.1f}"
+    return (
+        _route(r["codec"]),
+        f"{trained['steps']:,} of {trained['size_px']} px",
+        f"{100 * trained['blur']:.0f} %",
+        f"{r['bytes_per_frame']:,.0f}",
+        f"{r['camera_over_bytes']:.0f}x",
+        f"{100 * strict['mean']:.1f}{spread}",
+        "-" if difference is None else f"{100 * difference['mean']:+.1f}",
+        f"{100 * r['map50']['mean']:.1f}",
+        str(len(r["seeds"])),
+    )
+
+
+def _ten_devices(r: Row) -> tuple[str, str]:
+    return f"{r['upload_bytes_per_frame'] / r['camera_bytes_per_frame']:.2f}", f"{r['ten_devices']['all']:.1f}x"
+
+
+def _worst(clip: Row | None) -> str:
+    return "-" if clip is None else f"{_name(clip['name'])} {100 * clip['minus_camera']:+.1f}"
+
+
+def _route(spec: str) -> str:
+    """A codec of the accuracy benchmark; one whose options are the defaults by its name alone."""
+    name, _, rest = spec.partition(":")
+    options = dict(item.split("=") for item in rest.split(",") if item)
+    if "@" not in spec and options and codecs.create(name, **options) == codecs.create(name):
+        return f"`{name}`"
+    return f"`{spec}`"
+
+
+def quality(results: Path) -> str:
+    """Residual against direct object networks at equal bytes, and what quantising them costs."""
+    rows = []
+    for r in _read(results / "quality.json")["summary"]:
+        measured = "qre_minus_re_db" if "median_qre_minus_re_db" in r else "residual_minus_direct_db"
+        if (median := r.get(f"median_{measured}")) is not None:
+            what = "QRE - RE" if measured.startswith("qre") else "residual - direct"
+            worst = f"{r[f'worst_{measured}']:+.2f} ({_name(r['worst_clip'])})"
+            case = r["case"].removeprefix("QRE ")
+            rows.append((f"`{case}`", what, f"{median:+.2f}", f"{r['clips_won']} of {r['clips']}", worst))
+    return _table(("background", "difference", "median dB", "above 0 on", "worst dB"), rows)
+
+
+def encode(results: Path) -> str:
+    """Encoding speed against the published setting."""
+    rows = []
+    for r in _read(results / "encode.json")["rows"]:
+        cells = (f"{r['bytes_per_frame']:,.0f}", f"{r['object_db']:.1f}", f"{r['seconds_per_frame']:.3f}")
+        published = f"{r['published_seconds_per_frame']:,.0f} ({r['published_is']})"
+        rows.append((r["clip"], r["codec"], *cells, published, f"{r['times_faster']:,.0f}"))
+    head = ("clip", "codec", "B/frame", "object dB", "CPU s/frame", "published, CPU s/frame", "times faster")
+    return _table(head, rows)
+
+
+def encode_to_the_end(results: Path) -> str:
+    """PSNR of the published fit run to its end, and of this package's codecs, on the same frame."""
+    found = _read(results / "encode_to_the_end.json")["rows"]
+    whole = (found[0]["published_object_db"], found[0]["published_seconds_per_frame"])
+    published = ("published", f"{whole[0]:.1f}", f"{whole[1]:,.1f}")
+    ours = [(r["codec"], f"{r['first_object_db']:.1f}", f"{r['seconds_per_frame']:,.3f}") for r in found]
+    return _table(("codec", "object dB", "CPU s/frame"), [published, *ours])
+
+
+def encode_scale(results: Path) -> str:
+    """Clips a second of the fog's encoders."""
+    rows = [
+        (
+            "in the fog's process" if r["encoder"] == "here" else f"Ray, {r['encoder']}",
+            f"{r['clips_per_s']:.2f}",
+            f"{r['efficiency']:.2f}" if "efficiency" in r else "-",
+        )
+        for r in _read(results / "encode_scale.json")["rows"]
+    ]
+    return _table(("encoder", "clips/s", "efficiency"), rows)
+
+
+def decode(results: Path) -> str:
+    """Frames a second from resident payloads, and from payload bytes, beside JPEG files."""
+    columns = ("warm_frames_per_s", "warm_frames_per_s_alone", "cold_frames_per_s", "first_ms")
+    found: dict[str, dict[str, Row]] = {}
+    for r in _read(results / "speed_decode.json")["summary"]["subjects"]:
+        found.setdefault(r["subject"], {})[r["size"]] = r
+    sizes = list(dict.fromkeys(size for by_size in found.values() for size in by_size))
+    rows = [
+        (subject, *(_number(by_size.get(size, {}).get(c)) for size in sizes for c in columns))
+        for subject, by_size in found.items()
+    ]
+    head = [f"{what}, {size}" for size in sizes for what in ("warm", "one by one", "cold", "first, ms")]
+    return _table(("frames/s", *head), rows)
+
+
+def train(results: Path) -> str:
+    """Time of an epoch from payloads against ultralytics' JPEG loader."""
+    rows = [
+        (
+            r["stage"],
+            f"{r['seconds_per_epoch']:.2f}",
+            f"{r['to_cached_images']:.2f}",
+            f"{100 * r['waiting_share']:.0f} %",
+            f"{r['data_bytes']:,}",
+        )
+        for r in _read(results / "speed_train.json")["summary"]
+    ]
+    return _table(("", "s an epoch", "to images in RAM", "waiting", "bytes of the data"), rows)
+
+
+def augment(results: Path) -> str:
+    """What coordinate-space augmentation costs over the plain render."""
+    found = _read(results / "speed_augment.json")["rows"]
+    ways = list(found[0]["ms"])
+    rows = [(r["codec"], *(f"{r['ms'][way]:,.0f}" for way in ways), f"{r['over_stretch']:.2f}x") for r in found]
+    return _table(("ms a batch", *ways, "most over `stretch`"), rows)
+
+
+def reliability(results: Path) -> str:
+    """What a run survives."""
+    parts = {r["part"]: r for r in _read(results / "reliability.json")["rows"]}
+    texts: dict[str, Callable[[Row], tuple[str, str]]] = {
+        "resume": lambda r: (
+            f"{r['kills']} runs killed with -9 at random moments and resumed",
+            f"{r['equal']} ended as an undisturbed run",
+        ),
+        "faults": lambda r: (
+            f"{r['devices']} devices, {r['rounds_with_faults']} rounds, {sum(r['faults'].values())} faults "
+            "(raised, lost, garbage, forged, replayed)",
+            f"{sum(r['rows'].values())} rows of failures, {r['spoilt_captures_shared']} spoilt captures shared, "
+            f"{r['payloads_lacking_at_the_end']} payloads lacking at the end, {r['unaccounted_share']:.2%} of the "
+            "bytes not in the ledger",
+        ),
+        "growth": lambda r: (
+            f"{r['rounds']} rounds in a row, after the first quarter",
+            f"{r['rss_growth_mib']:+.1f} MiB of memory, {r['open_files_growth']:+.0f} open files",
+        ),
+        "overhead": lambda r: ("signatures, checksums and durable writes", f"{r['share']:.1%} of a round"),
+        "load": lambda r: (
+            f"{r['devices']} devices of {r['frames_per_device']} frames",
+            f"{r['payloads']} payloads, {r['seconds']:,.0f} s, peak memory {r['peak_memory_gib']:.1f} GiB over all "
+            f"processes, {sum(r['failures'].values())} failures",
+        ),
+        "nodes": lambda r: (
+            f"{r['devices']} deployed devices, {r['rounds']} rounds; {len(r['killed'])} devices and the SuperLink "
+            "killed with -9 and started again as systemd would",
+            f"{r['seconds']:.0f} s; report names each: {_yes(r['report_names_each_killed_device'])}; the others "
+            f"complete: {_yes(r['survivors_are_complete'])}; the killed caught up: "
+            f"{_yes(r['returning_devices_have_caught_up'])}",
+        ),
+        "wire": lambda r: (
+            f"bytes at the sockets of {r['devices']} deployed devices, TLS and HTTP included, {r['rounds']} rounds",
+            "; ".join(
+                f"{way} {r[way]['socket_bytes']:,} (ledger {r[way]['ledger_message_bytes']:,}, idle polling "
+                f"{r[way]['idle_bytes_in_that_time']:,})"
+                for way in ("up", "down")
+            ),
+        ),
+    }
+    return _table(("what", "measured"), [text(parts[name]) for name, text in texts.items() if name in parts])
+
+
+def hostile(results: Path) -> str:
+    """What the fuzzer found, by kind of input."""
+    found = _read(results / "fuzz.json")
+    ends = ("refused", "decoded", "same", "finding")
+    counts = [
+        (where, *(sum(r.get(end, 0) for r in found["rows"] if r["input"].endswith(where)) for end in ends))
+        for where in ("raw", "behind the checksum")
+    ]
+    rows = [(where, *(f"{n:,}" for n in numbers)) for where, *numbers in counts]
+    return _table(("altered", "refused", "decoded", "unchanged", "findings"), rows)
+
+
+def scale(results: Path) -> str:
+    """The tree of fog nodes, from 10 to 100,000 devices."""
+    rows = [
+        (
+            f"{r['devices']:,}",
+            f"{r['fog_bytes'] / 1e6:,.0f}",
+            f"{r['serverless_bytes'] / 1e6:,.0f}",
+            r["bottleneck"].replace("_", " ") if r["saturated"] else "none",
+            "-" if r["fog_nodes_needed"]["all"] is None else f"{r['fog_nodes_needed']['all']:,}",
+        )
+        for r in _read(results / "scale.json")["rows"]
+        if r["sharing"] == "nearest" and not r["broadcast"]
+    ]
+    head = ("devices", "MB through the fog", "MB device to device", "one fog node saturates at", "fog nodes needed")
+    return _table(head, rows)
+
+
+def update_sizes(results: Path) -> str:
+    """Bytes that keep the accuracy of the full update less one point, by compressor and scenario."""
+    claims = _claims(results)
+    names = list(dict.fromkeys(name for _, c in claims for name in c["bytes_needed"]))
+    sizes = {n: [c["bytes_needed"].get(n) for _, c in claims] for n in names}
+    shown = [n for n in names if any(sizes[n])]
+    rows = [
+        (f"**{n}**" if n == "factorised" else n, *("-" if size is None else f"{size:,.0f}" for size in sizes[n]))
+        for n in sorted(shown, key=lambda n: (n == "factorised", -(sizes[n][0] or 0)))
+    ]
+    return _table(("bytes of one update", *(name for name, _ in claims)), rows)
+
+
+def update_claims(results: Path) -> str:
+    """The bytes of ``factorised`` over those of the best rival, with and without our coding."""
+    keys = ("against_published_rivals", "against_rivals_with_our_coding", "against_all")
+    claims = _claims(results)
+    rows = [(name, *(f"{100 * c[k]['share']:.0f} % of {c[k]['best']}" for k in keys)) for name, c in claims]
+    allowed = [f"{100 * claims[0][1][k]['allowed']:.0f} %" for k in keys]
+    heads = ("the best as published", "the best with our coding", "the best of all")
+    head = [f"of {what} (bar {bar})" for what, bar in zip(heads, allowed, strict=True)]
+    return _table(("`factorised` needs", *head), rows)
+
+
+def readme(results: Path) -> str:
+    """The README's table: what a user asks first. At most eight rows."""
+    ways = {(r["way"], r["upload"], r["codec"]): r for r in _read(results / "sharing.json")["summary"]}
+    rivals = {r["rival"]: r["at_our_points"] for r in _rivals(results)}
+    job = _read(results / "main_job.json")["rows"]
+    mean = {s: statistics.mean(r["map50"] for r in job if r["strategy"] == s) for s in ("fog", "jpeg_relay")}
+    learned = _read(results / "accuracy.json")
+    trained = [(learned["settings"][r["settings"]], r) for r in learned["summary"] if r["codec"] == "scene"]
+    trained = [(setting, r) for setting, r in trained if not setting["blur"] and r["map50_95_minus_camera"]]
+    shares = [c["against_published_rivals"]["share"] for _, c in _claims(results)]
+    fuzz, kills = _read(results / "fuzz.json")["summary"], _part(results, "resume")
+    fog, layers, alone = (
+        f"{ways[key]['median']:.1f}x fewer"
+        for key in (("fog", "jpeg", "scene"), ("fog", "roi_jpeg", "scene"), ("serverless", None, "roi_av1"))
+    )
+    rows = [
+        ("Ten devices share all with all through the fog, camera files going up: bytes", fog, "sharing.py"),
+        ("The same, uploading a coarse frame and fine boxes (`roi_jpeg`)", layers, "sharing.py"),
+        ("No fog, devices that can encode two-layer AV1 themselves (`roi_av1`)", alone, "sharing.py"),
+        (
+            "Bytes of `scene` over AVIF / AV1 / two-layer AV1, at least as good in the boxes *and* over the frame",
+            " / ".join(_ratio(rivals[r]["median"]) for r in ("avif", "av1", "roi_av1")),
+            "rate_distortion.py",
+        ),
+        (
+            "mAP50-95 of YOLOv8n trained on `scene` frames, against the camera's files, in points",
+            "; ".join(
+                f"{100 * r['map50_95_minus_camera']['mean']:+.1f} after {setting['steps']:,} steps, "
+                f"{r['camera_over_bytes']:.0f}x fewer bytes"
+                for setting, r in trained
+            ),
+            "accuracy.py",
+        ),
+        (
+            "The first command: mean mAP50 with `scene` / with the files",
+            f"{mean['fog']:.3f} / {mean['jpeg_relay']:.3f}",
+            "main_job.py",
+        ),
+        (
+            "Model updates instead of data: bytes over the best published compressor at equal accuracy",
+            f"{min(shares):.2f} to {max(shares):.2f}",
+            "update_size.py",
+        ),
+        (
+            "Altered payloads and updates decoded / findings; killed runs resumed / as if undisturbed",
+            f"{fuzz['done']:,} / {len(fuzz['findings'])}; {kills['kills']} / {kills['equal']}",
+            "fuzz.py, reliability.py",
+        ),
+    ]
+    return _table(("", "measured", "`benchmarks/`"), rows)
+
+
+TABLES: dict[str, Table] = {
+    f.__name__: f
+    for f in (
+        readme, main_job, sharing, rate_clips, rate_rivals, rate_envelope, accuracy, accuracy_all, quality, encode,
+        encode_to_the_end, encode_scale, decode, train, augment, reliability, hostile, scale, update_sizes,
+        update_claims,
+    )
+}  # fmt: skip
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found = read_result(path)
+    if found is None:
+        raise FileNotFoundError(f"{path}: no such result file")
+    return found
+
+
+def _part(results: Path, name: str) -> Row:
+    return next(r for r in _read(results / "reliability.json")["rows"] if r["part"] == name)
+
+
+def _rivals(results: Path) -> list[Row]:
+    """Comparisons with each rival; the camera's own files are no rival, they have one point."""
+    rivals = _read(results / "rate_distortion.json")["summary"]["rivals"]
+    return [r for r in rivals if r["rival"] != "camera"]
+
+
+def _claims(results: Path) -> list[tuple[str, Row]]:
+    """Scenarios of both tasks by their names on the page."""
+    digits, yolo = (_read(results / f"update_size_{task}.json")["summary"] for task in ("digits", "yolo"))
+    return [*digits.items(), *((f"YOLOv8n, {name}", c) for name, c in yolo.items())]
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _won(cell: Row) -> str:
+    return f"{cell['won']} of {cell['of']}"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "**no**"
+
+
+def _clip(name: str) -> str:
+    kind, _, clip = name.partition("/")
+    return f"{clip} ({kind})"
+
+
+def _name(clip: str) -> str:
+    return clip.partition("/")[2]

@@ -1,0 +1,82 @@
+"""Result files of the benchmarks: one format, rows that replace older ones, and the hash of the code behind them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from lib import code_hash
+from lib.code_hash import closure, code_of, digest_of
+from lib.results import FOLDER, ResultFile, read_result, stale_rows, write_result
+
+from rinr_flower.codecs import codecs
+from rinr_flower.errors import DataError
+
+CODE = ["rinr_flower.quality"]
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json")), ids=lambda p: p.name)
+def test_every_committed_result_is_of_the_one_format(path: Path) -> None:
+    found = read_result(path)
+    assert found is not None
+    assert found["rows"]
+    for row in found["rows"]:
+        assert row.get("machine", 0) < len(found["machines"])
+        assert row.get("settings", 0) < len(found["settings"])
+
+
+def test_rows_are_kept_and_replaced_by_their_key(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    file = ResultFile(path, command="x", settings={"steps": 1})
+    file.add({"clip": "a", "value": 1}, CODE, key=("clip",))
+    file.add({"clip": "b", "value": 2}, CODE, key=("clip",))
+    other = ResultFile(path, command="x", settings={"steps": 2})
+    assert other.rows == []
+    other.add({"clip": "a", "value": 3}, CODE, key=("clip",))
+    again = ResultFile(path, command="x", settings={"steps": 1})
+    again.add({"clip": "a", "value": 4}, CODE, key=("clip",))
+    again.write({"sum": 6})
+    found = json.loads(path.read_text())
+    assert [(r["clip"], r["settings"], r["value"]) for r in found["rows"]] == [("b", 0, 2), ("a", 1, 3), ("a", 0, 4)]
+    assert found["settings"] == [{"steps": 1}, {"steps": 2}]
+    assert found["code"] == {digest_of(CODE): CODE}
+    assert found["summary"] == {"sum": 6}
+    assert stale_rows(found) == {}
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(DataError, match=r"x\.json: not a result file"):
+        ResultFile(tmp_path / "x.json", command="x")
+
+
+def test_code_that_changes_makes_rows_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "result.json"
+    write_result(path, command="x", code=CODE, rows=[{"value": 1}, {"value": 2}])
+    before = digest_of(CODE)
+    source = Path(closure(CODE)["rinr_flower.frames"]).read_text()
+
+    def digest_with(text: str) -> str:
+        copy = tmp_path / "frames.py"
+        copy.write_text(text)
+        for function in (code_hash._tree, code_hash._shape, code_hash._imports):
+            function.cache_clear()
+        monkeypatch.setattr(code_hash, "_file", lambda name: copy if name == "rinr_flower.frames" else _found(name))
+        return digest_of(CODE)
+
+    _found = code_hash._file
+    assert digest_with('"""Another docstring."""\n# a comment\n' + source.partition('"""\n')[2]) == before
+    assert stale_rows(json.loads(path.read_text())) == {}
+    assert digest_with(source + "\nMORE = 1\n") != before
+    assert stale_rows(json.loads(path.read_text())) == {before: 2}
+
+
+def test_a_codec_depends_on_what_its_bytes_depend_on() -> None:
+    scene = closure(code_of(codecs.create("scene")))
+    assert "rinr_flower.codecs.scene.encoder" in scene
+    assert "rinr_flower.bitstream.entropy" in scene
+    assert "rinr_flower.codecs.video" not in scene
+    over = code_of(codecs.create("residual", background="nerv"))
+    assert {"rinr_flower.codecs.residual", "rinr_flower.codecs.nerv"} <= set(over)
+    assert "rinr_flower.strategies.memory" in closure(["rinr_flower.strategies.fog_node"])
