@@ -49,9 +49,11 @@ def run(options: argparse.Namespace, series: Sequence[str], file: ResultFile) ->
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:
         for name, clip in benchmark_clips(options.data, parse_frames(options.frames), options.clips):
-            done = [(r["series"], r["options"]) for r in file.rows if r["clip"] == name]
+            done = [
+                (r["series"], build(r["options"])) for r in file.rows if r["clip"] == name and r["series"] in SERIES
+            ]
             points = [(s, dict(p)) for s in series for p in (SERIES[s].curve if options.curves else SERIES[s].points)]
-            missing = [point for point in points if point not in done]
+            missing = [(s, point) for s, point in points if (s, build(point)) not in done]
             if missing:
                 warm_up(clip, ["jpeg", "webp", "avif", "av1", "x264"])
             all_points = bars.add_task(name, total=len(missing))

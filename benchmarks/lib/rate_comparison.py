@@ -51,10 +51,14 @@ class Matched:
     of: int
 
 
-def fewest_bytes(points: Sequence[Point], object_db: float, frame_db: float) -> float | None:
+Pairs = Sequence[tuple[Point, Point]]
+"""Points that bytes and PSNR are interpolated between; a point paired with itself stands for itself."""
+
+
+def fewest_bytes(pairs: Pairs, object_db: float, frame_db: float) -> float | None:
     """Bytes a frame of the cheapest setting with ``object_db`` or more in the boxes and ``frame_db`` over the frame."""
     best: float | None = None
-    for a, b in neighbours(points):
+    for a, b in pairs:
         low, high = 0.0, 1.0
         for start, end, asked in ((a.object_db, b.object_db, object_db), (a.frame_db, b.frame_db, frame_db)):
             least = asked - 1e-9
@@ -72,8 +76,14 @@ def fewest_bytes(points: Sequence[Point], object_db: float, frame_db: float) -> 
     return best
 
 
-def neighbours(points: Sequence[Point]) -> list[tuple[Point, Point]]:
-    """Pairs of points that differ in one option and have no third between them; a point alone pairs with itself."""
+def chain(points: Sequence[Point]) -> Pairs:
+    """The points of a curve, each with the next dearer one."""
+    line = sorted(points, key=lambda p: p.bytes_per_frame)
+    return [*((p, p) for p in line), *itertools.pairwise(line)]
+
+
+def neighbours(points: Sequence[Point]) -> Pairs:
+    """The points of a grid, each with those that differ in one option and have no third between them."""
     pairs = [(p, p) for p in points]
     for option in sorted({key for p in points for key in p.options}):
         lines: dict[str, list[Point]] = {}
@@ -83,17 +93,14 @@ def neighbours(points: Sequence[Point]) -> list[tuple[Point, Point]]:
         for line in lines.values():
             line.sort(key=lambda p: p.bytes_per_frame)
             pairs += itertools.pairwise(line)
-    if len(pairs) == len(points):  # settings that change several options together
-        line = sorted(points, key=lambda p: p.bytes_per_frame)
-        pairs += itertools.pairwise(line)
     return pairs
 
 
 def matched(curve: Sequence[Point], rival: Sequence[Point]) -> Matched:
     """Bytes of ``curve`` over those of ``rival`` where it is at least as good in the boxes and over the frame."""
-    logs = []
+    logs, pairs = [], chain(rival)
     for point in curve:
-        size = fewest_bytes(rival, point.object_db, point.frame_db)
+        size = fewest_bytes(pairs, point.object_db, point.frame_db)
         if size is not None:
             logs.append(math.log(point.bytes_per_frame / size))
     return Matched(math.exp(math.fsum(logs) / len(logs)) if logs else None, len(logs), len(curve))
@@ -135,10 +142,10 @@ def envelope_ratio(ours: Sequence[Point], rival: Sequence[Point]) -> float | Non
         return None
     high = min(mine[1], theirs[1])
     low = min(max(mine[0], theirs[0]), high)
-    logs = []
+    logs, our_pairs, its_pairs = [], neighbours(ours), neighbours(rival)
     for level in range(_LEVELS):
         target = low + (high - low) * level / (_LEVELS - 1)
-        a, b = fewest_bytes(ours, target, floor), fewest_bytes(rival, target, floor)
+        a, b = fewest_bytes(our_pairs, target, floor), fewest_bytes(its_pairs, target, floor)
         if a is not None and b is not None:
             logs.append(math.log(a / b))
     return math.exp(math.fsum(logs) / len(logs)) if logs else None

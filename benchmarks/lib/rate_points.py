@@ -1,6 +1,7 @@
 """Which settings of which codecs the rate-distortion benchmark runs.
 
 A series has a *curve*, the codec at its defaults but for one quality knob, and may have a *grid* of other settings.
+Codecs of two layers keep the difference between the qualities of their layers: the knob moves both.
 Video is coded at 640 pixels wide at most, as ``scene`` does by default and as quality is measured.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -33,14 +35,21 @@ class Series:
     @property
     def points(self) -> list[Options]:
         """All settings once, the curve first."""
-        known = [build(p) for p in self.curve]
-        return [*self.curve, *(p for p in self.grid if build(p) not in known)]
+        unique: dict[str, Options] = {}
+        for point in (*self.curve, *self.grid):
+            unique.setdefault(repr(build(point)), point)
+        return list(unique.values())
 
 
 def settings(name: str, fixed: Options | None = None, **values: list[Any]) -> list[Options]:
     """Every combination of ``values``; ``__`` in a key stands for the dot of a nested option."""
     keys = [k.replace("__", ".") for k in values]
     return [{"name": name, **(fixed or {}), **dict(zip(keys, row, strict=True))} for row in product(*values.values())]
+
+
+def layers(name: str, knobs: str, values: list[tuple[int, int]], fixed: Options | None = None) -> list[Options]:
+    """Settings of a codec of two layers, from the names of its two knobs and pairs of their values."""
+    return [{"name": name, **(fixed or {}), **dict(zip(knobs.split(), pair, strict=True))} for pair in values]
 
 
 _640 = {"max_width": 640}
@@ -50,22 +59,25 @@ SERIES: dict[str, Series] = {
     "webp": Series(settings("webp", quality=[2, 10, 30, 55, 80])),
     "avif": Series(settings("avif", quality=[5, 15, 30, 45, 60])),
     "roi_jpeg": Series(
-        settings("roi_jpeg", box_quality=[10, 25, 40, 60, 85]),
-        settings("roi_jpeg", quality=[10, 30, 60], box_quality=[10, 40, 85], coarse_reduce=[1, 2]),
+        layers("roi_jpeg", "quality box_quality", [(5, 60), (10, 65), (20, 75), (30, 85), (40, 95)]),
+        [
+            *settings("roi_jpeg", box_quality=[10, 25, 40, 60, 85]),
+            *settings("roi_jpeg", quality=[10, 30, 60], box_quality=[10, 40, 85], coarse_reduce=[1, 2]),
+        ],
     ),
     "roi_avif": Series(
+        layers("roi_avif", "quality box_quality", [(2, 47), (5, 50), (15, 60), (25, 70), (35, 80)]),
         settings("roi_avif", box_quality=[15, 30, 45, 60]),
-        settings("roi_avif", quality=[5, 15, 30], box_quality=[15, 30, 45, 60]),
     ),
     "x264": Series(settings("x264", _640, crf=[18, 23, 28, 33, 38, 43])),
     "av1": Series(settings("av1", _640, crf=[20, 30, 40, 50, 58, 63])),
     "roi_x264": Series(
-        settings("roi_x264", _640, box_crf=[20, 26, 32, 38]),
-        settings("roi_x264", _640, crf=[30, 36, 42], box_crf=[20, 26, 32, 38]),
+        layers("roi_x264", "crf box_crf", [(26, 14), (32, 20), (38, 26), (44, 32), (50, 38)], _640),
+        settings("roi_x264", _640, crf=[30, 36, 38, 42], box_crf=[20, 26, 32, 38]),
     ),
     "roi_av1": Series(
-        settings("roi_av1", _640, box_crf=[25, 35, 45, 55, 63]),
-        settings("roi_av1", _640, crf=[45, 55, 63], box_crf=[25, 35, 45, 55, 63]),
+        layers("roi_av1", "crf box_crf", [(38, 20), (48, 30), (53, 35), (58, 40), (63, 45)], _640),
+        settings("roi_av1", _640, crf=[45, 55, 58, 63], box_crf=[25, 35, 45, 55, 63]),
     ),
     "rapid_inr": Series(settings("rapid_inr", hidden=[12, 20, 28, 40])),
     "nerv": Series([{"name": "nerv", "channels": c, "width": w} for c, w in ((2, 6), (4, 10), (8, 16), (16, 32))]),
@@ -91,6 +103,7 @@ def build(options: Options) -> Codec:
     return codecs.create(options)
 
 
-def is_on_curve(series: str, options: Options) -> bool:
-    """Whether a setting is one of its series' curve."""
-    return series in SERIES and dict(options) in [dict(p) for p in SERIES[series].curve]
+@cache
+def curve_of(series: str) -> list[Codec]:
+    """The codecs of a series' curve."""
+    return [build(point) for point in SERIES[series].curve]

@@ -13,7 +13,7 @@ from rinr_flower.frames import Clip, Frame
 from rinr_flower.quality import measure
 
 from .rate_comparison import Point, bd_rate_percent, envelope_ratio, matched
-from .rate_points import Options, build, is_on_curve
+from .rate_points import SERIES, build, curve_of
 from .results import Row
 
 WIDTH_PX = 640
@@ -58,16 +58,17 @@ def warm_up(clip: Clip, names: Iterable[str]) -> None:
 
 def comparisons(rows: Sequence[Row], against: str) -> list[Row]:
     """The series ``against`` compared with every other on every clip whose frames have boxes."""
-    clips: dict[str, dict[str, list[tuple[Options, Point]]]] = {}
+    clips: dict[str, dict[str, list[tuple[Codec, Point]]]] = {}
     for r in rows:
-        if r["object_db"] is not None:
-            options = {name: repr(value) for name, value in vars(build(r["options"])).items()}
+        if r["object_db"] is not None and r["series"] in SERIES:
+            codec = build(r["options"])
+            options = {name: repr(value) for name, value in vars(codec).items()}
             point = Point(r["bytes_per_frame"], r["frame_db"], r["object_db"], options)
-            clips.setdefault(r["clip"], {}).setdefault(r["series"], []).append((r["options"], point))
+            clips.setdefault(r["clip"], {}).setdefault(r["series"], []).append((codec, point))
     found = []
     for clip, by_series in clips.items():
         every = {s: [p for _, p in points] for s, points in by_series.items()}
-        curves = {s: [p for options, p in points if is_on_curve(s, options)] for s, points in by_series.items()}
+        curves = {s: [p for codec, p in points if codec in curve_of(s)] for s, points in by_series.items()}
         for rival in curves:
             if rival == against or against not in curves:
                 continue

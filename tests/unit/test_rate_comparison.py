@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 
 import pytest
-from lib.rate_comparison import Matched, Point, bd_rate_percent, envelope_ratio, fewest_bytes, matched
+from lib.rate_comparison import (
+    Matched,
+    Point,
+    bd_rate_percent,
+    chain,
+    envelope_ratio,
+    fewest_bytes,
+    matched,
+    neighbours,
+)
 from lib.rate_points import SERIES, build
 
 
@@ -17,15 +26,15 @@ RIVAL = curve((100, 27, 26), (200, 30, 30), (400, 33, 34), (800, 36, 38))
 
 
 def test_between_points_bytes_are_interpolated_in_their_logarithm():
-    assert fewest_bytes(RIVAL, 30, 28) == pytest.approx(200)
-    assert fewest_bytes(RIVAL, 32, 28) == pytest.approx(math.sqrt(200 * 400))
-    assert fewest_bytes(RIVAL, 39, 28) is None, "nothing is extrapolated"
+    assert fewest_bytes(chain(RIVAL), 30, 28) == pytest.approx(200)
+    assert fewest_bytes(chain(RIVAL), 32, 28) == pytest.approx(math.sqrt(200 * 400))
+    assert fewest_bytes(chain(RIVAL), 39, 28) is None, "nothing is extrapolated"
 
 
 def test_the_floor_of_the_frame_costs_bytes():
     """At 28 dB over the frame, a third of the way from 27 to 30, whatever the object asks for."""
-    assert fewest_bytes(RIVAL, 20, 28) == pytest.approx(100 * 2 ** (1 / 3))
-    assert fewest_bytes(RIVAL, 20, 37) is None
+    assert fewest_bytes(chain(RIVAL), 20, 28) == pytest.approx(100 * 2 ** (1 / 3))
+    assert fewest_bytes(chain(RIVAL), 20, 37) is None
 
 
 def test_half_the_bytes_everywhere_is_a_ratio_of_a_half():
@@ -60,7 +69,7 @@ def test_bjontegaard_is_the_mean_of_the_logarithm_between_the_curves():
 
 def test_a_setting_that_is_worse_and_dearer_changes_nothing():
     worse = [*RIVAL, Point(900, 30, 31, {"quality": 9})]
-    assert fewest_bytes(worse, 32, 28) == fewest_bytes(RIVAL, 32, 28)
+    assert fewest_bytes(chain(worse), 32, 28) == fewest_bytes(chain(RIVAL), 32, 28)
 
 
 def test_a_grid_is_interpolated_along_one_option_at_a_time():
@@ -70,8 +79,8 @@ def test_a_grid_is_interpolated_along_one_option_at_a_time():
         Point(400, 35, 26, {"frame": 1, "box": 0}),
         Point(500, 35, 34, {"frame": 1, "box": 1}),
     ]
-    assert fewest_bytes(grid, 30, 28) == pytest.approx(100 * math.sqrt(2))
-    assert fewest_bytes(grid, 30, 35) == pytest.approx(math.sqrt(400 * 500))
+    assert fewest_bytes(neighbours(grid), 30, 28) == pytest.approx(100 * math.sqrt(2))
+    assert fewest_bytes(neighbours(grid), 30, 35) == pytest.approx(math.sqrt(400 * 500))
 
 
 def test_a_rival_that_never_reaches_the_floor_lowers_it_for_both():
