@@ -67,7 +67,7 @@ def update_of(
 
 def memory_of(residual: Arrays, basis: Arrays) -> Memory:
     """A compressor's memory from what the device kept of it."""
-    memory = Memory()
+    memory = Memory("base")
     memory.residual, memory.basis = _matrices(residual), _matrices(basis)
     return memory
 

@@ -46,7 +46,7 @@ class UpdateSharing(FogNode):
         self.compressor = compressor if isinstance(compressor, UpdateCompressor) else updates.create(compressor)
         self.chain = UpdateChain(ArrayRecord())
         self.update_bytes: list[int] = []
-        self._memory = Memory()  # what updates to the devices still owe
+        self._memory = Memory("base")  # what updates to the devices still owe
         self._kept = 0  # updates that have been written down
 
     def start(

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
-
-import torch
+from dataclasses import dataclass
 
 from rinr_flower.decoding import FrameStore
-from rinr_flower.detection import TrainingLog, YoloV8
+from rinr_flower.detection import TrainingLog
 from rinr_flower.messages.training import Training
-from rinr_flower.updates import (
-    Factorised,
-    Factors,
-    Memory,
-    RandomMask,
-    StructuredLowRank,
-    UpdateCompressor,
-    factorise,
-)
+from rinr_flower.updates import Factorised, Memory, UpdateCompressor, updating
 from rinr_flower.updates.layout import State
 
 FACTOR_RATE = 3.0  # learning rate of factors in units of that of weights, see docs/updates.md
@@ -82,34 +71,18 @@ def train_update(
             progress=None if progress is None else lambda done: progress(start + share * done),
         )
 
+    network, logs, trained = detector.network, [], None
     if isinstance(compressor, Factorised):
-        logs = [fit(1.0, 0.0, 0.5)]
-        network = detector.network
-        trained = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        logs.append(fit(1.0, 0.0, 0.5))
+        trained = {name: tensor.detach().clone() for name, tensor in network.state_dict().items() if name in base}
         detector.load_state({name: tensor.numpy() for name, tensor in base.items()})
-        with factorise(network, compressor, start=trained, seed=seed) as factors:
-            logs.append(fit(FACTOR_RATE, 0.5, 0.5))
-        payload = compressor.compress_factors(_of_detector(factors, base))
-    else:
-        restricts = isinstance(compressor, StructuredLowRank | RandomMask)
-        with compressor.restrict(detector.network, seed=seed) if restricts else nullcontext():  # type: ignore[attr-defined]
-            logs = [fit(1.0, 0.0, 1.0)]
-        payload = compressor.compress(base, _state(detector), memory=memory, seed=seed)
+    with updating(network, compressor, start=trained, memory=memory, seed=seed, only=base) as update:
+        logs.append(fit(1.0 if trained is None else FACTOR_RATE, 0.5 * len(logs), 1 - 0.5 * len(logs)))
     return TrainedUpdate(
-        payload,
+        update.payload,
         len(store),
         training.steps * len(logs),
         sum(log.seconds_rendering for log in logs),
         sum(log.seconds_training for log in logs),
         logs[-1].losses[-1],
     )
-
-
-def _of_detector(factors: Factors, base: State) -> Factors:
-    """The factors over the tensors that a detector's state has: a network holds counters and constants besides."""
-    trained = {name: factors.trained[name].cpu().contiguous() for name in base}
-    return replace(factors, base=dict(base), trained=trained)
-
-
-def _state(detector: YoloV8) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(array) for name, array in detector.state().items()}

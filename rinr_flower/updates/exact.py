@@ -11,25 +11,13 @@ from numpy.typing import NDArray
 from rinr_flower.bitstream.entropy import decode_ints, encode_ints
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import PayloadError
-from rinr_flower.updates.layout import State, add_delta, delta_matrix, from_raw_bytes, raw_bytes
+from rinr_flower.updates.layout import State, add_delta, from_raw_bytes, raw_bytes
 from rinr_flower.updates.levels import read_levels, write_levels
+from rinr_flower.updates.sections import read_flags, write_flags
 from rinr_flower.updates.steps import MAX_LEVEL, MAX_QP, MIN_QP, dequantise, qp_for_bits, quantise
 
 RAW_BITS = 32
 MAX_VECTOR_BITS = int(MAX_LEVEL).bit_length() + 1
-
-
-def write_flags(writer: ByteWriter, flags: Sequence[bool]) -> None:
-    """One bit a flag, padded to a byte."""
-    writer.raw(np.packbits(np.array(flags, bool)).tobytes())
-
-
-def read_flags(reader: ByteReader, count: int) -> NDArray[np.bool_]:
-    """``count`` flags; PayloadError if a padding bit is set."""
-    bits = np.unpackbits(np.frombuffer(reader.raw(-(-count // 8)), np.uint8))
-    if bits[count:].any():
-        raise PayloadError("update has flags beyond its tensors")
-    return bits[:count].astype(bool)
 
 
 def write_integers(writer: ByteWriter, base: State, new: State, names: Sequence[str]) -> None:
@@ -69,13 +57,20 @@ def read_integers(reader: ByteReader, base: State, names: Sequence[str]) -> dict
     return result
 
 
-def write_vectors(writer: ByteWriter, base: State, new: State, names: Sequence[str], bits: int) -> None:
-    """Floating vectors: raw at 32 bits, else the difference in levels of at most ``bits`` bits.
+def write_vectors(
+    writer: ByteWriter,
+    base: State,
+    new: State,
+    wanted: Mapping[str, NDArray[np.float32]],
+    names: Sequence[str],
+    bits: int,
+) -> None:
+    """Floating vectors: the ``wanted`` change in levels of at most ``bits`` bits, or, without one, ``new`` raw.
 
     A vector of positive values (variances, gains) of which one would arrive off by more than a factor of two takes 14
     bits, and if that is not enough goes raw: a variance that is small by orders of magnitude divides.
     """
-    coded = {n: _quantised(base[n], new[n], bits) if bits < RAW_BITS else None for n in names}
+    coded = {n: _quantised(base[n], new[n], wanted[n][0], bits) if n in wanted else None for n in names}
     write_flags(writer, [c is None for c in coded.values()])
     for name, vector in coded.items():
         if vector is None:
@@ -108,14 +103,13 @@ def read_qps(reader: ByteReader, count: int) -> list[int]:
     return [int(q) for q in qps]
 
 
-def _quantised(base: torch.Tensor, new: torch.Tensor, bits: int) -> tuple[int, NDArray[np.int32]] | None:
+def _quantised(
+    base: torch.Tensor, new: torch.Tensor, wanted: NDArray[np.float32], bits: int
+) -> tuple[int, NDArray[np.int32]] | None:
     """Step and levels of a vector's change, or None if it has to go raw."""
-    if base.numel() == 0:
-        return None
-    delta = _row(base, new)
     for trial in (bits, MAX_VECTOR_BITS):
-        qp = qp_for_bits(float(np.abs(delta).max()), trial)
-        levels = quantise(delta, qp)
+        qp = qp_for_bits(float(np.abs(wanted).max()), trial)
+        levels = quantise(wanted, qp)
         if qp < MAX_QP and _is_faithful(base, new, add_delta(base, dequantise(levels, qp))):
             return qp, levels
     return None
@@ -126,8 +120,3 @@ def _is_faithful(base: torch.Tensor, new: torch.Tensor, decoded: torch.Tensor) -
     if not bool((wanted > 0).all()) or not bool((base > 0).all()):
         return True
     return bool(((decoded >= wanted / 2) & (decoded <= wanted * 2)).all())
-
-
-def _row(base: torch.Tensor, new: torch.Tensor) -> NDArray[np.float32]:
-    row: NDArray[np.float32] = delta_matrix(base.reshape(1, -1), new.reshape(1, -1))[0]
-    return row

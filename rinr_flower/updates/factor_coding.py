@@ -12,6 +12,7 @@ from rinr_flower.bitstream.entropy import decode_ints, encode_ints
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import PayloadError
 from rinr_flower.updates.exact import read_qps
+from rinr_flower.updates.layout import Part
 from rinr_flower.updates.levels import read_levels, write_levels
 from rinr_flower.updates.steps import step_of
 
@@ -41,6 +42,12 @@ class QuantisedFactors:
         product = self.left.astype(np.float64) @ self.right.astype(np.float64)
         return (product * (step_of(self.qp_left) * step_of(self.qp_right))).astype(np.float32)
 
+    def of_rows(self, rows: NDArray[np.int64]) -> QuantisedFactors:
+        """Those rows of the change."""
+        if self.left is None:
+            return QuantisedFactors(None, self.right[rows], self.qp_left, self.qp_right)
+        return QuantisedFactors(self.left[rows], self.right, self.qp_left, self.qp_right)
+
     def without_empty_components(self) -> QuantisedFactors:
         """The same change without components of which one side is all zero."""
         if self.left is None:
@@ -59,9 +66,10 @@ def write_factors(writer: ByteWriter, factors: Sequence[QuantisedFactors]) -> No
     write_levels(writer, [f.left.T for f in used if f.left is not None] + [f.right for f in used])
 
 
-def read_factors(reader: ByteReader, shapes: Mapping[str, tuple[int, int]], what: str) -> dict[str, QuantisedFactors]:
-    """What :func:`write_factors` wrote for the weights of ``shapes``. Raises PayloadError on impossible ranks."""
-    ranks = [int(r) for r in decode_ints(reader.blob(), len(shapes), f"{what} ranks")]
+def read_factors(reader: ByteReader, parts: Mapping[str, Part], what: str) -> dict[str, QuantisedFactors]:
+    """What :func:`write_factors` wrote for the weights of ``parts``. Raises PayloadError on impossible ranks."""
+    ranks = [int(r) for r in decode_ints(reader.blob(), len(parts), f"{what} ranks")]
+    shapes = {name: part.shape for name, part in parts.items()}
     for rank, (name, shape) in zip(ranks, shapes.items(), strict=True):
         if not 0 <= rank <= min(shape) + 1:
             raise PayloadError(f"{what} declares rank {rank - 1} for {name!r}, which is {shape[0]} x {shape[1]}")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rinr_flower.updates.factor_coding import QuantisedFactors
+from rinr_flower.updates.parametrise import Change
 from rinr_flower.updates.steps import MAX_LEVEL, step_of
 
 UNIT = 10.0
@@ -68,17 +69,17 @@ class Side(nn.Module):
         return levels
 
 
-class FactorisedChange(nn.Module):
-    """weight -> weight + left @ right; without a left side, weight -> weight + right."""
+class FactorisedChange(Change):
+    """left @ right; without a left side, right."""
 
-    def __init__(self, left: Side | None, right: Side) -> None:
-        super().__init__()
+    def __init__(self, left: Side | None, right: Side, frozen_row: int | None = None) -> None:
+        super().__init__(frozen_row)
         self.left = left
         self.right = right
 
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        change: torch.Tensor = self.right() if self.left is None else self.left() @ self.right()
-        return weight + change.reshape(weight.shape)
+    def delta(self) -> torch.Tensor:
+        right: torch.Tensor = self.right()
+        return right if self.left is None else self.left() @ right
 
     def quantised(self) -> QuantisedFactors:
         """What will be sent."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from rinr_flower.bitstream.stream import ByteReader
 from rinr_flower.errors import ConfigError, DataError, PayloadError
-from rinr_flower.updates.base import Matrices, UpdateCompressor, updates
+from rinr_flower.updates.base import Matrices, Parts, UpdateCompressor, updates
 from rinr_flower.updates.exact import RAW_BITS
 from rinr_flower.updates.memory import Memory
 from rinr_flower.updates.sparse import element_count, flatten, unflatten
@@ -30,11 +29,11 @@ class Full(UpdateCompressor):
         if self.vector_bits != RAW_BITS:
             raise ConfigError("full has no vector_bits to choose: it sends every tensor raw")
 
-    def encode(self, deltas: Matrices, *, seed: int, memory: Memory | None) -> bytes:
+    def encode(self, deltas: Matrices, parts: Parts, *, seed: int, memory: Memory | None) -> bytes:
         return b""
 
     @classmethod
-    def decode(cls, data: bytes, shapes: Mapping[str, tuple[int, int]], *, seed: int) -> dict[str, NDArray[np.float32]]:
+    def decode(cls, data: bytes, parts: Parts, *, seed: int) -> dict[str, NDArray[np.float32]]:
         ByteReader(data, "full update").end()
         return {}
 
@@ -44,15 +43,15 @@ class Full(UpdateCompressor):
 class Float16(UpdateCompressor):
     """Every element of the change as float16; raises DataError on a change beyond 65,504."""
 
-    def encode(self, deltas: Matrices, *, seed: int, memory: Memory | None) -> bytes:
+    def encode(self, deltas: Matrices, parts: Parts, *, seed: int, memory: Memory | None) -> bytes:
         for name, delta in deltas.items():
             if float(np.abs(delta).max()) >= 65_520:
                 raise DataError(f"the change of tensor {name!r} exceeds what float16 holds; use the compressor 'full'")
         return flatten(deltas).astype("<f2").tobytes()
 
     @classmethod
-    def decode(cls, data: bytes, shapes: Mapping[str, tuple[int, int]], *, seed: int) -> dict[str, NDArray[np.float32]]:
-        return unflatten(read_floats(data, "<f2", element_count(shapes)), shapes)
+    def decode(cls, data: bytes, parts: Parts, *, seed: int) -> dict[str, NDArray[np.float32]]:
+        return unflatten(read_floats(data, "<f2", element_count(parts)), parts)
 
 
 def read_floats(data: bytes, dtype: str, count: int) -> NDArray[np.float32]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import ConfigError
-from rinr_flower.updates.base import Matrices, UpdateCompressor, updates
+from rinr_flower.updates.base import Matrices, Parts, UpdateCompressor, updates
 from rinr_flower.updates.factor_coding import QuantisedFactors, read_factors, write_factors
 from rinr_flower.updates.memory import Memory
 from rinr_flower.updates.randomness import random_signs
@@ -44,7 +43,7 @@ class PowerSgd(UpdateCompressor):
         if not 2 <= self.bits <= MAX_BITS:
             raise ConfigError(f"powersgd bits {self.bits} is not in 2..{MAX_BITS}")
 
-    def encode(self, deltas: Matrices, *, seed: int, memory: Memory | None) -> bytes:
+    def encode(self, deltas: Matrices, parts: Parts, *, seed: int, memory: Memory | None) -> bytes:
         writer = ByteWriter()
         write_factors(writer, [self._one(name, delta, seed, memory) for name, delta in deltas.items()])
         return writer.getvalue()
@@ -65,8 +64,8 @@ class PowerSgd(UpdateCompressor):
         return QuantisedFactors(quantise(left, qps[0]), quantise(right, qps[1]), *qps)
 
     @classmethod
-    def decode(cls, data: bytes, shapes: Mapping[str, tuple[int, int]], *, seed: int) -> dict[str, NDArray[np.float32]]:
+    def decode(cls, data: bytes, parts: Parts, *, seed: int) -> dict[str, NDArray[np.float32]]:
         reader = ByteReader(data, "powersgd update")
-        factors = read_factors(reader, shapes, "powersgd update")
+        factors = read_factors(reader, parts, "powersgd update")
         reader.end()
         return {name: f.change() for name, f in factors.items()}

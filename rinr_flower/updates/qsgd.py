@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import ConfigError
-from rinr_flower.updates.base import Matrices, UpdateCompressor, updates
+from rinr_flower.updates.base import Matrices, Parts, UpdateCompressor, updates
 from rinr_flower.updates.full import read_floats
 from rinr_flower.updates.levels import read_levels, write_levels
 from rinr_flower.updates.memory import Memory
@@ -46,7 +45,7 @@ class Qsgd(UpdateCompressor):
         if not 0 <= self.bucket <= _MAX_BUCKET:
             raise ConfigError(f"qsgd bucket {self.bucket} is not in 0..{_MAX_BUCKET}")
 
-    def encode(self, deltas: Matrices, *, seed: int, memory: Memory | None) -> bytes:
+    def encode(self, deltas: Matrices, parts: Parts, *, seed: int, memory: Memory | None) -> bytes:
         writer = ByteWriter()
         writer.varint(self.levels)
         writer.varint(self.bucket)
@@ -66,21 +65,21 @@ class Qsgd(UpdateCompressor):
         return writer.getvalue()
 
     @classmethod
-    def decode(cls, data: bytes, shapes: Mapping[str, tuple[int, int]], *, seed: int) -> dict[str, NDArray[np.float32]]:
+    def decode(cls, data: bytes, parts: Parts, *, seed: int) -> dict[str, NDArray[np.float32]]:
         reader = ByteReader(data, "qsgd update")
         top, bucket = reader.varint(MAX_LEVEL), reader.varint(_MAX_BUCKET)
-        sizes = [rows * columns for rows, columns in shapes.values()]
+        sizes = [p.size for p in parts.values()]
         widths = [_width(size, bucket) for size in sizes]
         counts = [-(-size // width) for size, width in zip(sizes, widths, strict=True)]
         norms = read_floats(reader.raw(4 * sum(counts)), "<f4", sum(counts))
         arrays = read_levels(reader, sizes, "qsgd levels", top)
         reader.end()
         result, start = {}, 0
-        for (name, shape), levels, width, count in zip(shapes.items(), arrays, widths, counts, strict=True):
+        for (name, part), levels, width, count in zip(parts.items(), arrays, widths, counts, strict=True):
             unit = norms[start : start + count] / np.float32(top)
             start += count
             buckets = _pad(levels.astype(np.float32), width) * unit[:, None]
-            result[name] = buckets.reshape(-1)[: levels.size].reshape(shape)
+            result[name] = buckets.reshape(-1)[: levels.size].reshape(part.shape)
         return result
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import ConfigError, PayloadError
-from rinr_flower.updates.base import Matrices, UpdateCompressor, updates
+from rinr_flower.updates.base import Matrices, Parts, UpdateCompressor, updates
 from rinr_flower.updates.levels import read_levels, write_levels
 from rinr_flower.updates.memory import Memory
 from rinr_flower.updates.steps import MAX_LEVEL, MAX_QP, MIN_QP, dequantise, quantise, step_of
@@ -45,21 +44,21 @@ class Quantised(UpdateCompressor):
         if self.rate_weight < 0:
             raise ConfigError(f"quantised rate_weight {self.rate_weight} is negative")
 
-    def encode(self, deltas: Matrices, *, seed: int, memory: Memory | None) -> bytes:
+    def encode(self, deltas: Matrices, parts: Parts, *, seed: int, memory: Memory | None) -> bytes:
         writer = ByteWriter()
         writer.varint(self.qp + _OFFSET)
         write_levels(writer, [rate_optimised(d, self.qp, self.rate_weight) for d in deltas.values()])
         return writer.getvalue()
 
     @classmethod
-    def decode(cls, data: bytes, shapes: Mapping[str, tuple[int, int]], *, seed: int) -> dict[str, NDArray[np.float32]]:
+    def decode(cls, data: bytes, parts: Parts, *, seed: int) -> dict[str, NDArray[np.float32]]:
         reader = ByteReader(data, "quantised update")
         qp = reader.varint(_OFFSET + MAX_QP) - _OFFSET
         if qp < MIN_QP:
             raise PayloadError(f"quantised update declares qp {qp}; at least {MIN_QP} is allowed")
-        arrays = read_levels(reader, [rows * columns for rows, columns in shapes.values()], "quantised levels")
+        arrays = read_levels(reader, [p.size for p in parts.values()], "quantised levels")
         reader.end()
-        return {n: dequantise(a, qp).reshape(shapes[n]) for n, a in zip(shapes, arrays, strict=True)}
+        return {n: dequantise(a, qp).reshape(parts[n].shape) for n, a in zip(parts, arrays, strict=True)}
 
 
 def rate_optimised(values: NDArray[np.float32], qp: int, rate_weight: float) -> NDArray[np.int32]:

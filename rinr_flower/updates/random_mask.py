@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +12,11 @@ from torch import nn
 
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import PayloadError
-from rinr_flower.updates.base import Matrices, UpdateCompressor, updates
+from rinr_flower.updates.base import Matrices, Parts, UpdateCompressor, updates
 from rinr_flower.updates.exact import RAW_BITS
+from rinr_flower.updates.layout import Part, State
 from rinr_flower.updates.memory import Memory
-from rinr_flower.updates.parametrise import restricted
+from rinr_flower.updates.parametrise import Change, Weight
 from rinr_flower.updates.randomness import random_mask
 from rinr_flower.updates.reals import check_bits, read_reals, write_reals
 from rinr_flower.updates.top_k import check_fraction
@@ -28,7 +28,7 @@ class RandomMask(UpdateCompressor):
     """The elements under a mask that both ends draw from the update's seed; no places are sent.
 
     Konecny et al. 2016 (arXiv 1610.05492), section 2.1. The paper learns under the mask: train the model within
-    :meth:`restrict`, then compress with the same seed. Of a change that was trained freely the masked part is sent.
+    :func:`updating`. Of a change that was trained freely the masked part is sent.
 
     Attributes
     ----------
@@ -44,51 +44,57 @@ class RandomMask(UpdateCompressor):
         check_fraction(self.name, self.fraction)
         check_bits(self.name, self.bits)
 
-    def restrict(self, model: nn.Module, *, seed: int) -> AbstractContextManager[dict[str, nn.Module]]:
-        """Context in which only the masked elements of the model's weights train; see :func:`restricted`."""
+    def space(
+        self, weights: Mapping[str, Weight], base: State, *, start: State | None, seed: int
+    ) -> dict[str, Change] | None:
+        fraction = _stored(self.fraction)
+        return {
+            name: _Masked(torch.from_numpy(random_mask(seed, name, w.parameter.numel(), fraction)), w.padding)
+            for name, w in weights.items()
+        }
 
-        def change(name: str, weight: torch.Tensor) -> nn.Module:
-            return _Masked(torch.from_numpy(random_mask(seed, name, weight.numel(), _stored(self.fraction))))
-
-        return restricted(model, change)
-
-    def encode(self, deltas: Matrices, *, seed: int, memory: Memory | None) -> bytes:
+    def encode(self, deltas: Matrices, parts: Parts, *, seed: int, memory: Memory | None) -> bytes:
         fraction = _stored(self.fraction)
         writer = ByteWriter()
         writer.f32(fraction)
-        kept = [d.reshape(-1)[random_mask(seed, name, d.size, fraction)] for name, d in deltas.items()]
+        kept = [delta[_mask(name, parts[name], fraction, seed)] for name, delta in deltas.items()]
         write_reals(writer, kept, self.bits)
         return writer.getvalue()
 
     @classmethod
-    def decode(cls, data: bytes, shapes: Mapping[str, tuple[int, int]], *, seed: int) -> dict[str, NDArray[np.float32]]:
+    def decode(cls, data: bytes, parts: Parts, *, seed: int) -> dict[str, NDArray[np.float32]]:
         reader = ByteReader(data, "random_mask update")
         fraction = reader.f32()
         if not 0 < fraction <= 1:
             raise PayloadError(f"random_mask update declares the fraction {fraction}")
-        masks = {n: random_mask(seed, n, rows * columns, fraction) for n, (rows, columns) in shapes.items()}
+        masks = {name: _mask(name, part, fraction, seed) for name, part in parts.items()}
         arrays = read_reals(reader, [int(m.sum()) for m in masks.values()], "masked elements")
         reader.end()
         result = {}
         for (name, mask), values in zip(masks.items(), arrays, strict=True):
-            delta = np.zeros(mask.size, np.float32)
-            delta[mask] = values
-            result[name] = delta.reshape(shapes[name])
+            result[name] = np.zeros(mask.shape, np.float32)
+            result[name][mask] = values
         return result
 
 
-class _Masked(nn.Module):
-    """weight -> weight with trainable values, from zero, added where the mask is set."""
+class _Masked(Change):
+    """Trainable values, from zero, where the mask is set."""
 
     places: torch.Tensor
 
-    def __init__(self, mask: torch.Tensor) -> None:
-        super().__init__()
+    def __init__(self, mask: torch.Tensor, frozen_row: int | None) -> None:
+        super().__init__(frozen_row)
+        self.size = mask.numel()
         self.register_buffer("places", torch.nonzero(mask)[:, 0])
         self.values = nn.Parameter(torch.zeros(int(mask.sum())))
 
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        return weight.reshape(-1).index_add(0, self.places, self.values).reshape(weight.shape)
+    def delta(self) -> torch.Tensor:
+        return torch.zeros(self.size, device=self.values.device).index_add(0, self.places, self.values)
+
+
+def _mask(name: str, part: Part, fraction: float, seed: int) -> NDArray[np.bool_]:
+    mask = random_mask(seed, name, part.height * part.columns, fraction)
+    return mask.reshape(part.height, part.columns)[part.rows]
 
 
 def _stored(fraction: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import ConfigError, PayloadError
-from rinr_flower.updates.base import Matrices, UpdateCompressor, updates
+from rinr_flower.updates.base import Matrices, Parts, UpdateCompressor, updates
 from rinr_flower.updates.full import read_floats
 from rinr_flower.updates.memory import Memory
 from rinr_flower.updates.randomness import random_mask, random_signs, random_uniform
@@ -49,7 +48,7 @@ class Sketched(UpdateCompressor):
         if not 1 <= self.bits <= _MAX_BITS:
             raise ConfigError(f"sketched bits {self.bits} is not in 1..{_MAX_BITS}")
 
-    def encode(self, deltas: Matrices, *, seed: int, memory: Memory | None) -> bytes:
+    def encode(self, deltas: Matrices, parts: Parts, *, seed: int, memory: Memory | None) -> bytes:
         fraction = float(np.float32(self.fraction))
         writer = ByteWriter()
         writer.u8(self.bits)
@@ -77,12 +76,12 @@ class Sketched(UpdateCompressor):
         return writer.getvalue()
 
     @classmethod
-    def decode(cls, data: bytes, shapes: Mapping[str, tuple[int, int]], *, seed: int) -> dict[str, NDArray[np.float32]]:
+    def decode(cls, data: bytes, parts: Parts, *, seed: int) -> dict[str, NDArray[np.float32]]:
         reader = ByteReader(data, "sketched update")
         bits, rotated, fraction = reader.u8(), reader.u8(), reader.f32()
         if not 1 <= bits <= _MAX_BITS or rotated > 1 or not 0 < fraction <= 1:
             raise PayloadError(f"sketched update declares {bits} bits, rotation {rotated} and fraction {fraction}")
-        count = element_count(shapes)
+        count = element_count(parts)
         if count == 0:
             reader.end()
             return {}
@@ -99,7 +98,7 @@ class Sketched(UpdateCompressor):
         blocks[mask] = (low[which] + levels.astype(np.float32) * unit[which]) / np.float32(fraction)
         if rotated:
             blocks = hadamard(blocks) * random_signs(seed, "rotation", blocks.size).reshape(blocks.shape)
-        return unflatten(blocks.reshape(-1)[:count], shapes)
+        return unflatten(blocks.reshape(-1)[:count], parts)
 
 
 def hadamard(blocks: NDArray[np.float32]) -> NDArray[np.float32]:

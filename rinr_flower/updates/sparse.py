@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rinr_flower.updates.base import Matrices
+from rinr_flower.updates.base import Matrices, Parts
 
 Scope = Literal["tensor", "model"]
 """Whether the largest elements are chosen in each weight on its own or in all weights together."""
@@ -19,18 +18,18 @@ def flatten(deltas: Matrices) -> NDArray[np.float32]:
     return np.concatenate([d.reshape(-1) for d in deltas.values()]) if deltas else np.zeros(0, np.float32)
 
 
-def unflatten(vector: NDArray[np.float32], shapes: Mapping[str, tuple[int, int]]) -> dict[str, NDArray[np.float32]]:
-    """The matrices of ``shapes`` from one vector; inverse of :func:`flatten`."""
+def unflatten(vector: NDArray[np.float32], parts: Parts) -> dict[str, NDArray[np.float32]]:
+    """The matrices of ``parts`` from one vector; inverse of :func:`flatten`."""
     result, start = {}, 0
-    for name, (rows, columns) in shapes.items():
-        result[name] = vector[start : start + rows * columns].reshape(rows, columns)
-        start += rows * columns
+    for name, part in parts.items():
+        result[name] = vector[start : start + part.size].reshape(part.shape)
+        start += part.size
     return result
 
 
-def element_count(shapes: Mapping[str, tuple[int, int]]) -> int:
+def element_count(parts: Parts) -> int:
     """Elements of all matrices together."""
-    return sum(rows * columns for rows, columns in shapes.values())
+    return sum(part.size for part in parts.values())
 
 
 def largest(values: NDArray[np.float32], fraction: float) -> NDArray[np.int64]:

@@ -12,7 +12,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-MIN_QP, MAX_QP = -400, 400
+from rinr_flower.errors import DataError
+
+MIN_QP, MAX_QP = -508, 508
 MAX_LEVEL = 8_191
 
 
@@ -22,7 +24,9 @@ def step_of(qp: int) -> float:
 
 
 def qp_above(step: float) -> int:
-    """The smallest qp whose step is at least ``step``; MIN_QP for 0."""
+    """The smallest qp whose step is at least ``step``; MIN_QP for 0. Raises DataError on NaN and infinity."""
+    if not math.isfinite(step):
+        raise DataError("the change of this model is beyond what float32 holds; use the compressor 'full'")
     if step <= step_of(MIN_QP):
         return MIN_QP
     qp = 4 * math.floor(math.log2(step)) - 1

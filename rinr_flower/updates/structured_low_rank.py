@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +12,11 @@ from torch import nn
 
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import ConfigError, PayloadError
-from rinr_flower.updates.base import Matrices, UpdateCompressor, updates
+from rinr_flower.updates.base import Matrices, Parts, UpdateCompressor, updates
 from rinr_flower.updates.exact import RAW_BITS
-from rinr_flower.updates.layout import matrix_shape
+from rinr_flower.updates.layout import Part, State
 from rinr_flower.updates.memory import Memory
-from rinr_flower.updates.parametrise import restricted
+from rinr_flower.updates.parametrise import Change, Weight
 from rinr_flower.updates.randomness import random_signs
 from rinr_flower.updates.reals import check_bits, read_reals, write_reals
 
@@ -31,8 +30,8 @@ class StructuredLowRank(UpdateCompressor):
     """The change of every m x n weight as ``A @ B``: A (m x rank) is random and known to both ends, B is sent.
 
     Konecny et al. 2016 (arXiv 1610.05492), section 2.1. A holds -1 and 1 from the update's seed. The paper learns B:
-    train the model within :meth:`restrict`, then compress with the same seed. A change that was trained freely is
-    projected (least squares). A weight whose B would be no smaller than the weight itself is sent whole.
+    train the model within :func:`updating`. A change that was trained freely is projected (least squares). A weight
+    whose B would be no smaller than the weight itself is sent whole.
 
     Attributes
     ----------
@@ -49,62 +48,64 @@ class StructuredLowRank(UpdateCompressor):
         if not 1 <= self.rank <= _MAX_RANK:
             raise ConfigError(f"structured_low_rank rank {self.rank} is not in 1..{_MAX_RANK}")
 
-    def restrict(self, model: nn.Module, *, seed: int) -> AbstractContextManager[dict[str, nn.Module]]:
-        """Context in which the model's weights are base + A @ B with B to be trained; see :func:`restricted`."""
+    def space(
+        self, weights: Mapping[str, Weight], base: State, *, start: State | None, seed: int
+    ) -> dict[str, Change] | None:
+        changes: dict[str, Change] = {}
+        for name, weight in weights.items():
+            rows, columns = weight.shape
+            part = Part(np.arange(rows), rows, columns)
+            whole = self.rank >= rows
+            left = torch.eye(rows) if whole else torch.from_numpy(_left(name, part, self.rank, seed))
+            changes[name] = _Product(left, columns, weight.padding)
+        return changes
 
-        def change(name: str, weight: torch.Tensor) -> nn.Module:
-            rows, columns = matrix_shape(weight.shape)
-            rank = min(self.rank, rows)
-            left = torch.eye(rows) if rank == rows else torch.from_numpy(_left(name, rows, rank, seed))
-            return _Product(left, columns)
-
-        return restricted(model, change)
-
-    def encode(self, deltas: Matrices, *, seed: int, memory: Memory | None) -> bytes:
+    def encode(self, deltas: Matrices, parts: Parts, *, seed: int, memory: Memory | None) -> bytes:
         writer = ByteWriter()
         writer.varint(self.rank)
         rights = []
         for name, delta in deltas.items():
-            rows = len(delta)
-            if self.rank >= rows:
+            if self.rank >= len(delta):
                 rights.append(delta)
             else:
-                left = _left(name, rows, self.rank, seed).astype(np.float64)
+                left = _left(name, parts[name], self.rank, seed).astype(np.float64)
                 rights.append(np.linalg.lstsq(left, delta.astype(np.float64), rcond=None)[0].astype(np.float32))
         write_reals(writer, rights, self.bits)
         return writer.getvalue()
 
     @classmethod
-    def decode(cls, data: bytes, shapes: Mapping[str, tuple[int, int]], *, seed: int) -> dict[str, NDArray[np.float32]]:
+    def decode(cls, data: bytes, parts: Parts, *, seed: int) -> dict[str, NDArray[np.float32]]:
         reader = ByteReader(data, "structured_low_rank update")
         rank = reader.varint(_MAX_RANK)
         if rank == 0:
             raise PayloadError("structured_low_rank update declares rank 0")
-        arrays = read_reals(reader, [min(rank, rows) * columns for rows, columns in shapes.values()], "low-rank factor")
+        sizes = [min(rank, len(part.rows)) * part.columns for part in parts.values()]
+        arrays = read_reals(reader, sizes, "low-rank factor")
         reader.end()
         result = {}
-        for (name, (rows, columns)), values in zip(shapes.items(), arrays, strict=True):
-            right = values.reshape(min(rank, rows), columns)
-            result[name] = right if rank >= rows else _exact_product(_left(name, rows, rank, seed), right)
+        for (name, part), values in zip(parts.items(), arrays, strict=True):
+            rows = len(part.rows)
+            right = values.reshape(min(rank, rows), part.columns)
+            result[name] = right if rank >= rows else _exact_product(_left(name, part, rank, seed), right)
         return result
 
 
-class _Product(nn.Module):
-    """weight -> weight + left @ right, right trainable from zero."""
+class _Product(Change):
+    """left @ right, right trainable from zero."""
 
     left: torch.Tensor
 
-    def __init__(self, left: torch.Tensor, columns: int) -> None:
-        super().__init__()
+    def __init__(self, left: torch.Tensor, columns: int, frozen_row: int | None) -> None:
+        super().__init__(frozen_row)
         self.register_buffer("left", left)
         self.right = nn.Parameter(torch.zeros(left.shape[1], columns))
 
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        return weight + (self.left @ self.right).reshape(weight.shape)
+    def delta(self) -> torch.Tensor:
+        return self.left @ self.right
 
 
-def _left(name: str, rows: int, rank: int, seed: int) -> NDArray[np.float32]:
-    return random_signs(seed, name, rows * rank).reshape(rows, rank)
+def _left(name: str, part: Part, rank: int, seed: int) -> NDArray[np.float32]:
+    return random_signs(seed, name, part.height * rank).reshape(part.height, rank)[part.rows]
 
 
 def _exact_product(signs: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:

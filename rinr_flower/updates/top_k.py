@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import ConfigError
-from rinr_flower.updates.base import Matrices, UpdateCompressor, updates
+from rinr_flower.updates.base import Matrices, Parts, UpdateCompressor, updates
 from rinr_flower.updates.full import read_floats
 from rinr_flower.updates.golomb import read_places, write_places
 from rinr_flower.updates.memory import Memory
@@ -40,7 +39,7 @@ class TopK(UpdateCompressor):
         super().__post_init__()
         check_fraction(self.name, self.fraction)
 
-    def encode(self, deltas: Matrices, *, seed: int, memory: Memory | None) -> bytes:
+    def encode(self, deltas: Matrices, parts: Parts, *, seed: int, memory: Memory | None) -> bytes:
         vector = flatten(deltas)
         places = select(deltas, self.fraction, self.scope)
         writer = ByteWriter()
@@ -50,14 +49,14 @@ class TopK(UpdateCompressor):
         return writer.getvalue()
 
     @classmethod
-    def decode(cls, data: bytes, shapes: Mapping[str, tuple[int, int]], *, seed: int) -> dict[str, NDArray[np.float32]]:
-        vector = np.zeros(element_count(shapes), np.float32)
+    def decode(cls, data: bytes, parts: Parts, *, seed: int) -> dict[str, NDArray[np.float32]]:
+        vector = np.zeros(element_count(parts), np.float32)
         reader = ByteReader(data, "top_k update")
         if vector.size:
             places = read_places(reader, vector.size)
             vector[places] = read_floats(reader.raw(reader.left), "<f4", len(places))
         reader.end()
-        return unflatten(vector, shapes)
+        return unflatten(vector, parts)
 
 
 def check_fraction(name: str, fraction: float) -> None:

@@ -129,7 +129,7 @@ def test_vectors_may_be_quantised(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_ten_rounds_with_memory_leave_both_ends_alike(name: str) -> None:
-    compressor, memory = updates.create(name), Memory()
+    compressor, memory = updates.create(name), Memory("base")
     torch.manual_seed(1)
     sender = {k: v.clone() for k, v in network().state_dict().items()}
     receiver = {k: v.clone() for k, v in sender.items()}
@@ -146,7 +146,7 @@ def test_memory_makes_up_for_what_was_left_out(name: str) -> None:
     if not updates.get(name).feedback:
         pytest.skip("unbiased, without error feedback")
     base, new = states()
-    compressor, memory = updates.create(name), Memory()
+    compressor, memory = updates.create(name), Memory("base")
     key, asked, errors = "7.weight", {k: v.clone() for k, v in base.items()}, []
     for number in range(12):
         wanted = new if number == 0 else asked
@@ -208,7 +208,7 @@ def test_altered_content_under_a_valid_checksum_never_fails_otherwise(name: str)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_nan_and_infinity_are_refused_and_the_memory_keeps_its_debt(name: str, value: float) -> None:
     base, new = states()
-    memory = Memory()
+    memory = Memory("base")
     compressor = updates.create(name)
     compressor.compress(base, new, memory=memory)
     owed = {k: v.copy() for k, v in memory.residual.items()}

@@ -36,7 +36,7 @@ class Learner:
         self.name = f"learner-{number}"
         self.target = np.random.default_rng(number).normal(size=(12, 16)).astype(np.float32)
         self.common: Arrays | None = None
-        self.memory = Memory()
+        self.memory = Memory("base")
         self.app = app_of(self._query, self._train, self._evaluate)
 
     def held(self) -> Mapping[str, Arrays]:
@@ -52,6 +52,7 @@ class Learner:
         model = common["w"]
         new = {"w": model + (self.target - model) * np.float32(self.rate)}
         config = message.content.config_records["config"]
+        self.memory.follow({name: torch.from_numpy(array) for name, array in common.items()})
         update = update_of(
             common, new, json.loads(str(config["compressor"])), self.memory, source=f"{config['server-round']}"
         )

@@ -82,9 +82,14 @@ def test_an_unknown_compressor_and_another_version_are_refused() -> None:
 def test_a_result_that_is_not_finite_is_refused() -> None:
     """Two halves of float16's range add up to infinity there, though the change itself is finite."""
     base = {"w": torch.full((2, 2), 60_000.0, dtype=torch.float16)}
-    content = b"\x80" + np.full(4, 30_000, "<f2").tobytes()
+    content = b"\x80" + _all_rows() + _no_vectors() + np.full(4, 30_000, "<f2").tobytes()
     with pytest.raises(PayloadError, match="NaN or infinity"):
-        apply_update(base, Envelope("float16", fingerprint(base), 0, b"\x80" + _no_vectors() + content[1:]).to_bytes())
+        apply_update(base, Envelope("float16", fingerprint(base), 0, content).to_bytes())
+
+
+def _all_rows() -> bytes:
+    """The row section of an update in which all rows of one weight change."""
+    return b"\x00"
 
 
 def _no_vectors() -> bytes:

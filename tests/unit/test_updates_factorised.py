@@ -11,7 +11,7 @@ from descent import descend
 from torch import nn
 
 from rinr_flower.errors import ConfigError, DataError
-from rinr_flower.updates import Factorised, Full, TruncatedSvd, apply_update, factorise
+from rinr_flower.updates import Factorised, Full, TruncatedSvd, apply_update, updating
 from rinr_flower.updates.factors import UNIT, Side
 from rinr_flower.updates.steps import step_of
 
@@ -61,14 +61,14 @@ def test_training_through_factors_learns_and_the_payload_is_the_model(warm: bool
     model, base, full = trained()
     model.eval()
     start = float(nn.functional.cross_entropy(model(IMAGES), LABELS).detach())
-    with factorise(model, Factorised(rank=3), start=full if warm else None) as factors:
+    with updating(model, Factorised(rank=3), start=full if warm else None) as update:
         loss = fit(model)
     assert loss < 0.5 * start
     assert list(model.state_dict()) == list(base)
     assert all(p.requires_grad for p in model.parameters())
-    received = apply_update(base, factors.payload)
+    received = apply_update(base, update.payload)
     assert all(torch.equal(received[k], v) for k, v in model.state_dict().items())
-    assert len(factors.payload) < 0.4 * len(Full().compress(base, full))
+    assert len(update.payload) < 0.4 * len(Full().compress(base, full))
     other = network()
     other.load_state_dict(received)
     model.eval(), other.eval()
@@ -79,12 +79,12 @@ def test_what_trains_is_what_is_sent() -> None:
     """The loss that the last step saw is that of the decoded model, to within a sum's rounding."""
     model, base, _ = trained()
     model.eval()
-    with factorise(model, Factorised(rank=2)) as factors:
+    with updating(model, Factorised(rank=2)) as update:
         fit(model, 20)
         model.eval()
         inside = model(IMAGES).detach()
     torch.testing.assert_close(model(IMAGES), inside, rtol=1e-4, atol=1e-5)
-    ranks = {n: c.quantised() for n, c in factors.changes.items()}
+    ranks = {n: c.quantised() for n, c in update.changes.items()}
     for name, quantised in ranks.items():
         change = (model.state_dict()[name] - base[name]).reshape(len(base[name]), -1).numpy()
         np.testing.assert_allclose(change, quantised.change(), atol=1e-6)
@@ -96,7 +96,7 @@ def test_the_base_is_frozen_and_a_cold_start_changes_nothing() -> None:
     model, base, _ = trained(1)
     model.eval()
     before = model(IMAGES)
-    with factorise(model, Factorised(rank=2)) as factors:
+    with updating(model, Factorised(rank=2)) as update:
         assert torch.equal(model(IMAGES), before)
         trainable = {n for n, p in model.named_parameters() if p.requires_grad}
         assert not any(n.endswith(".original") for n in trainable)
@@ -104,7 +104,7 @@ def test_the_base_is_frozen_and_a_cold_start_changes_nothing() -> None:
         fit(model, 3)
         originals = {n: p for n, p in model.named_parameters() if n.endswith("original")}
         assert torch.equal(originals["6.parametrizations.weight.original"], base["6.weight"])
-    assert set(factors.changes) == {"0.weight", "3.weight", "4.weight", "6.weight", "8.weight"}
+    assert set(update.changes) == {"0.weight", "3.weight", "4.weight", "6.weight", "8.weight"}
 
 
 def test_training_through_beats_truncation_of_the_same_rank() -> None:
@@ -114,7 +114,7 @@ def test_training_through_beats_truncation_of_the_same_rank() -> None:
     model.train()
     truncated = float(nn.functional.cross_entropy(model(IMAGES), LABELS).detach())
     model.load_state_dict(base)
-    with factorise(model, Factorised(rank=1), start=full):
+    with updating(model, Factorised(rank=1), start=full):
         through = fit(model, 120)
     assert through < 0.5 * truncated
 
@@ -124,9 +124,9 @@ def test_the_rate_term_shortens_the_update() -> None:
     for weight in (0.0, 5.0):
         model, _, full = trained()
         compressor = Factorised(rank=3, loss_per_kilobyte=weight, vector_bits=8)
-        with factorise(model, compressor, start=full) as factors:
+        with updating(model, compressor, start=full) as update:
             fit(model, 60)
-        sizes.append(len(factors.payload))
+        sizes.append(len(update.payload))
     assert sizes[1] < 0.9 * sizes[0]
 
 
@@ -148,9 +148,9 @@ def test_a_byte_budget_is_kept() -> None:
     for budget in (250, 750):
         model, base, full = trained()
         overhead = len(Factorised().compress(base, {**base, **{k: v for k, v in full.items() if v.ndim < 2}}))
-        with factorise(model, Factorised(budget_bytes=budget), start=full) as factors:
+        with updating(model, Factorised(budget_bytes=budget), start=full) as update:
             fit(model)
-        sizes[budget] = len(factors.payload) - overhead
+        sizes[budget] = len(update.payload) - overhead
         assert sizes[budget] <= 1.3 * budget
     assert sizes[750] > 1.5 * sizes[250]
 
@@ -158,9 +158,9 @@ def test_a_byte_budget_is_kept() -> None:
 def test_frozen_weights_stay_and_cost_nothing() -> None:
     model, base, _ = trained(1)
     model[6].weight.requires_grad_(False)
-    with factorise(model, Factorised(rank=2)) as factors:
+    with updating(model, Factorised(rank=2)) as update:
         fit(model, 10)
-    assert "6.weight" not in factors.changes
+    assert "6.weight" not in update.changes
     assert torch.equal(model.state_dict()["6.weight"], base["6.weight"])
     assert not model[6].weight.requires_grad
 
@@ -171,11 +171,11 @@ def test_failed_training_leaves_the_model_untouched(break_it: str) -> None:
     expected: type[Exception] = ZeroDivisionError if break_it == "raise" else DataError
 
     def broken_training() -> None:
-        with factorise(model, Factorised(rank=2)) as factors:
+        with updating(model, Factorised(rank=2)) as update:
             fit(model, 3)
             with torch.no_grad():
                 if break_it == "nan factor":
-                    next(iter(factors.changes["6.weight"].parameters()))[0, 0] = float("nan")
+                    next(iter(update.changes["6.weight"].parameters()))[0, 0] = float("nan")
                 elif break_it == "nan bias":
                     model[6].bias[0] = float("nan")
                 else:
@@ -189,7 +189,7 @@ def test_failed_training_leaves_the_model_untouched(break_it: str) -> None:
 
 def test_a_start_of_another_model_is_refused() -> None:
     model, _, full = trained(1)
-    with pytest.raises(DataError, match="missing"), factorise(model, Factorised(), start={"6.bias": full["6.bias"]}):
+    with pytest.raises(DataError, match="missing"), updating(model, Factorised(), start={"6.bias": full["6.bias"]}):
         pass
 
 

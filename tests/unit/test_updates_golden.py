@@ -1,109 +1,57 @@
-"""Updates of format version 1 that must decode to the same bits for ever."""
+"""Updates of the present format version that must decode to the same bits for ever.
+
+``python tests/unit/test_updates_golden.py`` writes them anew, for a new version of the format only.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from rinr_flower.updates import apply_update, updates
 
-GOLDEN = {
-    "factorised": (
-        "52555044014f000000ee3c906ccb62042e32cbf3800a666163746f72697365640be001020008000200450d001a344c668001"
-        "9a01b401cc01020006030019001c01393600513d5482a76394b05f2f7cb3ea4dea52cd5a2840411d1400",
-        "6645a16e92c09f3f",
-    ),
-    "float16": (
-        "5255504401480100007c2958e7cb62042e32cbf38007666c6f617431360be001020008000200450d001a344c6680019a01b4"
-        "01cc0180af002740ac002d00a400af802880ab802d00a080ae802980aa002e000000ae802a80a9802e002080ad802b80a800"
-        "2f002400ad402c00a7802f002680acc02c00a540af002800ac402d00a2c0ae002900abc02d009c40ae002a00aa402e001cc0"
-        "ad002b00a9c02e002240ad002c00a8402f0025c0ac802c00a680af002740ac002d00a400af802880ab802d00a080ae802980"
-        "aa002e000000ae802a80a9802e002080ad802b80a8002f002400ad402c00a7802f002680acc02c00a540af002800ac402d00"
-        "a2c0ae002900abc02d009c40ae002a00aa402e001cc0ad002b00a9c02e002240ad002c00a8402f0025c0ac802c00a680af00"
-        "2740ac002d00a400af802880ab802d00a080ae802980aa002e000000ae802a80a9802e002080ad802b",
-        "6a89980b9b0ac33a",
-    ),
-    "full": (
-        "5255504401750200000b40398dcb62042e32cbf3800466756c6c0be001020008c000009fbf00808abf008094bf000080bf00"
-        "008abf000094bf00007fbf008089bf00006abf00007ebf000089bf000069bf00007dbf000054bf000068bf00007cbf000053"
-        "bf000067bf00003ebf000052bf000066bf00003dbf000051bf000028bf00003cbf000050bf000027bf00003bbf000012bf00"
-        "0026bf00003abf000011bf000025bf000039bf000010bf000024bf0000f6be00000fbf000023bf0000f4be00000ebf0000ca"
-        "be0000f2be00000dbf0000c8be0000f0be00009ebe0000c6be0000eebe00009cbe0000c4be000064be00009abe0000c2be00"
-        "0060be000098be00000cbe00005cbe000096be000008be000058be000094be000004be000054be000040bd000000be000050"
-        "be000030bd0000f8bd0000203d000020bd0000f0bd0000303d000010bd0000003e0000403d000000bd0000043e0000503d00"
-        "00583e0000083e0000603d00005c3e00000c3e0000983e0000603e0000103e00009a3e0000643e0000c43e00009c3e000068"
-        "3e0000c63e00009e3e00006c3e0000c83e0000a03e0000f23e0000ca3e0000a23e0000f43e0000cc3e00000f3f0000f63e00"
-        "00ce3e0000103f0000f83e0000253f0000113f0000fa3e0000263f0000123f00003b3f0000273f0000133f00003c3f000028"
-        "3f0000513f00003d3f0000293f0000523f00003e3f00002a3f0000533f00003f3f0000683f0000543f0000403f0000693f00"
-        "00553f00007e3f00006a3f0000563f00007f3f00006b3f00008a3f0000803f00006c3f00808a3f0080803f0000953f00008b"
-        "3f0000813f0080953f0000203e0000a03e0000f03e0000203f0000483f0000703f00008c3f0000a03f00",
-        "eadec9e107cc5065",
-    ),
-    "powersgd": (
-        "52555044019a000000095e9db0cb62042e32cbf38008706f7765727367640be001020008000200450d001a344c6680019a01"
-        "b401cc0102000603006d0d6900c958bc27b343e738a0478e17b85c8467f63ea7729f04e9259759f932b05fe63dc6199b51ba"
-        "43bf3dac39ca1c974ece73b93ab03cd01f914bd276b537ff09a6038d48d679855b9711e9098f1ecc76855d95139e128f20ce"
-        "74835f9515a0108d22ee269d069317a00e",
-        "82046989e32d0296",
-    ),
-    "qsgd": (
-        "525550440165000000e32ce7e3cb62042e32cbf38004717367640be001020008000200450d001a344c6680019a01b401cc01"
-        "1080049cc6533f3801253400e20ebfe760a460baa6a66796ec16694510472dc84c4e69fbf8f4676964bc38c89bbf3a3cc170"
-        "df8f7f93c8168f64139c3c000000",
-        "a3f4829cea73fb83",
-    ),
-    "quantised": (
-        "525550440171000000684b4a20cb62042e32cbf380097175616e74697365640be001020008000200450d001a344c6680019a"
-        "01b401cc018c06440144270094e96d6da6e40ac40293e369abdd77e4a4ec3e3b4c11411502ebeb1dc506cebc5d51c8f8e055"
-        "3b5690122bdcce82d6d7d1c6dc5f3ca89c5a30e90f7000ff0900",
-        "0b79831e76da6224",
-    ),
-    "random_mask": (
-        "52555044016900000085ada9e9cb62042e32cbf3800b72616e646f6d5f6d61736b0be001020008000200450d001a344c6680"
-        "019a01b401cc019a99993e0602003f3401760500e3221942e5722644501c336b8b59609fcaebe78e72e7b644eb2fe9c3515e"
-        "174a2c9feab30eaaade9c888138c5b000000",
-        "dfb90261ce713cc9",
-    ),
-    "sketched": (
-        "52555044014400000085505fb7cb62042e32cbf38008736b6574636865640be001020008000200450d001a344c6680019a01"
-        "b401cc0102010000803e00400fbe0080c13d9d656675766d889799299b7a90",
-        "768b081393a9c6db",
-    ),
-    "stc": (
-        "525550440135000000f44b39a9cb62042e32cbf380037374630be001020008000200450d001a344c6680019a01b401cc0100"
-        "0000e83d0e16318c60432690c9a434d0",
-        "7f25e5332640535a",
-    ),
-    "structured_low_rank": (
-        "52555044015e000000271974a9cb62042e32cbf38013737472756374757265645f6c6f775f72616e6b0be001020008000200"
-        "450d001a344c6680019a01b401cc0102060200492401740000e02fd588805bcc51e691bff010968125a0f1127ea33f636b91"
-        "90c94761000000",
-        "1403565a9421b964",
-    ),
-    "svd": (
-        "52555044016c00000070c80b76cb62042e32cbf380037376640be001020008000200450d001a344c6680019a01b401cc0102"
-        "00060300430140017c0000749e930bb1fde3f40c5015b617f0bb31eaf0c0a7928629ea85a4ee9619462d9bded869ff3df119"
-        "c320d6dbbdf5eedfbc20c7199333b7205818000000",
-        "1217857cf5ca48de",
-    ),
-    "top_k": (
-        "525550440168000000e07c69b8cb62042e32cbf38005746f705f6b0be001020008000200450d001a344c6680019a01b401cc"
-        "010e16318c60432690c9a40000f0bd0000e0bd0000e03d0000f03d0000e8bd0000e83d0000f0bd0000e0bd0000e03d0000f0"
-        "3d0000e8bd0000e83d0000f0bd0000e0bd",
-        "0d6355f15471f602",
-    ),
+FILE = Path(__file__).parents[1] / "golden" / "updates.json"
+"""Compressor to its options, a payload in hexadecimal, and the start of SHA-256 over the decoded tensors."""
+GOLDEN: dict[str, dict[str, Any]] = json.loads(FILE.read_text()) if FILE.exists() else {}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "factorised": {"rank": 2},
+    "structured_low_rank": {"bits": 6},
+    "random_mask": {"bits": 6, "fraction": 0.3},
+    "stc": {"fraction": 0.1},
+    "top_k": {"fraction": 0.1},
 }
-"""Compressor to payload, in hexadecimal, and the start of SHA-256 over the decoded tensors."""
 
 
 def base() -> dict[str, torch.Tensor]:
     return {
         "conv.weight": torch.arange(-72, 72).float().reshape(8, 2, 3, 3) / 64,
+        "head.weight": torch.arange(30).float().reshape(6, 5) / 32,
         "norm.running_var": torch.arange(1, 9) / 8,
         "norm.count": torch.tensor(5),
+        "table.weight": torch.arange(30).float().reshape(6, 5) / 32,
     }
+
+
+def changed() -> dict[str, torch.Tensor]:
+    """A change of low rank, of tied weights in which one row stays, of positive values and of a counter."""
+    new = base()
+    rows, columns = torch.tensor([1.0, -2, 3, 5, -4, 2, 1, -1]), torch.arange(18) % 7 - 3.0
+    new["conv.weight"] += (rows[:, None] * columns / 64).reshape(8, 2, 3, 3)
+    for name in ("head.weight", "table.weight"):
+        new[name][1:] += torch.arange(25).reshape(5, 5) % 3 / 16 - 1 / 16
+    new["norm.running_var"] += torch.arange(8) / 32
+    new["norm.count"] += 4
+    return new
+
+
+def digest(state: dict[str, torch.Tensor]) -> str:
+    parts = [state[key].reshape(-1).view(torch.uint8).numpy().tobytes() for key in sorted(state)]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
 def test_every_compressor_has_a_golden_update() -> None:
@@ -112,8 +60,21 @@ def test_every_compressor_has_a_golden_update() -> None:
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_update_decodes_to_the_same_bits(name: str) -> None:
-    payload, digest = GOLDEN[name]
-    result = apply_update(base(), bytes.fromhex(payload))
-    parts = [result[key].reshape(-1).view(torch.uint8).numpy().tobytes() for key in sorted(result)]
-    assert hashlib.sha256(b"".join(parts)).hexdigest()[:16] == digest
+    result = apply_update(base(), bytes.fromhex(GOLDEN[name]["payload"]))
+    assert digest(result) == GOLDEN[name]["digest"]
     assert int(result["norm.count"]) == 9
+    assert torch.equal(result["table.weight"], result["head.weight"])
+
+
+def main() -> None:
+    golden = {}
+    for name in updates.names():
+        options = OPTIONS.get(name, {}) | ({} if updates.get(name).lossless else {"vector_bits": 8})
+        payload = updates.create(name, **options).compress(base(), changed(), seed=2)
+        result = digest(apply_update(base(), payload))
+        golden[name] = {"options": options, "payload": payload.hex(), "digest": result}
+    FILE.write_text(json.dumps(golden, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

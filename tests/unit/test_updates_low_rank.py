@@ -11,7 +11,7 @@ from descent import descend
 from torch import nn
 
 from rinr_flower.errors import ConfigError
-from rinr_flower.updates import Memory, PowerSgd, RandomMask, StructuredLowRank, TruncatedSvd, apply_update
+from rinr_flower.updates import Memory, PowerSgd, RandomMask, StructuredLowRank, TruncatedSvd, apply_update, updating
 from rinr_flower.updates.factor_coding import QuantisedFactors
 from rinr_flower.updates.randomness import random_mask, random_signs
 from rinr_flower.updates.rank_rule import equal_rank, ranks_by_strength
@@ -49,16 +49,18 @@ def test_a_free_change_is_projected_on_the_random_factor() -> None:
 def test_what_was_trained_in_the_restricted_space_arrives_whole(compressor: StructuredLowRank | RandomMask) -> None:
     model = small_model()
     base = {k: v.clone() for k, v in model.state_dict().items()}
-    with compressor.restrict(model, seed=4):
+    with updating(model, compressor, seed=4) as update:
         losses = fit(model)
+        inside = {n: model.get_parameter(f"{n[0]}.bias").detach().clone() for n in ("0.bias", "3.bias")}
+        inside |= {f"{n}.weight": model[n].weight.detach().clone() for n in (0, 3)}
     assert losses[-1] < 0.8 * losses[0]
-    new = model.state_dict()
-    assert list(new) == list(base)
+    assert list(model.state_dict()) == list(base)
     assert all(p.requires_grad for p in model.parameters())
-    result = apply_update(base, compressor.compress(base, new, seed=4))
-    for name, tensor in new.items():
-        torch.testing.assert_close(result[name], tensor, rtol=0, atol=2e-6)
-    assert float((new["3.weight"] - base["3.weight"]).abs().max()) > 1e-3
+    received = apply_update(base, update.payload)
+    for name, tensor in inside.items():
+        torch.testing.assert_close(received[name], tensor, rtol=0, atol=2e-6)
+        assert torch.equal(model.state_dict()[name], received[name])
+    assert float((received["3.weight"] - base["3.weight"]).abs().max()) > 1e-3
 
 
 def test_only_masked_elements_move() -> None:
@@ -96,7 +98,7 @@ def test_powersgd_is_one_power_iteration_a_round_with_error_feedback() -> None:
     base, new = change()
     delta = (new["w"] - base["w"]).double().numpy()
     basis = random_signs(0, "w", 50 * 2).reshape(50, 2).astype(np.float64)
-    residual, memory, state, asked = np.zeros_like(delta), Memory(), base, new
+    residual, memory, state, asked = np.zeros_like(delta), Memory("base"), base, new
     for _ in range(4):
         wanted = delta + residual
         left = np.linalg.qr(wanted @ basis)[0]
@@ -146,19 +148,24 @@ def test_an_equal_rank_fits_its_elements() -> None:
     assert equal_rank(shapes, 10**6) < 10
 
 
-def test_shared_weights_and_a_second_restriction_are_refused() -> None:
+def test_tied_weights_get_one_change() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[1].weight = model[0].weight
-    with (
-        pytest.raises(ConfigError, match=r"'0\.weight' and '1\.weight' are shared"),
-        RandomMask().restrict(model, seed=0),
-    ):
-        pass
+    with updating(model, StructuredLowRank(rank=2)) as update:
+        assert update.changes["0.weight"] is update.changes["1.weight"]
+        fit_once = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
+        model(torch.ones(2, 4)).square().sum().backward()
+        fit_once.step()
+        assert torch.equal(model[0].weight, model[1].weight)
+    assert model[1].weight is model[0].weight
+
+
+def test_a_second_restriction_is_refused() -> None:
     model = small_model()
     with (
-        StructuredLowRank().restrict(model, seed=0),
+        updating(model, StructuredLowRank()),
         pytest.raises(ConfigError, match="already parametrised"),
-        RandomMask().restrict(model, seed=0),
+        updating(model, RandomMask()),
     ):
         pass
 
@@ -166,7 +173,7 @@ def test_shared_weights_and_a_second_restriction_are_refused() -> None:
 def test_a_failed_training_leaves_the_model_as_it_was() -> None:
     model = small_model()
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    with pytest.raises(ZeroDivisionError), StructuredLowRank(rank=2).restrict(model, seed=0):
+    with pytest.raises(ZeroDivisionError), updating(model, StructuredLowRank(rank=2)):
         raise ZeroDivisionError(fit(model, 2))
     assert list(model.state_dict()) == list(before)
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.linalg import hadamard as hadamard_matrix
 
+from rinr_flower.errors import DataError
 from rinr_flower.updates import Qsgd, Quantised, Sketched, apply_update
 from rinr_flower.updates.quantised import rate_optimised
 from rinr_flower.updates.randomness import random_mask, random_signs, random_uniform, random_words
@@ -28,6 +29,8 @@ def test_steps_are_the_standards_grid() -> None:
         assert qp_above(step_of(qp) * 1.0001) == qp + 1
     assert step_of(-38) == 6 / 4096
     assert (qp_above(0.0), qp_above(1e300)) == (MIN_QP, MAX_QP)
+    with pytest.raises(DataError, match="float32"):
+        qp_above(math.inf)
     values = np.linspace(-3, 3, 1_001).astype(np.float32)
     qp = qp_for_bits(3.0, 8)
     assert np.abs(quantise(values, qp)).max() <= 127

@@ -99,7 +99,7 @@ def test_sparse_ternary_takes_the_bits_of_places_and_signs() -> None:
 def test_error_feedback_is_what_was_wanted_less_what_was_decoded() -> None:
     """Three rounds by hand: residual <- residual + change - decoded change."""
     base, new = states()
-    memory, compressor = Memory(), SparseTernary(fraction=0.05)
+    memory, compressor = Memory("base"), SparseTernary(fraction=0.05)
     residual = {n: torch.zeros_like(t) for n, t in base.items()}
     for number in range(3):
         result = apply_update(base, compressor.compress(base, new, memory=memory))

@@ -6,7 +6,7 @@ import torch
 from descent import descend
 
 from rinr_flower.detection.engine import ultralytics
-from rinr_flower.updates import Factorised, Full, apply_update, factorise
+from rinr_flower.updates import Factorised, Full, apply_update, updating
 
 
 def test_yolov8_trains_through_factors() -> None:
@@ -30,13 +30,13 @@ def test_yolov8_trains_through_factors() -> None:
 
     fit(14, 5e-4)  # past the first steps, in which the assignment of boxes changes and the loss rises
     base = {k: v.clone() for k, v in network.state_dict().items()}
-    with factorise(network, Factorised(rank=1, vector_bits=8)) as factors:
+    with updating(network, Factorised(rank=1, vector_bits=8)) as update:
         losses = fit(12, 1e-2)
     assert losses[-1] < 0.9 * losses[0]
-    received = apply_update(base, factors.payload)
+    received = apply_update(base, update.payload)
     assert all(torch.equal(received[k], v) for k, v in network.state_dict().items())
     assert list(received) == list(base)
     full = len(Full().compress(base, received))
-    assert len(factors.payload) < full / 100
-    changed = [n for n in factors.changes if not torch.equal(base[n], received[n])]
+    assert len(update.payload) < full / 100
+    changed = [n for n in update.changes if not torch.equal(base[n], received[n])]
     assert len(changed) > 40
