@@ -180,10 +180,10 @@ class _Fit:
     def run(self, progress: Progress) -> list[Quantised]:
         """Fit, prune, fit on; the quantised tensors that drew the clip best."""
         half = self._schedule.steps // 2
-        fit(self._tensors, self._loss, self._schedule, last=half, progress=progress)
+        fit(self._tensors, self._losses, self._schedule, last=half, progress=progress)
         if self._options.prune:
             self._masks = _magnitude_masks(self._tensors, self._options.prune)
-        fit(self._tensors, self._loss, self._schedule, first=half, progress=progress)
+        fit(self._tensors, self._losses, self._schedule, first=half, progress=progress)
         self._keep_best()
         return self._best
 
@@ -192,7 +192,7 @@ class _Fit:
             return self._tensors
         return [t * m for t, m in zip(self._tensors, self._masks, strict=True)]
 
-    def _loss(self, step: int) -> torch.Tensor:
+    def _losses(self, step: int) -> list[torch.Tensor]:
         if step in self._checks:
             self._keep_best()
         if len(self._queue) < self._options.batch_frames:
@@ -204,7 +204,7 @@ class _Fit:
         height, width = self._images.shape[1:3]
         drawn = forward(tensors, self._shape, self._times[chosen])[:, :, :height, :width]
         target = self._images[chosen].permute(0, 3, 1, 2).float() / 255
-        return self._weighted(chosen, fusion_loss(drawn, target), (drawn - target).abs())
+        return [self._weighted(chosen, fusion_loss(drawn, target), (drawn - target).abs())]
 
     def _weighted(self, frames: Sequence[int], overall: torch.Tensor, errors: torch.Tensor) -> torch.Tensor:
         """``overall``, the error of whole frames, together with the mean of ``errors`` (n, 3, h, w) in the boxes."""

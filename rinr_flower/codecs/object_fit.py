@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from rinr_flower.bitstream.weights import Quantised
 from rinr_flower.inr.fit import Schedule, fit
-from rinr_flower.inr.siren import SirenShape, TrainableBank, initial_bank
+from rinr_flower.inr.siren import SirenShape, TrainableBank, fitted_slices, initial_bank
 
 _NETWORKS_AT_ONCE = 64
 _TRIAL = 0.15  # share of the schedule after which the best candidate is kept
@@ -42,7 +42,7 @@ class ObjectFit:
     bits: int
     candidates: int
     schedule: Schedule
-    batch_points: int
+    batch_points: int | None
 
     def run(
         self,
@@ -96,26 +96,36 @@ class ObjectFit:
         areas = sizes.prod(dim=1)
         offsets = torch.cumsum(areas, 0) - areas
 
-        def batch(points: int) -> tuple[torch.Tensor, torch.Tensor]:
-            drawn = torch.rand(points, 2, generator=generator).to(flat.device, non_blocking=True)
-            pixel = (drawn * sizes[:, None]).long().minimum(sizes[:, None] - 1)
+        def batch(points: int | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            """Coordinates, values and weights of ``points`` random pixels of every object, or of all pixels."""
+            if points is None:
+                number = torch.arange(int(areas.max()), device=flat.device).expand(len(objects), -1)
+                weights = (number < areas[:, None]) / areas[:, None]
+                number = number.minimum(areas[:, None] - 1)
+                pixel = torch.stack([number % sizes[:, :1], number // sizes[:, :1]], dim=-1)
+            else:
+                drawn = torch.rand(points, 2, generator=generator).to(flat.device, non_blocking=True)
+                weights = torch.full((len(objects), points), 1 / points, device=flat.device)
+                pixel = (drawn * sizes[:, None]).long().minimum(sizes[:, None] - 1)
             where = offsets[:, None] + pixel[..., 1] * sizes[:, :1] + pixel[..., 0]
-            return (pixel + 0.5) * (2 / sizes[:, None]) - 1, flat[where]
+            return (pixel + 0.5) * (2 / sizes[:, None]) - 1, flat[where], weights
 
-        def loss(step: int) -> torch.Tensor:
-            points, target = batch(self.batch_points)
+        def losses(step: int) -> Iterator[torch.Tensor]:
+            points, target, weights = batch(self.batch_points)
             copies = bank.tensors[0].shape[0] // len(objects)
-            error = bank(points.repeat_interleave(copies, 0), quantised=self.schedule.quantised(step))
-            return (error - target.repeat_interleave(copies, 0)).square().mean(dim=(1, 2)).sum()
+            points, target, weights = (t.repeat_interleave(copies, 0) for t in (points, target, weights))
+            for part in fitted_slices(points.shape[1]):
+                error = bank(points[:, part], quantised=self.schedule.quantised(step)) - target[:, part]
+                yield (error.square().mean(dim=2) * weights[:, part]).sum()
 
         trial = round(_TRIAL * self.schedule.steps) if self.candidates > 1 else 0
         if trial:
-            fit(bank.tensors, loss, self.schedule, last=trial)
+            fit(bank.tensors, losses, self.schedule, last=trial)
             with torch.no_grad():
-                points, target = batch(4 * self.batch_points)
+                points, target, _ = batch(4 * (self.batch_points or 1024))
                 error = bank(points.repeat_interleave(self.candidates, 0), quantised=False)
                 error = (error - target.repeat_interleave(self.candidates, 0)).square().mean(dim=(1, 2))
                 best = error.reshape(len(objects), self.candidates).argmin(dim=1)
             bank = bank.select(torch.arange(len(objects), device=flat.device) * self.candidates + best)
-        fit(bank.tensors, loss, self.schedule, first=trial, progress=progress)
+        fit(bank.tensors, losses, self.schedule, first=trial, progress=progress)
         return bank

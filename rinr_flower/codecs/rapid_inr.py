@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,15 @@ from rinr_flower.codecs.base import Codec, Progress, codecs
 from rinr_flower.errors import ConfigError, PayloadError
 from rinr_flower.frames import Clip, Frame, box_mask
 from rinr_flower.inr.fit import Schedule, fit
-from rinr_flower.inr.siren import Banks, ResidentBank, SirenShape, TrainableBank, evaluate_grouped, initial_bank
+from rinr_flower.inr.siren import (
+    Banks,
+    ResidentBank,
+    SirenShape,
+    TrainableBank,
+    evaluate_grouped,
+    fitted_slices,
+    initial_bank,
+)
 from rinr_flower.rendering.fused import Item, draw, kernel_draws
 from rinr_flower.rendering.renderer import Renderer, View
 
@@ -35,7 +43,8 @@ class RapidInr(Codec):
     w0 : frequency factor of the sine layers; published 30, which short fits reach less far with.
     bits : bit width of the weights, 2..16, or 32 for raw float32.
     prune : fraction of the hidden weights fixed at zero half-way through the fit.
-    steps, learning_rate, batch_points : the schedule; ``batch_points`` random pixels of every frame a step.
+    steps, learning_rate, batch_points : the schedule; ``batch_points`` random pixels of every frame a step, or None for
+        all of them, as published.
     object_share : share of those pixels that is drawn inside the frame's boxes, 0 to 1; the rest is drawn anywhere. A
         small object has next to no say in a loss over all pixels.
     """
@@ -47,17 +56,19 @@ class RapidInr(Codec):
     prune: float = 0.0
     steps: int = 1_500
     learning_rate: float = 1e-3
-    batch_points: int = 2_048
+    batch_points: int | None = 2_048
     object_share: float = 0.0
 
     def __post_init__(self) -> None:
         check_shape(self.shape)
         if not 0 <= self.prune < 1:
             raise ConfigError(f"prune {self.prune} is not in [0, 1)")
-        if self.batch_points < 1:
+        if self.batch_points is not None and self.batch_points < 1:
             raise ConfigError(f"batch_points {self.batch_points} is not positive")
         if not 0 <= self.object_share <= 1:
             raise ConfigError(f"object_share {self.object_share} is not in [0, 1]")
+        if self.object_share and self.batch_points is None:
+            raise ConfigError("object_share says where random pixels are drawn; batch_points None takes all of them")
         check_bits(self.bits, "rapid_inr weights")
         self.schedule  # noqa: B018  its own check of steps and rate
 
@@ -107,28 +118,23 @@ class RapidInr(Codec):
     ) -> TrainableBank:
         networks, (height, width) = len(frames), frames[0].image.shape[:2]
         flat = torch.from_numpy(np.stack([f.image for f in frames])).to(device).reshape(networks, -1, 3)
-        objects = round(self.object_share * self.batch_points)
-        boxes = _PixelsInBoxes(frames, device) if objects else None
-        generator = torch.Generator().manual_seed(seed)
+        batch = _Pixels(frames, self.batch_points, self.object_share, seed, device)
         bank = TrainableBank(self.shape, start, self.bits, device)
         half = self.steps // 2
         rows = torch.arange(networks, device=device)[:, None]
 
-        def loss(step: int) -> torch.Tensor:
-            anywhere = torch.randint(height * width, (self.batch_points - objects,), generator=generator)
-            chosen = anywhere.to(device, non_blocking=True).expand(networks, -1)
-            if boxes is not None:
-                places = torch.rand(objects, generator=generator).to(device, non_blocking=True)
-                chosen = torch.cat([chosen, boxes.at(places)], dim=1)
-            points = pixel_points(chosen, width, height)
-            target = flat[rows, chosen].float() / 127.5 - 1
-            error = bank(points, quantised=self.schedule.quantised(step)) - target
-            return error.square().mean(dim=(1, 2)).sum()
+        def losses(step: int) -> Iterator[torch.Tensor]:
+            chosen = batch.next()
+            for part in fitted_slices(chosen.shape[1]):
+                points = pixel_points(chosen[:, part], width, height)
+                target = flat[rows, chosen[:, part]].float() / 127.5 - 1
+                error = bank(points, quantised=self.schedule.quantised(step)) - target
+                yield error.square().sum() / (3 * chosen.shape[1])
 
-        fit(bank.tensors, loss, self.schedule, last=half, progress=progress)
+        fit(bank.tensors, losses, self.schedule, last=half, progress=progress)
         if self.prune:
             bank.prune(self.prune)
-        fit(bank.tensors, loss, self.schedule, first=half, progress=progress)
+        fit(bank.tensors, losses, self.schedule, first=half, progress=progress)
         return bank
 
     def _pack(self, networks: Sequence[Sequence[Quantised]]) -> bytes:
@@ -141,6 +147,31 @@ class RapidInr(Codec):
     @classmethod
     def renderer(cls, device: torch.device) -> Renderer:
         return FusedSirens(device) if kernel_draws(device) else SirenRenderer(device)
+
+
+class _Pixels:
+    """The pixels of every step: ``count`` random ones, a share of them inside the boxes of each frame, or all."""
+
+    def __init__(
+        self, frames: Sequence[Frame], count: int | None, object_share: float, seed: int, device: torch.device
+    ) -> None:
+        self._networks, self._total, self._device = len(frames), frames[0].width * frames[0].height, device
+        self._all = torch.arange(self._total, device=device).expand(len(frames), -1) if count is None else None
+        self._objects = round(object_share * (count or 0))
+        self._anywhere = (count or 0) - self._objects
+        self._boxes = _PixelsInBoxes(frames, device) if self._objects else None
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def next(self) -> torch.Tensor:
+        """Pixel numbers (frames, p) of a step."""
+        if self._all is not None:
+            return self._all
+        anywhere = torch.randint(self._total, (self._anywhere,), generator=self._generator)
+        chosen = anywhere.to(self._device, non_blocking=True).expand(self._networks, -1)
+        if self._boxes is None:
+            return chosen
+        places = torch.rand(self._objects, generator=self._generator).to(self._device, non_blocking=True)
+        return torch.cat([chosen, self._boxes.at(places)], dim=1)
 
 
 class _PixelsInBoxes:

@@ -49,17 +49,18 @@ class Schedule:
 
 def fit(
     parameters: Iterable[torch.Tensor],
-    loss: Callable[[int], torch.Tensor],
+    losses: Callable[[int], Iterable[torch.Tensor]],
     schedule: Schedule,
     *,
     first: int = 0,
     last: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> None:
-    """Minimise ``loss(step)`` over ``parameters`` in place by Adam (Kingma and Ba, 2015).
+    """Minimise the sum of ``losses(step)`` over ``parameters`` in place by Adam (Kingma and Ba, 2015).
 
-    ``first`` and ``last`` run a stretch of the schedule (candidates are fitted briefly, the best goes on). The loop
-    never waits for the device: no value is read back.
+    Each loss is differentiated before the next is asked for: memory holds the intermediate values of one. ``first`` and
+    ``last`` run a stretch of the schedule (candidates are fitted briefly, the best goes on). The loop never waits for
+    the device: no value is read back.
     """
     values = list(parameters)
     optimiser = torch.optim.Adam(values, lr=schedule.learning_rate, betas=(0.9, 0.99), foreach=True)
@@ -69,7 +70,8 @@ def fit(
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate(step)
         optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss(step))
+        for loss in losses(step):
+            torch.autograd.backward(loss)
         optimiser.step()
         if progress is not None and step % every == 0:
             progress((step + 1) / schedule.steps)

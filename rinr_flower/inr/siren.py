@@ -1,14 +1,17 @@
-"""Banks of SIRENs: many sine networks of one shape, fitted and evaluated as one batched product.
+"""Banks of SIRENs: many sine networks of one shape, fitted and evaluated as batched products.
 
 SIREN: Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions" (NeurIPS 2020).
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,8 +61,59 @@ def forward(tensors: Sequence[torch.Tensor], points: torch.Tensor, w0: int) -> t
     """Evaluate a bank: points (networks, p, inputs) in -1..1 -> (networks, p, outputs)."""
     value = points
     for index in range(0, len(tensors) - 2, 2):
-        value = torch.sin(w0 * torch.baddbmm(tensors[index + 1], value, tensors[index]))
+        product = torch.baddbmm(tensors[index + 1], value, tensors[index])
+        value = _Sine.apply(product, w0)  # type: ignore[no-untyped-call]
     return torch.baddbmm(tensors[-1], value, tensors[-2])
+
+
+class _Sine(torch.autograd.Function):
+    """sin(w0 * z), which overwrites z: an intermediate value that nothing else uses."""
+
+    @staticmethod
+    def forward(ctx: Any, z: torch.Tensor, w0: int) -> torch.Tensor:
+        z.mul_(w0)
+        if not ctx.needs_input_grad[0]:
+            ctx.mark_dirty(z)
+            return z.sin_()
+        ctx.save_for_backward(z)
+        ctx.w0 = w0
+        return torch.sin(z)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (z,) = ctx.saved_tensors
+        return torch.cos(z).mul_(ctx.w0).mul_(gradients[0]), None
+
+
+FITTED_POINTS = 4096
+"""Points of every network that one product of a fit takes. Fixed, so that a network does not depend on the others that
+are fitted with it; larger ones leave the cache, smaller ones spend their time in calls."""
+
+
+def fitted_slices(points: int) -> list[slice]:
+    """The points of a step, in parts."""
+    return [slice(at, at + FITTED_POINTS) for at in range(0, points, FITTED_POINTS)]
+
+
+def values_at_once(device: torch.device) -> int:
+    """Values of one layer that a product should make: as many as stay in the cache that the next layer reads them from.
+
+    On a CPU, the second-level cache of every core that torch uses; larger products go to memory and back, which takes 2
+    to 3 times as long. Elsewhere as many as keep the device busy.
+    """
+    if device.type != "cpu":
+        return 2**24
+    return _cache_bytes() // 4 * torch.get_num_threads()
+
+
+@functools.cache
+def _cache_bytes() -> int:
+    """Second-level cache of a core; 1 MiB where the system does not say."""
+    try:
+        text = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text(encoding="ascii").strip()
+        return max(1 << 18, min(1 << 22, int(text.removesuffix("K")) << 10))
+    except (OSError, ValueError):
+        return 1 << 20
 
 
 class TrainableBank:
@@ -151,7 +205,7 @@ class ResidentBank:
         used, inverse = torch.unique(networks, return_inverse=True)
         weights = [v[used].float() * s[used] for v, s in zip(*self.tensors, strict=True)]
         out = torch.empty(*tiles.shape[:2], self.shape.outputs, device=self._device)
-        step = max(1, 2**24 // (TILE * self.shape.hidden))
+        step = max(1, values_at_once(self._device) // (TILE * self.shape.hidden))
         for start in range(0, len(tiles), step):
             rows = slice(start, start + step)
             out[rows] = forward([w[inverse[rows]] for w in weights], tiles[rows], self.shape.w0)

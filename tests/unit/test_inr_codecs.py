@@ -235,6 +235,27 @@ def test_unknown_codec_lists_the_known_ones() -> None:
         codecs.create("jpg")
 
 
+def test_the_default_is_one_thing_and_the_sources_trade() -> None:
+    """A smaller background with objects takes fewer bytes than one network for everything."""
+    assert codecs.create("residual") == Residual()
+    quick = codecs.create("residual", steps=1, **{"background.steps": 1})
+    assert quick.background == replace(Residual().background, steps=1)
+    clip = textured_clip()
+    assert len(quick.encode(clip)) < 0.65 * len(RapidInr(steps=1).encode(clip))
+
+
 def test_background_by_dotted_options() -> None:
     codec = codecs.create("residual", background="jpeg", **{"background.quality": "30"})
     assert codec == Residual(background=Jpeg(quality=30))
+
+
+def test_all_pixels_of_frame_and_box_are_fitted_as_published() -> None:
+    clip = textured_clip(2)
+    options = {"hidden": 12, "layers": 3, "steps": 150, "learning_rate": 3e-3}
+    some, every = (RapidInr(**options, batch_points=n) for n in (1024, None))  # type: ignore[arg-type]
+    assert measure(clip, decode(every.encode(clip))).frame_db > measure(clip, decode(some.encode(clip))).frame_db - 0.2
+    objects = Residual(background=Jpeg(quality=5), steps=300, candidates=1, batch_points=None)
+    alone = measure(clip, decode(Jpeg(quality=5).encode(clip))).object_db
+    assert measure(clip, decode(objects.encode(clip))).object_db > alone + 2
+    with pytest.raises(ConfigError, match="all of them"):
+        RapidInr(batch_points=None, object_share=0.1)
