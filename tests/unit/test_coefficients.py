@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rinr_flower.codecs.scene.bands import BLOCK, Ints
-from rinr_flower.codecs.scene.coefficients import ESCAPE, decode_bands, encode_bands, observe
-from rinr_flower.codecs.scene.volume import VolumeShape
+from rinr_flower.codecs.scene.format.coefficients import ESCAPE, decode_bands, encode_bands, observe
+from rinr_flower.codecs.scene.format.lattice import BLOCK, Ints
+from rinr_flower.codecs.scene.format.shapes import VolumeShape
 from rinr_flower.errors import PayloadError
 
 VOLUMES = [(1, 70, 90), (5, 33, 18), (32, 20, 40), (1, 4, 4), (3, 9, 7), (1, 70, 90)]

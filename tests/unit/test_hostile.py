@@ -23,7 +23,7 @@ from rinr_flower.bitstream.entropy import TOTAL, encode_ints
 from rinr_flower.bitstream.stream import ByteWriter, pack_blobs
 from rinr_flower.bitstream.weights import FLOAT_BITS
 from rinr_flower.codecs import codecs, decode
-from rinr_flower.codecs.scene.stream import RESIDUAL_SCALES
+from rinr_flower.codecs.scene.format.stream import RESIDUAL_SCALES
 from rinr_flower.errors import PayloadError, RinrError
 from rinr_flower.updates import updates
 

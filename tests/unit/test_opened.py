@@ -11,7 +11,7 @@ from small_clips import small_clip
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import codecs
-from rinr_flower.codecs.scene import renderer
+from rinr_flower.codecs.scene.decode import renderer
 from rinr_flower.decoding import FrameStore
 from rinr_flower.errors import PayloadError
 from rinr_flower.rendering.opened import OPENED

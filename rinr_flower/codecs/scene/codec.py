@@ -11,9 +11,9 @@ import torch
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs.base import Codec, Progress, codecs
-from rinr_flower.codecs.scene.config import PRESETS
-from rinr_flower.codecs.scene.renderer import SceneRenderer
-from rinr_flower.codecs.scene.stream import STEPS_PER_OCTAVE
+from rinr_flower.codecs.scene.decode.renderer import SceneRenderer
+from rinr_flower.codecs.scene.encode.effort import PRESETS
+from rinr_flower.codecs.scene.format.stream import STEPS_PER_OCTAVE
 from rinr_flower.errors import ConfigError
 from rinr_flower.frames import Clip
 
@@ -72,8 +72,8 @@ class Scene(Codec):
 
     def _one(self, clip: Clip) -> Parts:
         # OpenCV finds the motion; a device that only decodes never loads it
-        from rinr_flower.codecs.scene.analysis import analyse_clip
-        from rinr_flower.codecs.scene.encoder import encode
+        from rinr_flower.codecs.scene.encode.analysis import analyse_clip
+        from rinr_flower.codecs.scene.encode.encoder import encode
 
         # the boxes as the container will hand them back
         boxes = Payload.from_bytes(Payload.of_clip(self.name, clip, {}).to_bytes()).boxes

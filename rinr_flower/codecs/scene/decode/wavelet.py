@@ -12,30 +12,12 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
+from rinr_flower.codecs.scene.format.shapes import level_sizes
+
 Floats = NDArray[np.float32]
 
 _LIFTS = (-1.586134342, -0.052980118, 0.882911076, 0.443506852)
 _SCALE = 1.149604398
-_MAX_LEVELS = 6
-_SMALLEST_SIDE = 4
-
-
-def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
-    """Sizes of the low-pass picture after each level, the full size first; the last is what remains at the bottom."""
-    sizes = [(height, width)]
-    while len(sizes) <= _MAX_LEVELS and min(sizes[-1]) >= 2 * _SMALLEST_SIDE:
-        h, w = sizes[-1]
-        sizes.append(((h + 1) // 2, (w + 1) // 2))
-    return sizes
-
-
-def band_shapes(height: int, width: int) -> list[tuple[int, int]]:
-    """Shapes of the bands that :func:`analyse` returns, in its order."""
-    sizes = level_sizes(height, width)
-    shapes = [sizes[-1]]
-    for (h, w), (low_h, low_w) in zip(sizes[-2::-1], sizes[:0:-1], strict=True):
-        shapes += [(low_h, w - low_w), (h - low_h, low_w), (h - low_h, w - low_w)]
-    return shapes
 
 
 def analyse(pictures: Floats) -> list[Floats]:

@@ -7,17 +7,17 @@ import torch
 
 from rinr_flower.alignment.tracks import Track
 from rinr_flower.bitstream.container import Payload
-from rinr_flower.codecs.scene.build import build, runs, split_runs
-from rinr_flower.codecs.scene.model import Scene
-from rinr_flower.codecs.scene.sampling import to_rgb
-from rinr_flower.codecs.scene.stream import read_parts
+from rinr_flower.codecs.scene.decode.build import build, runs, split_runs
+from rinr_flower.codecs.scene.decode.resident import OpenScene
+from rinr_flower.codecs.scene.decode.sampling import to_rgb
+from rinr_flower.codecs.scene.format.stream import read_parts
 from rinr_flower.rendering.opened import OPENED
 from rinr_flower.rendering.renderer import Renderer, View, items_by_frame
 
 MAX_POINTS = 1 << 20  # sampled at once: what bounds the memory of a batch
 
 
-def open_scene(payload: Payload, device: torch.device) -> Scene:
+def open_scene(payload: Payload, device: torch.device) -> OpenScene:
     """A payload's scene, resident on ``device``. PayloadError if its parts are not what the codec writes."""
     found: list[Track] = []
 
@@ -36,7 +36,7 @@ class SceneRenderer(Renderer):
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._frames: list[tuple[Scene, int, torch.Tensor]] = []
+        self._frames: list[tuple[OpenScene, int, torch.Tensor]] = []
         self._resident = 0
 
     def add(self, payload: Payload) -> None:

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rinr_flower.alignment.bend import cell_flow
-from rinr_flower.codecs.scene.build import bend_of, canvas_maps, canvas_step, residual_step
-from rinr_flower.codecs.scene.model import BEND_UNIT_PX
-from rinr_flower.codecs.scene.quantise import LAMBDA, quantise
-from rinr_flower.codecs.scene.stream import BEND_STEP, ShotCode, bend_shape, residual_shape
-from rinr_flower.codecs.scene.volume import forward
-from rinr_flower.codecs.scene.wavelet import Floats
+from rinr_flower.codecs.scene.decode.build import bend_of, canvas_maps, canvas_step, residual_step
+from rinr_flower.codecs.scene.decode.resident import BEND_UNIT_PX
+from rinr_flower.codecs.scene.decode.volume import forward
+from rinr_flower.codecs.scene.decode.wavelet import Floats
+from rinr_flower.codecs.scene.encode.quantise import LAMBDA, quantise
+from rinr_flower.codecs.scene.format.shapes import bend_shape, residual_shape
+from rinr_flower.codecs.scene.format.stream import BEND_STEP, ShotCode
 from rinr_flower.frames import box_mask
 
 _NOMINAL_STEP = 96.0  # at which the ways to place a shot are compared

@@ -8,14 +8,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rinr_flower.codecs.scene.bands import BLOCK, Ints
-from rinr_flower.codecs.scene.coefficients import ESCAPE, observe
-from rinr_flower.codecs.scene.wavelet import Floats
+from rinr_flower.codecs.scene.decode.volume import SHRINK
+from rinr_flower.codecs.scene.decode.wavelet import Floats
+from rinr_flower.codecs.scene.format.coefficients import ESCAPE, observe
+from rinr_flower.codecs.scene.format.lattice import BLOCK, Ints
 
 LAMBDA = 0.14  # squared steps a bit is worth
 _DEADZONE = 0.62
 _ROUND_UP = 0.42
-_SHRINK = 0.04  # how far the value of magnitude 1 is pulled to zero: the centre of mass of its interval
 
 
 def quantise(pyramids: list[list[Floats]], steps: list[float], planes: int, rounds: int) -> list[list[Ints]]:
@@ -39,17 +39,6 @@ def quantise(pyramids: list[list[Floats]], steps: list[float], planes: int, roun
     ]
 
 
-def dequantise(values: Ints, step: float) -> Floats:
-    """The reconstruction of quantised coefficients."""
-    out = np.zeros(values.size, np.float32)
-    flat = values.reshape(-1)
-    places = np.flatnonzero(flat != 0)  # truth values are searched many times faster than integers
-    found = flat[places]
-    magnitude = np.abs(found)
-    out[places] = np.sign(found) * (magnitude - np.float32(_SHRINK) * (magnitude == 1)) * np.float32(step)
-    return out.reshape(values.shape)
-
-
 def _decide(scaled: Floats, chosen: Ints, kinds: NDArray[np.int16], bits: NDArray[np.float64]) -> Ints:
     out = np.zeros_like(chosen)
     live = np.nonzero((chosen > 0) | (scaled > _DEADZONE))
@@ -62,7 +51,7 @@ def _decide(scaled: Floats, chosen: Ints, kinds: NDArray[np.int16], bits: NDArra
     pick = np.zeros(len(value), np.int32)
     rows = np.arange(len(value))
     for candidate in (np.zeros_like(top), top - 1, top):
-        centre = candidate - _SHRINK * (candidate == 1)
+        centre = candidate - SHRINK * (candidate == 1)
         rate = table[rows, np.minimum(candidate, ESCAPE)] + (candidate > 0)
         cost = (value - centre) ** 2 + LAMBDA * rate
         pick = np.where(cost < best, candidate, pick)

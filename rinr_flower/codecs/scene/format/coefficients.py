@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rinr_flower.codecs.scene.adaptive import Coder, Observer, Reader, Tables, Writer, prior_counts
-from rinr_flower.codecs.scene.bands import BLOCK, Band, Blocks, Ints, Places, Span
+from rinr_flower.codecs.scene.format.adaptive import Coder, Observer, Reader, Tables, Writer, prior_counts
+from rinr_flower.codecs.scene.format.lattice import BLOCK, Band, Blocks, Ints, Places, Span
 from rinr_flower.errors import PayloadError
 
 ESCAPE = 20  # magnitudes from here on are coded as ESCAPE and an Elias-gamma remainder

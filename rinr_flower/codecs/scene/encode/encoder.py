@@ -13,9 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rinr_flower.codecs.scene.analysis import Analysis, to_ycc
-from rinr_flower.codecs.scene.bands import Ints
-from rinr_flower.codecs.scene.build import (
+from rinr_flower.codecs.scene.decode.build import (
     add_layer,
     base_pose,
     build_layer,
@@ -26,23 +24,24 @@ from rinr_flower.codecs.scene.build import (
     residual_step,
     track_boxes,
 )
-from rinr_flower.codecs.scene.canvas import Placement, mean_canvas
-from rinr_flower.codecs.scene.coefficients import encode_bands
-from rinr_flower.codecs.scene.config import Effort
-from rinr_flower.codecs.scene.model import Layer, Planes, Scene, layer_over
-from rinr_flower.codecs.scene.objects import apron_of
-from rinr_flower.codecs.scene.quantise import LAMBDA, quantise
-from rinr_flower.codecs.scene.sampling import sample, transform
-from rinr_flower.codecs.scene.stream import (
+from rinr_flower.codecs.scene.decode.resident import ObjectVolume, OpenScene, Planes, layer_over
+from rinr_flower.codecs.scene.decode.sampling import sample, transform
+from rinr_flower.codecs.scene.decode.volume import forward, inverse
+from rinr_flower.codecs.scene.decode.wavelet import Floats
+from rinr_flower.codecs.scene.encode.analysis import Analysis, to_ycc
+from rinr_flower.codecs.scene.encode.canvas import Placement, mean_canvas
+from rinr_flower.codecs.scene.encode.effort import Effort
+from rinr_flower.codecs.scene.encode.objects import apron_of
+from rinr_flower.codecs.scene.encode.quantise import LAMBDA, quantise
+from rinr_flower.codecs.scene.format.coefficients import encode_bands
+from rinr_flower.codecs.scene.format.lattice import Ints
+from rinr_flower.codecs.scene.format.shapes import VolumeShape, mask_shape, residual_shape
+from rinr_flower.codecs.scene.format.stream import (
     MASK_LEVELS,
     RESIDUAL_SCALES,
     SceneCode,
     ShotCode,
-    mask_shape,
-    residual_shape,
 )
-from rinr_flower.codecs.scene.volume import VolumeShape, forward, inverse
-from rinr_flower.codecs.scene.wavelet import Floats
 from rinr_flower.frames import box_mask
 
 _FINEST_BITS = 2000.0
@@ -85,7 +84,7 @@ def _centres(height: int, width: int) -> torch.Tensor:
     return torch.stack([x, y], dim=-1).reshape(-1, 2).float()
 
 
-def _code_residuals(found: Analysis, code: SceneCode, scene: Scene, starts: list[int], effort: Effort) -> None:
+def _code_residuals(found: Analysis, code: SceneCode, scene: OpenScene, starts: list[int], effort: Effort) -> None:
     """Residuals of all shots of more than one frame, at the size that costs least in error and bits together."""
     changing = [i for i, shot in enumerate(code.shots) if shot.frames > 1]
     volumes = [_residual(found, scene, code.shots[i], starts[i]) for i in changing]
@@ -129,7 +128,7 @@ def _scales_to_try(volumes: list[list[Floats]], worth: float) -> tuple[int, ...]
     return RESIDUAL_SCALES if lost > _FINEST_BITS * worth * max(frames, 1) else RESIDUAL_SCALES[1:]
 
 
-def _residual(found: Analysis, scene: Scene, shot: ShotCode, start: int) -> list[Floats]:
+def _residual(found: Analysis, scene: OpenScene, shot: ShotCode, start: int) -> list[Floats]:
     """What the canvas lacks outside the boxes: planes (frames, h, w)."""
     height, width = found.size
     points = _centres(height, width)
@@ -156,7 +155,7 @@ def _resized(pictures: Floats, size: tuple[int, ...]) -> Floats:
     return np.stack([cv2.resize(p, size[::-1], interpolation=method) for p in pictures])
 
 
-def _code_objects(found: Analysis, code: SceneCode, scene: Scene, effort: Effort) -> None:
+def _code_objects(found: Analysis, code: SceneCode, scene: OpenScene, effort: Effort) -> None:
     for given, track in zip(found.layers, found.tracks, strict=True):
         layer = replace(given)
         boxes = track_boxes(track, found.boxes)
@@ -204,7 +203,7 @@ class Sight:
     """
 
     def __init__(
-        self, found: Analysis, scene: Scene, pose: NDArray[np.float64], fading: torch.Tensor, frame: int
+        self, found: Analysis, scene: OpenScene, pose: NDArray[np.float64], fading: torch.Tensor, frame: int
     ) -> None:
         self._size = size = (fading.shape[1], fading.shape[2])
         channels = len(found.planes)
@@ -235,7 +234,7 @@ class Sight:
         stays = 1 - torch.nn.functional.interpolate(mask[None], self._size, mode="bilinear")[0]
         out = self.seen - stays * self.below
         for _ in range(rounds):
-            single = Layer(torch.empty(0), mask, Planes(out[None, :1], out[None, 1:] if len(out) > 1 else None))
+            single = ObjectVolume(torch.empty(0), mask, Planes(out[None, :1], out[None, 1:] if len(out) > 1 else None))
             missing = self._patch - layer_over(single, 0, self._where, self._below_pixels).reshape(self._patch.shape)
             out = out + sample(missing, self._local, "bicubic").reshape(out.shape)
         return np.asarray(out.numpy(), np.float32)

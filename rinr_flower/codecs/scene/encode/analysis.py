@@ -13,13 +13,13 @@ from PIL import Image
 from rinr_flower.alignment import camera, geometry
 from rinr_flower.alignment.tracks import Track
 from rinr_flower.bitstream.entropy import encode_ints
-from rinr_flower.codecs.scene.build import runs
-from rinr_flower.codecs.scene.canvas import cost_of, with_bend
-from rinr_flower.codecs.scene.coefficients import encode_bands
-from rinr_flower.codecs.scene.config import Effort
-from rinr_flower.codecs.scene.objects import cut_run
-from rinr_flower.codecs.scene.stream import CORNER_UNIT_PX, MAX_WORKING_SIDE, LayerCode, ShotCode
-from rinr_flower.codecs.scene.wavelet import Floats
+from rinr_flower.codecs.scene.decode.build import runs
+from rinr_flower.codecs.scene.decode.wavelet import Floats
+from rinr_flower.codecs.scene.encode.canvas import cost_of, with_bend
+from rinr_flower.codecs.scene.encode.effort import Effort
+from rinr_flower.codecs.scene.encode.objects import cut_run
+from rinr_flower.codecs.scene.format.coefficients import encode_bands
+from rinr_flower.codecs.scene.format.stream import CORNER_UNIT_PX, MAX_WORKING_SIDE, LayerCode, ShotCode
 from rinr_flower.frames import Clip
 
 _MAX_CANVAS = 2.5  # times the area of a frame; a shot that needs more is split

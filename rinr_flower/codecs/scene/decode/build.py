@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from rinr_flower.alignment.geometry import box_pose, from_corners
 from rinr_flower.alignment.tracks import Track, link
-from rinr_flower.codecs.scene.model import BEND_UNIT_PX, Layer, Scene, Shot
-from rinr_flower.codecs.scene.stream import (
+from rinr_flower.codecs.scene.decode.resident import BEND_UNIT_PX, Background, ObjectVolume, OpenScene
+from rinr_flower.codecs.scene.decode.volume import inverse, resident
+from rinr_flower.codecs.scene.format.shapes import VolumeShape, residual_shape
+from rinr_flower.codecs.scene.format.stream import (
     BEND_STEP,
     CORNER_UNIT_PX,
     MASK_LEVELS,
@@ -20,9 +22,7 @@ from rinr_flower.codecs.scene.stream import (
     LayerCode,
     SceneCode,
     ShotCode,
-    residual_shape,
 )
-from rinr_flower.codecs.scene.volume import VolumeShape, inverse, resident
 from rinr_flower.errors import PayloadError
 
 LEAST_SHARED = 12
@@ -125,12 +125,12 @@ def residual_step(step: float, scale: int) -> float:
     return step / scale
 
 
-def build_shot(code: SceneCode, shot: ShotCode, device: torch.device) -> Shot:
+def build_shot(code: SceneCode, shot: ShotCode, device: torch.device) -> Background:
     """One shot ready to render, without the parts that ``shot`` has not got (yet)."""
     canvas = VolumeShape(1, *shot.canvas, code.grey)
     planes = inverse(shot.canvas_bands, canvas.steps(canvas_step(code.step, shot.frames, shot.coarser)))
     maps = canvas_maps(shot, code.size)
-    built = Shot(resident(planes, torch.int8, device), torch.from_numpy(maps.astype(np.float32)))
+    built = Background(resident(planes, torch.int8, device), torch.from_numpy(maps.astype(np.float32)))
     bend = bend_of(shot, code.size)
     if bend is not None:
         built.bend = torch.from_numpy(np.rint(bend / BEND_UNIT_PX).astype(np.int8)).to(device)
@@ -141,7 +141,7 @@ def build_shot(code: SceneCode, shot: ShotCode, device: torch.device) -> Shot:
     return built
 
 
-def build_layer(code: SceneCode, layer: LayerCode, boxes: NDArray[np.float32], device: torch.device) -> Layer:
+def build_layer(code: SceneCode, layer: LayerCode, boxes: NDArray[np.float32], device: torch.device) -> ObjectVolume:
     """One object ready to render; ``boxes`` (appearances, 4) in working pixels."""
     maps = [
         correction(pose, layer.size) @ base_pose(box, layer.size, layer.margins)
@@ -149,23 +149,23 @@ def build_layer(code: SceneCode, layer: LayerCode, boxes: NDArray[np.float32], d
     ]
     volume = VolumeShape(len(boxes), *layer.size, code.grey, full_chroma=True)
     planes = inverse(layer.bands, volume.steps(code.object_step(layer)))
-    return Layer(
+    return ObjectVolume(
         torch.from_numpy(np.stack(maps).astype(np.float32)),
         torch.from_numpy((layer.mask / MASK_LEVELS).astype(np.float32))[None].to(device),
         resident(planes, torch.int16, device),
     )
 
 
-def empty_scene(code: SceneCode) -> Scene:
+def empty_scene(code: SceneCode) -> OpenScene:
     """A scene that knows which frame lies in which shot, and nothing else."""
-    scene = Scene(code.size)
+    scene = OpenScene(code.size)
     for number, shot in enumerate(code.shots):
         scene.place += [(number, k) for k in range(shot.frames)]
     scene.layers_of = [[] for _ in scene.place]
     return scene
 
 
-def add_layer(scene: Scene, layer: Layer, track: Track) -> None:
+def add_layer(scene: OpenScene, layer: ObjectVolume, track: Track) -> None:
     """Lay ``layer`` over what the scene has."""
     for k, frame in enumerate(track.frames):
         scene.layers_of[frame].append((len(scene.layers), k))
@@ -174,7 +174,7 @@ def add_layer(scene: Scene, layer: Layer, track: Track) -> None:
 
 def build(
     code: SceneCode, tracks: Sequence[Track], boxes: Sequence[NDArray[np.float32]], device: torch.device
-) -> Scene:
+) -> OpenScene:
     """The whole scene; ``boxes`` of every frame in working pixels."""
     scene = empty_scene(code)
     scene.shots = [build_shot(code, shot, device) for shot in code.shots]

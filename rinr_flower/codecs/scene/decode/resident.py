@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from rinr_flower.codecs.scene.sampling import sample, transform
+from rinr_flower.codecs.scene.decode.sampling import sample, transform
 
 BEND_UNIT_PX = 1 / 8
 EDGE_PX = 1.0  # an object fades out over the last pixel of its volume
@@ -31,7 +31,7 @@ class Planes:
 
 
 @dataclass(eq=False)
-class Shot:
+class Background:
     """Frames seen by one camera take, against one canvas.
 
     Attributes
@@ -49,7 +49,7 @@ class Shot:
 
 
 @dataclass(eq=False)
-class Layer:
+class ObjectVolume:
     """One object.
 
     Attributes
@@ -65,7 +65,7 @@ class Layer:
 
 
 @dataclass(eq=False)
-class Scene:
+class OpenScene:
     """All shots and objects of a payload. ``size`` = (height, width) of the working picture in pixels.
 
     ``place[i]`` is (shot, index within it) of frame i, ``layers_of[i]`` the (layer, appearance) pairs seen in it,
@@ -73,9 +73,9 @@ class Scene:
     """
 
     size: tuple[int, int]
-    shots: list[Shot] = field(default_factory=list)
+    shots: list[Background] = field(default_factory=list)
     place: list[tuple[int, int]] = field(default_factory=list)
-    layers: list[Layer] = field(default_factory=list)
+    layers: list[ObjectVolume] = field(default_factory=list)
     layers_of: list[list[tuple[int, int]]] = field(default_factory=list)
 
     @property
@@ -124,7 +124,7 @@ class Scene:
         return picture
 
 
-def layer_over(layer: Layer, k: int, where: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
+def layer_over(layer: ObjectVolume, k: int, where: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
     """What is seen (channels, n) at points ``where`` (n, 2) of appearance ``k`` of a layer that lies over ``below``."""
     height, width = layer.volume.luma.shape[2:]
     limit = torch.tensor([width, height], dtype=torch.float32, device=where.device)

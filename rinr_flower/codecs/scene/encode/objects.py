@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from rinr_flower.alignment import poses
 from rinr_flower.alignment.tracks import Track
 from rinr_flower.bitstream.entropy import encode_ints
-from rinr_flower.codecs.scene.build import base_pose, quantised_correction, split_runs, track_boxes
-from rinr_flower.codecs.scene.config import Effort
-from rinr_flower.codecs.scene.stream import STEPS_PER_OCTAVE, LayerCode
-from rinr_flower.codecs.scene.volume import forward
-from rinr_flower.codecs.scene.wavelet import Floats
+from rinr_flower.codecs.scene.decode.build import base_pose, quantised_correction, split_runs, track_boxes
+from rinr_flower.codecs.scene.decode.volume import forward
+from rinr_flower.codecs.scene.decode.wavelet import Floats
+from rinr_flower.codecs.scene.encode.effort import Effort
+from rinr_flower.codecs.scene.format.stream import STEPS_PER_OCTAVE, LayerCode
 
 LONGEST = 32  # appearances that one volume spans at most
 _SHORTEST = 8  # and at least, where a run is cut for a better fit

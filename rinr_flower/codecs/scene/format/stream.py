@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from rinr_flower.bitstream.entropy import decode_ints, encode_ints
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
-from rinr_flower.codecs.scene.bands import Ints
-from rinr_flower.codecs.scene.coefficients import decode_bands, encode_bands
-from rinr_flower.codecs.scene.volume import VolumeShape
+from rinr_flower.codecs.scene.format.coefficients import decode_bands, encode_bands
+from rinr_flower.codecs.scene.format.lattice import Ints
+from rinr_flower.codecs.scene.format.shapes import VolumeShape, bend_shape, mask_shape, residual_shape
 from rinr_flower.errors import ConfigError, PayloadError
 
 CORNER_UNIT_PX = 1 / 8  # of camera motion and object poses
@@ -147,21 +147,6 @@ class SceneCode:
         if self.layers:
             parts["object"] = layers.getvalue()
         return parts
-
-
-def mask_shape(size: tuple[int, int]) -> tuple[int, int]:
-    """Cells of an object's mask: one for about eight pixels, 2 to 8 a side."""
-    return (min(max(size[0] // 8, 2), 8), min(max(size[1] // 8, 2), 8))
-
-
-def bend_shape(size: tuple[int, int]) -> tuple[int, int]:
-    """Cells of the bend of a working picture of ``size``: one for about 40 pixels."""
-    return (max(size[0] // 40, 2), max(size[1] // 40, 2))
-
-
-def residual_shape(frames: int, size: tuple[int, int], grey: bool, scale: int) -> VolumeShape:
-    """The residual of a shot: the working size reduced by ``scale``."""
-    return VolumeShape(frames, -(-size[0] // scale), -(-size[1] // scale), grey)
 
 
 def read_parts(

@@ -3,44 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from rinr_flower.codecs.scene.bands import Ints
-from rinr_flower.codecs.scene.model import Planes
-from rinr_flower.codecs.scene.quantise import dequantise
-from rinr_flower.codecs.scene.wavelet import Floats, analyse, band_shapes, cosine_basis, synthesise
+from rinr_flower.codecs.scene.decode.resident import Planes
+from rinr_flower.codecs.scene.decode.wavelet import Floats, analyse, cosine_basis, synthesise
+from rinr_flower.codecs.scene.format.lattice import Ints
 
-CHROMA_STEP = 0.55  # a chroma sample stands for four pixels, so that its error counts about four times in RGB
-
-
-@dataclass(frozen=True)
-class VolumeShape:
-    """What a decoder must know to read a volume: pictures (frames, height, width), whether it has chroma, and whether
-    that is of full or of half the size."""
-
-    frames: int
-    height: int
-    width: int
-    grey: bool
-    full_chroma: bool = False
-
-    def planes(self) -> list[tuple[int, int]]:
-        """(height, width) of luma and of both chroma planes."""
-        half = ((self.height + 1) // 2, (self.width + 1) // 2)
-        if self.full_chroma:
-            half = (self.height, self.width)
-        return [(self.height, self.width)] + ([] if self.grey else [half, half])
-
-    def bands(self) -> list[list[tuple[int, int, int]]]:
-        """Band shapes of every plane."""
-        return [[(self.frames, *s) for s in band_shapes(h, w)] for h, w in self.planes()]
-
-    def steps(self, step: float) -> list[float]:
-        """Quantiser steps of every plane for luma step ``step``."""
-        return [step] + ([] if self.grey else [step * (1.0 if self.full_chroma else CHROMA_STEP)] * 2)
+SHRINK = 0.04  # how far the value of magnitude 1 is pulled to zero: the centre of mass of its interval
 
 
 def forward(planes: list[Floats]) -> list[list[Floats]]:
@@ -58,6 +29,17 @@ def inverse(pyramids: list[list[Ints]], steps: list[float]) -> list[Floats]:
         found = synthesise([dequantise(b if len(live) == frames else b[live], step) for b in bands])
         planes.append(_along_time(np.ascontiguousarray(cosine_basis(frames)[live].T), found))
     return planes
+
+
+def dequantise(values: Ints, step: float) -> Floats:
+    """The reconstruction of quantised coefficients."""
+    out = np.zeros(values.size, np.float32)
+    flat = values.reshape(-1)
+    places = np.flatnonzero(flat != 0)  # truth values are searched many times faster than integers
+    found = flat[places]
+    magnitude = np.abs(found)
+    out[places] = np.sign(found) * (magnitude - np.float32(SHRINK) * (magnitude == 1)) * np.float32(step)
+    return out.reshape(values.shape)
 
 
 def resident(planes: list[Floats], dtype: torch.dtype, device: torch.device) -> Planes:

@@ -1,0 +1,1 @@
+"""From the integers of a scene payload to pictures."""

@@ -1,0 +1,1 @@
+"""From a clip to the integers of a scene payload."""
