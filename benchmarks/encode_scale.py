@@ -1,4 +1,4 @@
-"""How the fog's encoder scales: clips a second in the fog's own process and over Ray tasks.
+"""How the fog's encoder scales: clips a second in the fog's own process, over processes of the machine, and over Ray.
 
     python benchmarks/encode_scale.py [--codec scene] [--workers 1,2] [--clips 8] [--repeats 5] [--data SPEC ...]
 
@@ -25,15 +25,14 @@ from rich.progress import track
 from rich.table import Table
 
 from rinr_flower.codecs import Codec, codecs
-from rinr_flower.frames import Clip
-from rinr_flower.strategies.encoding import Encoder, RayEncoder, encode_here
+from rinr_flower.strategies.encoding import Encoder, Upload, encode_here, local_encoder, ray_encoder
 
 
-def timed(encoder: Encoder, codec: Codec, clips: Sequence[Clip], device: str) -> tuple[float, list[bytes]]:
-    """Wall seconds, and payloads in order of the clips."""
+def timed(encoder: Encoder, codec: Codec, uploads: Sequence[Upload], device: str) -> tuple[float, list[bytes | None]]:
+    """Wall seconds, and payloads in order of the uploads."""
     start = time.perf_counter()
-    done = {i: payload for i, payload, _ in encoder(codec, clips, seed=0, device=device, progress=None)}
-    return time.perf_counter() - start, [done[i] for i in range(len(clips))]
+    done = {row.index: row.payload for row in encoder(codec, uploads, seed=0, device=device)}
+    return time.perf_counter() - start, [done[i] for i in range(len(uploads))]
 
 
 def main() -> None:
@@ -52,17 +51,18 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     source = benchmark_clips(options.data or default_specs(), slice(0, options.frames), ())
-    found = [clip for _, clip in islice(source, options.clips)]
+    found = [Upload.of(clip) for _, clip in islice(source, options.clips)]
     clips = [found[i % len(found)] for i in range(options.clips)]
     codec = codecs.create(options.codec)
     workers = [int(count) for count in options.workers.split(",")]
     encoders: dict[str, Encoder] = {"here": encode_here}
+    encoders |= {f"{count} processes": local_encoder(count) for count in workers}
     # cpus=0: all of them share the one Ray, whatever number of workers it was started for
-    encoders |= {f"{count} workers": RayEncoder(count, cpus=0, gpus=options.gpus) for count in workers}
+    encoders |= {f"Ray, {count} workers": ray_encoder(count, cpus=0, gpus=options.gpus) for count in workers}
     for encoder in encoders.values():
         timed(encoder, codec, [found[0]] * max(workers), options.device)
     seconds: dict[str, list[float]] = {name: [] for name in encoders}
-    expected: list[bytes] | None = None
+    expected: list[bytes | None] | None = None
     for _ in track(range(options.repeats), description="encoding"):
         for name, encoder in encoders.items():
             took, payloads = timed(encoder, codec, clips, options.device)
@@ -73,14 +73,15 @@ def main() -> None:
         {"encoder": name, "clips_per_s": len(clips) / statistics.median(took), "seconds": took}
         for name, took in seconds.items()
     ]
-    for row, count in zip(rows[1:], workers, strict=True):
-        row |= {"workers": count, "efficiency": row["clips_per_s"] / rows[1]["clips_per_s"] * workers[0] / count}
+    for row, count in zip(rows[1:], workers * 2, strict=True):
+        one = rows[1 if row in rows[1 : 1 + len(workers)] else 1 + len(workers)]
+        row |= {"workers": count, "efficiency": row["clips_per_s"] / one["clips_per_s"] * workers[0] / count}
     write_result(
         options.out,
         command=f"python benchmarks/encode_scale.py --codec {options.codec} --workers {options.workers} "
         f"--clips {options.clips} --frames {options.frames} --repeats {options.repeats} --device {options.device}",
         code=[*code_of(codec), "rinr_flower.strategies.encoding"],
-        settings={"frames": [len(clip) for clip in clips]},
+        settings={"frames": [len(clip.payload) for clip in clips]},
         rows=rows,
     )
     table = Table("encoder", "clips/s", "efficiency")

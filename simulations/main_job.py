@@ -27,7 +27,7 @@ from rinr_flower.simulations.start_model import start_model
 from rinr_flower.simulations.stopping import RunStopped, StopSignals
 from rinr_flower.simulations.watched_grid import WatchedGrid
 from rinr_flower.strategies import CompressedFedAvg, EdgeOrFog, FogNode, FogTraining, JpegSharing
-from rinr_flower.strategies.encoding import RayEncoder, encode_here
+from rinr_flower.strategies.encoding import ray_encoder
 
 log = logging.getLogger("flwr.rinr_flower")
 
@@ -123,7 +123,7 @@ def build_strategy(
         "seed": scenario.seed,
         "device": str(pick_device(scenario.device)),
         # Ray's resources are all with the clients, which are idle while the fog encodes
-        "encoder": RayEncoder(scenario.encoders, cpus=0.0) if scenario.encoders else encode_here,
+        "encoder": ray_encoder(scenario.encoders, cpus=0.0) if scenario.encoders else None,
         "ledger": Ledger.open(run.ledger),
         "keep": run,
         "identity": identity,

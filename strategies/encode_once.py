@@ -2,67 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import overload
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-from rinr_flower.codecs import Codec, decode
-from rinr_flower.codecs.base import Progress
-from rinr_flower.frames import Clip
+from rinr_flower.codecs import Codec
+from rinr_flower.errors import PayloadError
 from rinr_flower.messages.protocol import Capture
-from rinr_flower.strategies.encoding import Encoder, EncodingError
+from rinr_flower.strategies.encoding import Encoder, Upload
 from rinr_flower.strategies.keeping import Blob, Keep
 
 
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What became of one capture: its upload as kept, and a payload with its seconds, or a reason."""
+
+    upload: Blob
+    payload: Blob | None
+    seconds: float = 0.0
+    reason: str = ""
+
+
 def encode_once(
-    codec: Codec,
+    codec: Codec | None,
     captures: Sequence[Capture],
-    uploads: Sequence[Blob],
     keep: Keep,
     encoder: Encoder,
     *,
     seed: int,
     device: str,
-    progress: Progress | None,
-) -> tuple[dict[int, tuple[Blob, float]], dict[int, str]]:
-    """Payload and seconds of every capture by its number, and the reasons why others have none.
+    decode_seconds: float,
+    progress: Callable[[float], None] | None = None,
+) -> list[Made]:
+    """Decode, encode and keep captures, in their order.
 
-    ``uploads`` names the captures' bytes. A capture that was encoded before with the same codec and seed is not encoded
-    again.
+    A capture that was encoded before with the same codec and seed is not decoded or encoded again.
+
+    Parameters
+    ----------
+    codec : None checks that the captures can be decoded, and passes them on as they are.
+    decode_seconds : time that the captures of one device may take to be decoded; what is left then is refused.
+    progress : called with the fraction done.
     """
+    uploads = [keep.put("captures", capture.data) for capture in captures]
     keys = [f"{upload.name} seed {seed} {codec!r}" for upload in uploads]
-    made = {number: found for number, key in enumerate(keys) if (found := keep.encoded(key)) is not None}
-    todo = [number for number in range(len(captures)) if number not in made]
-    if not todo:
-        return made, {}
-    clips = _Decoded([captures[number] for number in todo], device)
-    try:
-        for index, payload, seconds in encoder(codec, clips, seed=seed, device=device, progress=progress):
-            kept = keep.put("payloads", payload)
-            keep.note_encoded(keys[todo[index]], kept, seconds)
-            made[todo[index]] = kept, seconds
-    except EncodingError as error:
-        return made, {todo[index]: reason for index, reason in error.reasons.items()}
-    return made, {}
+    made: dict[int, Made] = {}
+    for number, (upload, key) in enumerate(zip(uploads, keys, strict=True)):
+        if codec is not None and (found := keep.encoded(key)) is not None:
+            made[number] = Made(upload, *found)
+    spent: dict[str, float] = defaultdict(float)
+    sent: list[int] = []  # numbers of the captures, in the order of the encoder's own numbers
 
+    def todo() -> Iterator[Upload]:
+        for number, capture in enumerate(captures):
+            if number in made:
+                continue
+            try:
+                if spent[capture.device] >= decode_seconds:
+                    raise PayloadError(f"not decoded: the device's captures took {decode_seconds:g} s already")
+                upload = Upload(capture.clip, capture.payload)
+            except PayloadError as error:
+                made[number] = Made(uploads[number], None, reason=str(error))
+                continue
+            sent.append(number)
+            yield upload
 
-class _Decoded(Sequence[Clip]):
-    """Clips that are decoded when they are asked for, so that not all of a round are in memory at once."""
+    def tick() -> None:
+        if progress is not None:
+            progress(len(made) / len(captures))
 
-    def __init__(self, captures: Sequence[Capture], device: str) -> None:
-        self._captures = captures
-        self._device = device
-
-    def __len__(self) -> int:
-        return len(self._captures)
-
-    @overload
-    def __getitem__(self, index: int) -> Clip: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Clip]: ...
-
-    def __getitem__(self, index: int | slice) -> Clip | Sequence[Clip]:
-        if isinstance(index, slice):
-            return _Decoded(self._captures[index], self._device)
-        capture = self._captures[index]
-        return decode(capture.data, device=self._device, name=capture.clip)
+    for row in encoder(codec, todo(), seed=seed, device=device, tick=tick):
+        number = sent[row.index]
+        spent[captures[number].device] += row.decode_seconds
+        payload: Blob | None = None
+        if row.payload is not None:
+            payload = keep.put("payloads", row.payload)
+            keep.note_encoded(keys[number], payload, row.encode_seconds)
+        elif codec is None and not row.reason:
+            payload = keep.put("payloads", captures[number].data)
+        made[number] = Made(uploads[number], payload, row.encode_seconds, row.reason)
+        tick()
+    return [made[number] for number in range(len(captures))]

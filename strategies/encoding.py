@@ -1,207 +1,256 @@
-"""How a fog node encodes the clips of a round: in its own process, or as Ray tasks over many cores or accelerators.
+"""How a fog node decodes what its devices upload and encodes it again: in its own process, or in workers.
 
-An encoder is called with a codec and clips, and yields ``(index, payload, seconds)`` for every clip as soon as it is
-encoded, in any order: ``index`` counts in ``clips``, ``seconds`` is the wall time that the clip took. A clip that
-cannot be encoded costs only itself: all others are yielded, and then :class:`EncodingError` names those that failed.
+An encoder is called with a codec and uploads, and yields one :class:`Encoded` for every upload, in any order, as soon
+as it is there. Decoding is the check of an upload: one that cannot be decoded, cannot be encoded or kills its worker
+has a reason in the place of a payload, and costs nothing else. Without a codec uploads are checked only.
 
-Both encoders give the same bytes. A codec computes in one thread of torch, because the sums of some (``nerv``) depend
-on the number of threads; more cores are used by more workers. Clips go to it in groups of at most
+All encoders give the same bytes. A codec computes in one thread of torch, because the sums of some (``nerv``) depend
+on the number of threads; more cores are used by more workers. Uploads go to it in groups of at most
 :data:`FRAMES_AT_ONCE` frames, so that networks of single frames are still fitted together; payloads do not depend on
-the grouping (:class:`rinr_flower.codecs.Codec`). ``clips`` is read one group at a time, so it may be a sequence that
-decodes a clip when it is asked for it.
+the grouping (:class:`rinr_flower.codecs.Codec`). Uploads are read as workers become free, so they may come from a
+generator that waits for them.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol
+from functools import cache
+from typing import Protocol
 
 import torch
 
+from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import Codec
-from rinr_flower.codecs.base import Progress
+from rinr_flower.codecs.base import decode_payload
 from rinr_flower.errors import ConfigError, RinrError
 from rinr_flower.frames import Clip
+from rinr_flower.strategies.local_workers import LocalWorkers
+from rinr_flower.strategies.ray_workers import RayWorkers
+from rinr_flower.strategies.workers import Job, WorkerDiedError, Workers
 
 log = logging.getLogger("flwr.rinr_flower")
 
 FRAMES_AT_ONCE = 16
 """Frames that one call of a codec gets; a clip that is longer goes alone."""
-OBJECT_STORE_BYTES = 1 << 30  # of a Ray that is started here: clips in flight
-_RAY_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-
-Encoded = tuple[int, bytes, float]
-Group = list[tuple[int, Clip]]
+POLL_S = 0.5
 
 
-class Encoder(Protocol):
-    """What a fog node calls; :func:`encode_here` and :class:`RayEncoder` are two."""
+@dataclass(frozen=True, eq=False)
+class Upload:
+    """One clip as it was uploaded: its name, and its payload, parsed but not decoded."""
 
-    def __call__(
-        self, codec: Codec, clips: Sequence[Clip], *, seed: int, device: str, progress: Progress | None
-    ) -> Iterator[Encoded]: ...
+    name: str
+    payload: Payload
 
+    @classmethod
+    def of(cls, clip: Clip) -> Upload:
+        """A clip as the upload codec ``jpeg`` sends it: the camera's own files where there are any."""
+        from rinr_flower.codecs import codecs
 
-class EncodingError(RinrError):
-    """Clips that could not be encoded, after all others were.
-
-    Attributes
-    ----------
-    reasons : why, by the clip's index.
-    """
-
-    def __init__(self, reasons: Mapping[int, str]) -> None:
-        self.reasons = dict(sorted(reasons.items()))
-        super().__init__("; ".join(f"clip {index}: {reason}" for index, reason in self.reasons.items()))
-
-
-def encode_here(
-    codec: Codec, clips: Sequence[Clip], *, seed: int, device: str, progress: Progress | None
-) -> Iterator[Encoded]:
-    """Encode in this process, group after group."""
-    reasons: dict[int, str] = {}
-    for group in _groups(clips, reasons):
-        part = None if progress is None else partial(_within, progress, group[0][0], len(group), len(clips))
-        yield from _sound(_encode(codec, group, seed, device, part), reasons)
-    if reasons:
-        raise EncodingError(reasons)
+        return cls(clip.name, Payload.from_bytes(codecs.create("jpeg").encode(clip)))
 
 
 @dataclass(frozen=True)
-class RayEncoder:
-    """Encode as Ray tasks, ``workers`` at a time, with one thread each.
-
-    At most ``workers`` groups are in flight: Ray's object store never holds more, however many clips there are. A
-    worker that dies (out of memory, a crash in native code) has the clips of its group tried once more, each alone.
-    Uses the Ray that is running in this process, as in Flower's simulations; else starts a local one.
+class Encoded:
+    """What became of one upload.
 
     Attributes
     ----------
-    workers : tasks at a time.
-    cpus, gpus : what a task reserves of Ray's resources. In Flower's simulation the clients hold all of them for the
-        whole run, though they are idle while the fog encodes: reserve nothing there, or the tasks wait for ever.
+    index : its number among the uploads.
+    payload : what the codec made of it; None without a codec, and where it failed.
+    decode_seconds, encode_seconds : wall time of the work, of a group the clip's share by pixels.
+    reason : why it has no payload; empty if nothing failed.
     """
 
-    workers: int
-    cpus: float = 1.0
-    gpus: float = 0.0
+    index: int
+    payload: bytes | None
+    decode_seconds: float = 0.0
+    encode_seconds: float = 0.0
+    reason: str = ""
 
-    def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise ConfigError(f"an encoder of {self.workers} workers; give at least 1")
-        if self.cpus < 0 or self.gpus < 0:
-            raise ConfigError(f"an encoder that reserves {self.cpus} CPUs and {self.gpus} GPUs; give at least 0")
+
+Group = list[tuple[int, Upload]]
+
+
+class Encoder(Protocol):
+    """What a fog node calls; :func:`encode_here` and :class:`WorkerEncoder` are two."""
 
     def __call__(
-        self, codec: Codec, clips: Sequence[Clip], *, seed: int, device: str, progress: Progress | None
+        self,
+        codec: Codec | None,
+        uploads: Iterable[Upload],
+        *,
+        seed: int,
+        device: str,
+        tick: Callable[[], None] | None = None,
     ) -> Iterator[Encoded]:
-        import ray
+        """``tick`` is called again and again while the encoder waits; what it raises ends the work."""
+        ...
 
-        self._start(ray)
-        task = ray.remote(_encode_as_task).options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)
-        reasons: dict[int, str] = {}
-        fresh = _groups(clips, reasons)
-        again: deque[int] = deque()  # clips of workers that died
+
+def encode_here(
+    codec: Codec | None,
+    uploads: Iterable[Upload],
+    *,
+    seed: int,
+    device: str,
+    tick: Callable[[], None] | None = None,
+) -> Iterator[Encoded]:
+    """Decode and encode in this process, group after group. An upload that crashes native code ends the process."""
+    for group in _groups(uploads):
+        if tick is not None:
+            tick()
+        yield from encode_group(codec, group, seed, device)
+
+
+@dataclass(frozen=True)
+class WorkerEncoder:
+    """Decode and encode in worker processes, as many groups at a time as there are workers.
+
+    A group whose worker dies (a crash in native code, no memory) is tried once more, each clip alone; a clip whose
+    worker dies then too is given up. No more groups are in flight than there are workers.
+
+    Attributes
+    ----------
+    workers : do the work; they outlive the call.
+    at_once : groups at a time; None: one for each worker.
+    """
+
+    workers: Workers
+    at_once: int | None = None
+
+    def __call__(
+        self,
+        codec: Codec | None,
+        uploads: Iterable[Upload],
+        *,
+        seed: int,
+        device: str,
+        tick: Callable[[], None] | None = None,
+    ) -> Iterator[Encoded]:
+        fresh = _groups(uploads)
+        again: deque[tuple[int, Upload]] = deque()  # clips of workers that died
+        running: dict[Job, Group] = {}
         tried: set[int] = set()
-        running: dict[Any, list[int]] = {}
-        finished = 0
 
         def fill() -> None:
-            while len(running) < self.workers:
-                group = [(again[0], clips[again.popleft()])] if again else next(fresh, None)
+            while len(running) < min(self.at_once or self.workers.size, self.workers.size):
+                group = [again.popleft()] if again else next(fresh, None)
                 if group is None:
                     return
-                running[task.remote(codec, group, seed, device)] = [index for index, _ in group]
+                running[self.workers.submit(encode_group, codec, group, seed, device)] = group
+                self.workers.step(0)
 
         try:
             fill()
             while running:
-                (ready,), _ = ray.wait(list(running), num_returns=1)
-                indices = running.pop(ready)
-                try:
-                    done = ray.get(ready)
-                except ray.exceptions.RayError as error:
-                    log.warning("an encoder's worker died with clips %s: %s", indices, _line(error))
-                    done = [(i, f"its worker died twice: {_line(error)}", 0.0) for i in indices if i in tried]
-                    again.extend(i for i in indices if i not in tried)
-                    tried.update(indices)
-                fill()  # before the caller does anything with the payloads
-                finished += len(done)
-                if progress is not None:
-                    progress(finished / len(clips))
-                yield from _sound(done, reasons)
+                self.workers.step(POLL_S)
+                if tick is not None:
+                    tick()
+                for job in [job for job in running if job.done]:
+                    group = running.pop(job)
+                    done = _rows(job, group, tried, again)
+                    fill()  # before the caller does anything with the payloads
+                    yield from done
         finally:
-            for reference in running:
-                ray.cancel(reference, force=True)
-        if reasons:
-            raise EncodingError(reasons)
-
-    def _start(self, ray: Any) -> None:
-        if not ray.is_initialized():
-            for name, value in _RAY_SETTINGS.items():
-                os.environ.setdefault(name, value)
-            ray.init(
-                num_cpus=max(1, math.ceil(self.workers * self.cpus)),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=OBJECT_STORE_BYTES,
-            )
+            self.workers.cancel(running)
 
 
-def _groups(clips: Sequence[Clip], reasons: dict[int, str]) -> Iterator[Group]:
-    """Clips in order, with their numbers, as many as FRAMES_AT_ONCE allows; why one cannot be read goes to reasons."""
-    group: Group = []
-    frames = 0
-    for index in range(len(clips)):
-        try:
-            clip = clips[index]
-        except RinrError as error:
-            reasons[index] = _line(error)
-            continue
-        if group and frames + len(clip) > FRAMES_AT_ONCE:
-            yield group
-            group, frames = [], 0
-        group.append((index, clip))
-        frames += len(clip)
-    if group:
-        yield group
+@cache
+def local_encoder(workers: int | None = None) -> WorkerEncoder:
+    """An encoder over processes of this machine, by default one per CPU core: the same one for all who ask for it."""
+    return WorkerEncoder(LocalWorkers(workers))
 
 
-def _encode(
-    codec: Codec, group: Group, seed: int, device: str, progress: Progress | None
-) -> list[tuple[int, bytes | str, float]]:
-    """Payload or reason of every clip of a group, and its share of the seconds by pixels."""
+def ray_encoder(workers: int, *, cpus: float = 1.0, gpus: float = 0.0, address: str = "") -> WorkerEncoder:
+    """An encoder over Ray actors, on this machine or the nodes of a cluster.
+
+    Parameters
+    ----------
+    workers : actors; they start with the first upload and keep their resources until the process ends.
+    cpus, gpus : what each reserves; ``gpus=0.25`` lets four share an accelerator.
+    address : the cluster, see :func:`rinr_flower.strategies.ray_cluster.connect`.
+
+    Raises
+    ------
+    ConfigError
+        If a number is too small.
+    """
+    if workers < 1:
+        raise ConfigError(f"an encoder of {workers} workers; give at least 1")
+    if cpus < 0 or gpus < 0:
+        raise ConfigError(f"an encoder that reserves {cpus} CPUs and {gpus} GPUs; give at least 0")
+    return WorkerEncoder(RayWorkers(workers, cpus=cpus, gpus=gpus, address=address))
+
+
+def encode_group(codec: Codec | None, group: Group, seed: int, device: str) -> list[Encoded]:
+    """Decode the uploads of a group, encode those that could be decoded."""
+    with _one_thread():
+        clips: list[tuple[int, Clip, float]] = []
+        rows = []
+        for index, upload in group:
+            start = time.perf_counter()
+            try:
+                clips.append((index, decode_payload(upload.payload, device=device, name=upload.name), 0.0))
+            except Exception as error:  # whatever a decoder raises, the other clips go on
+                rows.append(Encoded(index, None, time.perf_counter() - start, reason=_line(error)))
+                continue
+            clips[-1] = (*clips[-1][:2], time.perf_counter() - start)
+        if codec is None:
+            return rows + [Encoded(index, None, seconds) for index, _, seconds in clips]
+        return rows + _encode(codec, clips, seed, device)
+
+
+def _encode(codec: Codec, clips: list[tuple[int, Clip, float]], seed: int, device: str) -> list[Encoded]:
+    if not clips:
+        return []
     start = time.perf_counter()
     try:
-        with _one_thread():
-            payloads = codec.encode_many([clip for _, clip in group], seed=seed, device=device, progress=progress)
+        payloads = codec.encode_many([clip for _, clip, _ in clips], seed=seed, device=device)
     except Exception as error:  # whatever a codec raises on a clip, the other clips go on
-        if len(group) == 1:
-            return [(group[0][0], _line(error), 0.0)]
-        return [row for member in group for row in _encode(codec, [member], seed, device, None)]
+        if len(clips) == 1:
+            index, _, decoded = clips[0]
+            return [Encoded(index, None, decoded, reason=f"it cannot be encoded: {_line(error)}")]
+        return [row for clip in clips for row in _encode(codec, [clip], seed, device)]
     seconds = time.perf_counter() - start
-    pixels = [len(clip) * clip.width * clip.height for _, clip in group]
+    pixels = [len(clip) * clip.width * clip.height for _, clip, _ in clips]
     return [
-        (index, payload, seconds * count / sum(pixels))
-        for (index, _), payload, count in zip(group, payloads, pixels, strict=True)
+        Encoded(index, payload, decoded, seconds * count / sum(pixels))
+        for (index, _, decoded), payload, count in zip(clips, payloads, pixels, strict=True)
     ]
 
 
-def _encode_as_task(codec: Codec, group: Group, seed: int, device: str) -> list[tuple[int, bytes | str, float]]:
-    """:func:`_encode` in a worker process, where OpenCV too keeps to one thread."""
-    import cv2
+def _rows(job: Job, group: Group, tried: set[int], again: deque[tuple[int, Upload]]) -> list[Encoded]:
+    """What became of a group; clips that are tried once more go into ``again``."""
+    if job.error is None:
+        rows: list[Encoded] = job.value
+        return rows
+    if not isinstance(job.error, WorkerDiedError):
+        raise job.error
+    log.warning("an encoder's worker died with %s: %s", [upload.name for _, upload in group], job.error)
+    given_up = [index for index, _ in group if index in tried]
+    again.extend((index, upload) for index, upload in group if index not in tried)
+    tried.update(index for index, _ in group)
+    return [Encoded(index, None, reason=f"twice its worker died: {job.error}") for index in given_up]
 
-    cv2.setNumThreads(1)
-    return _encode(codec, group, seed, device, None)
+
+def _groups(uploads: Iterable[Upload]) -> Iterator[Group]:
+    """Uploads in order, with their numbers, as many as FRAMES_AT_ONCE allows."""
+    group: Group = []
+    frames = 0
+    for index, upload in enumerate(uploads):
+        if group and frames + len(upload.payload) > FRAMES_AT_ONCE:
+            yield group
+            group, frames = [], 0
+        group.append((index, upload))
+        frames += len(upload.payload)
+    if group:
+        yield group
 
 
 @contextmanager
@@ -212,19 +261,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _sound(done: list[tuple[int, bytes | str, float]], reasons: dict[int, str]) -> Iterator[Encoded]:
-    """The clips that were encoded; the reasons of the others go into ``reasons``."""
-    for index, result, seconds in done:
-        if isinstance(result, bytes):
-            yield index, result, seconds
-        else:
-            reasons[index] = result
-
-
-def _within(progress: Progress, before: int, count: int, total: int, done: float) -> None:
-    progress((before + count * done) / total)
 
 
 def _line(error: BaseException) -> str:

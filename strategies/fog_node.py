@@ -14,7 +14,7 @@ from flwr.serverapp.exception import InconsistentMessageReplies
 from flwr.serverapp.strategy import Result, Strategy
 
 from rinr_flower.bandwidth import FOG, Ledger
-from rinr_flower.codecs import Codec, codecs, decode
+from rinr_flower.codecs import Codec, codecs
 from rinr_flower.errors import DataError, RinrError
 from rinr_flower.messages.identity import FogIdentity
 from rinr_flower.messages.protocol import (
@@ -28,9 +28,9 @@ from rinr_flower.messages.protocol import (
 )
 from rinr_flower.report import FailureRecord
 from rinr_flower.strategies.encode_once import encode_once
-from rinr_flower.strategies.encoding import Encoder, encode_here
+from rinr_flower.strategies.encoding import Encoder, local_encoder
 from rinr_flower.strategies.exchange import Exchange
-from rinr_flower.strategies.keeping import Arrays, Blob, InMemory, Keep
+from rinr_flower.strategies.keeping import Arrays, InMemory, Keep
 from rinr_flower.strategies.limits import CaptureLimits
 from rinr_flower.strategies.local_training import LocalTraining
 from rinr_flower.strategies.memory import FogMemory, Measured, Shared
@@ -64,7 +64,8 @@ class FogNode(Strategy):
     min_devices : the fog waits for so many devices; a round with fewer answers is skipped.
     seed : of the encoder; round and order of the captures do not change it.
     device : torch device that the fog encodes on.
-    encoder : encodes the clips of a round, see ``encoding``: by default in this process, one after the other.
+    encoder : decodes and encodes what is uploaded, see ``encoding``. None takes a worker process per CPU core, so that
+        bytes which crash a decoder cost their clip alone; ``encode_here`` works in this process.
     ledger : takes every message; by default a new one, at ``.ledger``.
     keep : where captures, payloads and the state after every round are kept; :meth:`start` goes on where what it holds
         ends. None keeps them in memory: a run that is killed is lost.
@@ -90,7 +91,7 @@ class FogNode(Strategy):
         min_devices: int = 1,
         seed: int = 0,
         device: str = "cpu",
-        encoder: Encoder = encode_here,
+        encoder: Encoder | None = None,
         ledger: Ledger | None = None,
         keep: Keep | None = None,
         identity: FogIdentity | None = None,
@@ -103,7 +104,7 @@ class FogNode(Strategy):
         self.min_devices = min_devices
         self.seed = seed
         self.device = device
-        self.encoder = encoder
+        self.encoder = local_encoder() if encoder is None else encoder
         self.ledger = Ledger() if ledger is None else ledger
         self.keep = InMemory() if keep is None else keep
         self.exchange = Exchange(self.keep.job, identity)
@@ -228,7 +229,7 @@ class FogNode(Strategy):
         return self.inner.aggregate_evaluate(server_round, usable)
 
     def _collect(self, server_round: int, grid: Grid) -> list[Capture]:
-        """Every capture that can be decoded, in order of the devices' and the clips' names."""
+        """Every capture, in order of the devices' and the clips' names."""
         content = query_content(server_round, self.upload)
         self.exchange.begin()
         self._attending = set()
@@ -249,14 +250,7 @@ class FogNode(Strategy):
             self._attending.add(node)
             self.meter.answered(server_round, device, answer.message, [(c.clip, c.data) for c in captures])
             self._greet(node, device, holds)
-            for capture, in_time in self.limits.in_time(captures):
-                try:
-                    if not in_time:
-                        raise DataError(f"not decoded: the device's captures took {self.limits.seconds:g} s already")
-                    decode(capture.data, device=self.device, name=capture.clip)  # a check; its pictures are let go
-                    found.append(capture)
-                except RinrError as error:
-                    lost.append(Lost(node, "malformed", f"clip {capture.clip!r}: {error}"))
+            found += captures
         for question in self.exchange.asked:  # now that the nodes' names are known
             self.meter.asked(server_round, self.exchange.name(question.metadata.dst_node_id), question, ())
         self._note(server_round, lost)
@@ -272,25 +266,38 @@ class FogNode(Strategy):
             self.inner.equip(node, holding.equipped)
 
     def _encode(self, server_round: int, captures: list[Capture]) -> None:
-        """Every clip of the round becomes a payload, unless it has one from before the run was broken off."""
-        uploads = [self.keep.put("captures", capture.data) for capture in captures]
-        made: dict[int, tuple[Blob, float]]
-        if self._passes_on:
-            made = {i: (self.keep.put("payloads", capture.data), 0.0) for i, capture in enumerate(captures)}
-        else:
-            progress = None if self.progress is None else partial(self.progress, f"round {server_round}: encoding")
-            work = (self.codec, captures, uploads, self.keep, self.encoder)
-            made, reasons = encode_once(*work, seed=self.seed, device=self.device, progress=progress)
-            for index, reason in reasons.items():
-                what = f"clip {captures[index].clip!r} cannot be encoded: {reason}"
-                self.failures.append(FailureRecord(server_round, captures[index].device, "malformed", what))
-        for index, (capture, upload) in enumerate(zip(captures, uploads, strict=True)):
-            if index in made:
-                self.shared.append(
-                    Shared(server_round, capture.device, capture.clip, capture.camera_bytes, upload, *made[index])
+        """Check every clip of the round and make it a payload, unless it has one from before the run was broken off."""
+        progress = None if self.progress is None else partial(self.progress, f"round {server_round}: encoding")
+        made = encode_once(
+            None if self._passes_on else self.codec,
+            captures,
+            self.keep,
+            self.encoder,
+            seed=self.seed,
+            device=self.device,
+            decode_seconds=self.limits.seconds,
+            progress=progress,
+        )
+        for capture, item in zip(captures, made, strict=True):
+            if item.payload is None:
+                reason = f"clip {capture.clip!r}: {item.reason}"
+                self.failures.append(FailureRecord(server_round, capture.device, "malformed", reason))
+                log.warning("round %d: %s is left out (malformed): %s", server_round, capture.device, reason)
+                continue
+            self.shared.append(
+                Shared(
+                    server_round,
+                    capture.device,
+                    capture.clip,
+                    capture.camera_bytes,
+                    item.upload,
+                    item.payload,
+                    item.seconds,
                 )
-        uploaded, encoded = sum(upload.size for upload in uploads), sum(payload.size for payload, _ in made.values())
-        log.info("round %d: %d clips, %d bytes uploaded, %d to share", server_round, len(made), uploaded, encoded)
+            )
+        uploaded = sum(item.upload.size for item in made)
+        encoded = [item.payload.size for item in made if item.payload is not None]
+        log.info("round %d: %d clips, %d bytes uploaded, %d to share", server_round, len(made), uploaded, sum(encoded))
 
     def _training_content(self, server_round: int, device: str, content: RecordDict) -> tuple[RecordDict, list[Clip]]:
         """The inner strategy's message with every payload of other devices that its receiver has not confirmed."""

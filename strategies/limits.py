@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rinr_flower.bitstream.container import Payload
 from rinr_flower.errors import DataError, PayloadError
 from rinr_flower.messages.protocol import Capture
 
@@ -37,7 +35,7 @@ class CaptureLimits:
         frames, boxes, pixels = 0, 0, 0
         for capture in captures:
             try:
-                payload = Payload.from_bytes(capture.data)
+                payload = capture.payload
             except PayloadError:
                 continue  # the decoder says what is wrong with it
             frames += len(payload)
@@ -46,12 +44,6 @@ class CaptureLimits:
         self._within("frames", frames, self.frames)
         self._within("boxes", boxes, self.boxes)
         self._within("megapixels", pixels / 1e6, self.megapixels)
-
-    def in_time(self, captures: Sequence[Capture]) -> Iterator[tuple[Capture, bool]]:
-        """Captures one by one, each with whether there is time left to decode it."""
-        end = time.monotonic() + self.seconds
-        for capture in captures:
-            yield capture, time.monotonic() < end
 
     def _within(self, what: str, found: float, limit: float) -> None:
         if found > limit:

@@ -73,7 +73,11 @@ codecs: Registry[Codec] = Registry("codec", "rinr_flower.codecs")
 
 def decode(data: bytes, *, device: torch.device | str = "cpu", name: str = "payload") -> Clip:
     """Decode a payload to a clip: frames at the camera's size, uint8, with boxes. Raises PayloadError on bad bytes."""
-    payload = Payload.from_bytes(data)
+    return decode_payload(Payload.from_bytes(data), device=device, name=name)
+
+
+def decode_payload(payload: Payload, *, device: torch.device | str = "cpu", name: str = "payload") -> Clip:
+    """:func:`decode` for a payload that is parsed already."""
     renderer = codecs.get(payload.codec).renderer(torch.device(device))
     renderer.add(payload)
     frames = []

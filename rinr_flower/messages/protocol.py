@@ -10,12 +10,14 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
+from rinr_flower.bitstream.container import Payload
 from rinr_flower.errors import DataError
 
 ARRAYS = "arrays"  # ArrayRecord: a model, under the name that Flower's own strategies use
@@ -52,6 +54,11 @@ class Capture:
     clip: str
     camera_bytes: int
     data: bytes
+
+    @cached_property
+    def payload(self) -> Payload:
+        """``data``, parsed once. Raises PayloadError."""
+        return Payload.from_bytes(self.data)
 
 
 def query_content(server_round: int, upload: str | Mapping[str, Any] | None) -> RecordDict:

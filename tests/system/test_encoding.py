@@ -15,7 +15,7 @@ from rinr_flower.codecs import codecs
 from rinr_flower.frames import Clip, Frame
 from rinr_flower.simulations.engine import simulate
 from rinr_flower.simulations.stopping import StopSignals
-from rinr_flower.strategies.encoding import RayEncoder, encode_here
+from rinr_flower.strategies.encoding import Upload, encode_here, ray_encoder
 
 pytestmark = pytest.mark.system
 
@@ -24,10 +24,11 @@ def test_tasks_do_not_wait_for_the_cpus_that_clients_hold() -> None:
     import ray
 
     generator = np.random.default_rng(0)
-    clips = [Clip(str(i), (Frame(generator.integers(0, 255, (48, 64, 3), dtype=np.uint8)),) * 16) for i in range(5)]
+    frames = [Frame(generator.integers(0, 255, (48, 64, 3), dtype=np.uint8)) for _ in range(5)]
+    uploads = [Upload.of(Clip(str(i), (frame,) * 16)) for i, frame in enumerate(frames)]
     codec = codecs.create("jpeg", quality=30)
     free: list[float] = []
-    encoded: dict[int, bytes] = {}
+    encoded: dict[int, bytes | None] = {}
     server = ServerApp()
 
     @server.main()
@@ -36,9 +37,9 @@ def test_tasks_do_not_wait_for_the_cpus_that_clients_hold() -> None:
         while not (ray.is_initialized() and not ray.available_resources().get("CPU", 0)) and time.monotonic() < end:
             time.sleep(0.2)
         free.append(ray.available_resources().get("CPU", 0))
-        for index, payload, _ in RayEncoder(2, cpus=0)(codec, clips, seed=0, device="cpu", progress=None):
-            encoded[index] = payload
+        for row in ray_encoder(2, cpus=0)(codec, uploads, seed=0, device="cpu"):
+            encoded[row.index] = row.payload
 
     simulate(server, ClientApp(), 2, parallel=2, device=torch.device("cpu"), stop=StopSignals())
     assert free == [0]
-    assert encoded == {i: p for i, p, _ in encode_here(codec, clips, seed=0, device="cpu", progress=None)}
+    assert encoded == {row.index: row.payload for row in encode_here(codec, uploads, seed=0, device="cpu")}

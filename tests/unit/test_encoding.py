@@ -1,25 +1,38 @@
-"""Encoders of the fog node: the same bytes in one process and over Ray, and a clip that fails costs only itself."""
+"""Encoders of the fog node: the same bytes in one process and in workers, and a clip that fails costs only itself."""
 
 from __future__ import annotations
 
 import os
 import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
+import psutil
 import pytest
+import ray
 import torch
+from failing_codec import Failing
 
 from rinr_flower.codecs import Codec, codecs, decode
-from rinr_flower.codecs.base import Progress
-from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.errors import ConfigError
 from rinr_flower.frames import Clip, Frame
-from rinr_flower.rendering.renderer import Renderer
-from rinr_flower.strategies.encoding import FRAMES_AT_ONCE, Encoder, EncodingError, RayEncoder, encode_here
+from rinr_flower.messages.protocol import Capture
+from rinr_flower.strategies.encode_once import encode_once
+from rinr_flower.strategies.encoding import (
+    FRAMES_AT_ONCE,
+    Encoded,
+    Encoder,
+    Upload,
+    WorkerEncoder,
+    encode_here,
+    ray_encoder,
+)
+from rinr_flower.strategies.keeping import InMemory
+from rinr_flower.strategies.local_workers import LocalWorkers
+from rinr_flower.strategies.workers import WorkerDiedError, WorkerError
 
 QUICK = {
     "rapid_inr": {"hidden": 8, "layers": 2, "steps": 40, "batch_points": 256},
@@ -37,168 +50,202 @@ def clip_of(name: str, frames: int, seed: int, width: int = 64, height: int = 48
     return Clip(name, tuple(Frame(np.ascontiguousarray(wide[:, t : t + width]), box, kind) for t in range(frames)))
 
 
-CLIPS = [clip_of("a", 2, 0), clip_of("b", 1, 1), clip_of("long", FRAMES_AT_ONCE + 2, 2), clip_of("c", 3, 3, 48, 32)]
+def upload_of(name: str, frames: int, seed: int, width: int = 64, height: int = 48) -> Upload:
+    return Upload.of(clip_of(name, frames, seed, width, height))
 
 
-@dataclass(frozen=True)
-class Failing(Codec):
-    """JPEG, but clips named ``bad`` are an error and clips named ``fatal`` end the process that encodes them."""
-
-    name: ClassVar[str] = "jpeg"
-    tries: str = ""
-
-    def encode_parts(
-        self, clips: Sequence[Clip], *, seed: int, device: torch.device, progress: Progress | None
-    ) -> list[Mapping[str, bytes]]:
-        if self.tries:
-            with Path(self.tries).open("a") as file:
-                file.write(" ".join(c.name for c in clips) + "\n")
-        for clip in clips:
-            if clip.name == "bad":
-                raise DataError("this clip cannot be encoded\nby anyone")
-            if clip.name == "fatal":
-                os._exit(1)
-        return codecs.create("jpeg").encode_parts(clips, seed=seed, device=device, progress=progress)
-
-    @classmethod
-    def renderer(cls, device: torch.device) -> Renderer:
-        return codecs.get("jpeg").renderer(device)
+UPLOADS = [upload_of("a", 2, 0), upload_of("b", 1, 1), upload_of("long", FRAMES_AT_ONCE + 2, 2)]
+UPLOADS.append(upload_of("c", 3, 3, 48, 32))
 
 
-def run(encoder: Encoder, codec: Codec, clips: Sequence[Clip], progress: Progress | None = None) -> dict[int, bytes]:
-    done: dict[int, bytes] = {}
-    for index, payload, seconds in encoder(codec, clips, seed=3, device="cpu", progress=progress):
-        assert index not in done
-        assert seconds > 0
-        done[index] = payload
+def encoded(encoder: Encoder, codec: Codec | None, uploads: Iterable[Upload]) -> dict[int, Encoded]:
+    done: dict[int, Encoded] = {}
+    for row in encoder(codec, uploads, seed=3, device="cpu"):
+        assert row.index not in done
+        done[row.index] = row
     return done
 
 
-@pytest.fixture(scope="module")
-def ray_encoder() -> Iterator[RayEncoder]:
-    """Two workers on a Ray of their own, as outside a simulation."""
-    import ray
+def payloads(encoder: Encoder, codec: Codec, uploads: Iterable[Upload]) -> dict[int, bytes | None]:
+    rows = encoded(encoder, codec, uploads)
+    assert all(row.encode_seconds > 0 and row.decode_seconds > 0 for row in rows.values())
+    return {index: row.payload for index, row in sorted(rows.items())}
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test
-        yield RayEncoder(2)
-        ray.shutdown()
+
+@pytest.fixture(scope="module")
+def in_workers() -> Iterator[WorkerEncoder]:
+    """Two processes of this machine."""
+    encoder = WorkerEncoder(LocalWorkers(2))
+    yield encoder
+    encoder.workers.close()
 
 
 @pytest.mark.parametrize("name", codecs.names())
 def test_grouping_does_not_change_a_codecs_bytes(name: str) -> None:
     codec = codecs.create(name, **QUICK.get(name, {}))
-    alone = [run(encode_here, codec, [clip])[0] for clip in CLIPS]
-    assert run(encode_here, codec, CLIPS) == dict(enumerate(alone))
-    assert [decode(payload).images().shape for payload in alone] == [clip.images().shape for clip in CLIPS]
+    alone = [payloads(encode_here, codec, [upload])[0] for upload in UPLOADS]
+    assert payloads(encode_here, codec, UPLOADS) == dict(enumerate(alone))
+    assert [len(decode(data)) for data in alone if data] == [len(upload.payload) for upload in UPLOADS]
 
 
 @pytest.mark.parametrize("name", codecs.names())
-def test_ray_gives_the_same_bytes(name: str, ray_encoder: RayEncoder) -> None:
+def test_workers_give_the_same_bytes(name: str, in_workers: WorkerEncoder) -> None:
     codec = codecs.create(name, **QUICK.get(name, {}))
     threads = torch.get_num_threads()
     torch.set_num_threads(2)  # whatever the fog's process has
     try:
-        here = run(encode_here, codec, CLIPS)
+        here = payloads(encode_here, codec, UPLOADS)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
-    assert run(ray_encoder, codec, CLIPS) == here
+    assert payloads(in_workers, codec, UPLOADS) == here
+
+
+def test_a_payload_is_that_of_the_decoded_upload() -> None:
+    codec = codecs.create("webp", quality=30)
+    for index, upload in enumerate(UPLOADS):
+        clip = decode(upload.payload.to_bytes())
+        assert payloads(encode_here, codec, UPLOADS)[index] == codec.encode(clip, seed=3)
 
 
 def test_clips_of_few_frames_are_encoded_together(tmp_path: Path) -> None:
-    single = [clip_of(str(i), 1, i) for i in range(FRAMES_AT_ONCE + 1)]
-    run(encode_here, Failing(tries=str(tmp_path / "tries")), [*single, CLIPS[2], CLIPS[0]])
+    single = [upload_of(str(i), 1, i) for i in range(FRAMES_AT_ONCE + 1)]
+    payloads(encode_here, Failing(tries=str(tmp_path / "tries")), [*single, UPLOADS[2], UPLOADS[0]])
     groups = [line.split() for line in (tmp_path / "tries").read_text().splitlines()]
     assert groups == [[str(i) for i in range(FRAMES_AT_ONCE)], [str(FRAMES_AT_ONCE)], ["long"], ["a"]]
 
 
-def failing_in(encoder: Encoder, clips: Sequence[Clip]) -> tuple[set[int], EncodingError]:
-    done: dict[int, bytes] = {}
-    with pytest.raises(EncodingError) as caught:
-        done.update((row[0], row[1]) for row in encoder(Failing(), clips, seed=0, device="cpu", progress=None))
-    assert all(payload == codecs.create("jpeg").encode(clips[index]) for index, payload in done.items())
-    return set(done), caught.value
+def broken(upload: Upload) -> Upload:
+    """Its JPEG files are zeros."""
+    parts = {name: b"\0" * len(data) for name, data in upload.payload.parts.items()}
+    return Upload(upload.name, type(upload.payload)(**{**vars(upload.payload), "parts": parts}))
 
 
-def test_a_clip_that_fails_costs_only_itself() -> None:
-    done, error = failing_in(encode_here, [CLIPS[0], clip_of("bad", 1, 0), CLIPS[1], CLIPS[2], clip_of("bad", 1, 0)])
-    assert done == {0, 2, 3}
-    assert error.reasons == {1: "this clip cannot be encoded", 4: "this clip cannot be encoded"}
+@pytest.mark.parametrize("where", ["here", "workers"])
+def test_an_upload_that_fails_costs_only_itself(where: str, in_workers: WorkerEncoder) -> None:
+    encoder = encode_here if where == "here" else in_workers
+    bad = upload_of("bad", 1, 0)
+    rows = encoded(encoder, Failing(), [UPLOADS[0], bad, broken(UPLOADS[1]), UPLOADS[1], UPLOADS[2], bad])
+    assert {index for index, row in rows.items() if row.payload} == {0, 3, 4}
+    assert rows[1].reason == rows[5].reason == "it cannot be encoded: this clip cannot be encoded"
+    assert rows[2].reason.startswith("jpeg payload has")
 
 
-def test_a_clip_that_cannot_be_read_costs_only_itself(ray_encoder: RayEncoder) -> None:
-    class Unreadable(Watched):
-        def __getitem__(self, index: int) -> Clip:  # type: ignore[override]
-            if index == 1:
-                raise DataError("not a payload")
-            return self.clips[index]
-
-    for encoder in (encode_here, ray_encoder):
-        done, error = failing_in(encoder, Unreadable(CLIPS))
-        assert done == {0, 2, 3}
-        assert error.reasons == {1: "not a payload"}
+@pytest.mark.parametrize("where", ["here", "workers"])
+def test_without_a_codec_uploads_are_checked(where: str, in_workers: WorkerEncoder) -> None:
+    rows = encoded(encode_here if where == "here" else in_workers, None, [UPLOADS[0], broken(UPLOADS[1]), UPLOADS[2]])
+    assert [row.payload for row in rows.values()] == [None] * 3
+    assert {index for index, row in rows.items() if row.reason} == {1}
 
 
-def test_a_worker_that_dies_costs_only_the_clip_that_kills_it(ray_encoder: RayEncoder) -> None:
-    clips = [CLIPS[0], clip_of("fatal", 1, 0), CLIPS[1], CLIPS[2], clip_of("bad", 1, 0)]
-    done, error = failing_in(ray_encoder, clips)
-    assert done == {0, 2, 3}
-    assert sorted(error.reasons) == [1, 4]
-    assert "died twice" in error.reasons[1]
-    assert error.reasons[4] == "this clip cannot be encoded"
+def test_a_worker_that_dies_costs_only_the_clip_that_kills_it(in_workers: WorkerEncoder) -> None:
+    fatal = [upload_of("fatal", 1, 0)] * 4  # more in a row than starts of workers may fail
+    uploads = [UPLOADS[0], *fatal, UPLOADS[1], UPLOADS[2], upload_of("bad", 1, 0)]
+    rows = encoded(in_workers, Failing(), uploads)
+    assert {index for index, row in rows.items() if row.payload} == {0, 5, 6}
+    assert {rows[index].reason for index in (1, 2, 3, 4)} == {
+        f"twice its worker died: its process died (signal {int(signal.SIGSEGV)})"
+    }
+    assert payloads(in_workers, Failing(), UPLOADS) == payloads(encode_here, Failing(), UPLOADS)
 
 
-class Watched(Sequence[Clip]):
-    """Clips that say which of them have been asked for."""
-
-    def __init__(self, clips: Sequence[Clip]) -> None:
-        self.clips, self.asked = clips, 0
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, index: int) -> Clip:  # type: ignore[override]
-        self.asked = max(self.asked, index + 1)
-        return self.clips[index]
-
-
-@pytest.mark.parametrize("here", [True, False])
-def test_clips_are_taken_as_they_are_needed(here: bool, ray_encoder: RayEncoder) -> None:
-    clips = Watched([clip_of(str(i), FRAMES_AT_ONCE, i) for i in range(8)])
-    encoder: Encoder = encode_here if here else ray_encoder
-    finished = 0
-    for _ in encoder(codecs.create("jpeg"), clips, seed=0, device="cpu", progress=None):
-        # in flight, and one that was read to see whether it still fits into the group before it
-        assert clips.asked <= finished + (1 if here else 3) + 1
-        finished += 1
-    assert finished == len(clips)
-
-
-@pytest.mark.parametrize("here", [True, False])
-def test_progress_ends_at_one_and_never_falls(here: bool, ray_encoder: RayEncoder) -> None:
+def test_a_capture_is_decoded_once_and_in_a_worker(in_workers: WorkerEncoder) -> None:
+    captures = [Capture("cam", name, 1, upload.payload.to_bytes()) for name, upload in zip("ab", UPLOADS, strict=False)]
+    captures.append(Capture("other", "torn", 1, captures[0].data[:-9]))
     told: list[float] = []
-    run(encode_here if here else ray_encoder, codecs.create("jpeg"), CLIPS, told.append)
+    made = encode_once(
+        codecs.create("webp"),
+        captures,
+        InMemory(),
+        in_workers,
+        seed=0,
+        device="cpu",
+        decode_seconds=9,
+        progress=told.append,
+    )
+    assert [item.payload is not None for item in made] == [True, True, False]
+    assert "payload" in made[2].reason
     assert told == sorted(told)
-    assert told[-1] == pytest.approx(1)
-    assert 0 <= told[0] <= 1
+    assert told[-1] == 1
 
 
-def test_nothing_to_encode(ray_encoder: RayEncoder) -> None:
-    assert run(encode_here, codecs.create("jpeg"), []) == {}
-    assert run(ray_encoder, codecs.create("jpeg"), []) == {}
+def test_what_takes_a_device_too_long_to_decode_is_left() -> None:
+    captures = [Capture(name, "clip", 1, UPLOADS[2].payload.to_bytes()) for name in ["slow"] * 3 + ["other"]]
+    options = {"seed": 0, "device": "cpu", "decode_seconds": 1e-9}
+    made = encode_once(None, captures, InMemory(), encode_here, **options)  # type: ignore[arg-type]
+    assert [item.reason[:11] for item in made] == ["", "", "not decoded", ""], "one is read ahead"
 
 
-def test_the_example_of_the_docs(ray_encoder: RayEncoder, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("where", ["here", "workers"])
+def test_uploads_are_taken_as_workers_become_free(where: str, in_workers: WorkerEncoder) -> None:
+    asked = 0
+
+    def arriving() -> Iterator[Upload]:
+        nonlocal asked
+        for i in range(8):
+            asked = i + 1
+            yield upload_of(str(i), FRAMES_AT_ONCE, i)
+
+    encoder: Encoder = encode_here if where == "here" else in_workers
+    finished = 0
+    for _ in encoder(codecs.create("jpeg"), arriving(), seed=0, device="cpu"):
+        # in flight, and one that was read to see whether it still fits into the group before it
+        assert asked <= finished + (1 if where == "here" else 3) + 1
+        finished += 1
+    assert finished == 8
+
+
+def test_what_is_called_while_it_waits_can_end_it(in_workers: WorkerEncoder) -> None:
+    def tick() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(in_workers(Failing(), [upload_of("slow", 1, 0)], seed=0, device="cpu", tick=tick))
+    assert payloads(in_workers, Failing(), UPLOADS) == payloads(encode_here, Failing(), UPLOADS)
+
+
+def test_nothing_to_encode(in_workers: WorkerEncoder) -> None:
+    assert encoded(encode_here, codecs.create("jpeg"), []) == {}
+    assert encoded(in_workers, codecs.create("jpeg"), []) == {}
+
+
+def test_the_example_of_the_docs(capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    exec(compile(example, "docs/scale.md", "exec"), {})
+    try:
+        exec(compile(example, "docs/scale.md", "exec"), {})
+    finally:
+        ray.shutdown()
     assert len(capsys.readouterr().out.splitlines()) == 4
 
 
 def test_an_encoder_without_workers_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least 1"):
-        RayEncoder(0)
+        ray_encoder(0)
     with pytest.raises(ConfigError, match="at least 0"):
-        RayEncoder(1, cpus=-1)
+        ray_encoder(1, cpus=-1)
+
+
+def until(workers: LocalWorkers, done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < end
+        workers.step(0.1)
+
+
+def test_a_job_that_takes_too_long_is_ended() -> None:
+    workers = LocalWorkers(1)
+    jobs = [workers.submit(time.sleep, 60, seconds=0.2), workers.submit(os.getpid)]
+    until(workers, lambda: jobs[1].done)
+    assert isinstance(jobs[0].error, WorkerDiedError)
+    assert "longer than 0.2 seconds" in str(jobs[0].error)
+    workers.close()
+    assert not psutil.pid_exists(jobs[1].value)
+
+
+def test_workers_that_cannot_start_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    workers = LocalWorkers(2)
+    job = workers.submit(os.getpid)
+    with pytest.raises(WorkerError, match="no worker can be started: its process died"):
+        until(workers, lambda: job.done)
