@@ -61,14 +61,14 @@ def main_job(
     device = pick_device(scenario.device)
     class_names = _class_names(scenario, folders)
     training = Training(
-        class_names,
-        scenario.scale,
-        scenario.image_size,
-        scenario.steps,
-        scenario.batch,
-        scenario.learning_rate,
-        scenario.blur,
-        scenario.seed,
+        class_names=class_names,
+        scale=scenario.scale,
+        image_size=scenario.image_size,
+        steps=scenario.steps,
+        batch=scenario.batch,
+        learning_rate=scenario.learning_rate,
+        blur=scenario.blur,
+        seed=scenario.seed,
     )
     strategy = build_strategy(scenario, run, signals.watched(progress), identity)
     done = strategy.recall()

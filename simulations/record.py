@@ -33,7 +33,6 @@ from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
 from rinr_flower.strategies import EdgeOrFog, FogNode, Shared
 from rinr_flower.strategies.keeping import Blob
-from rinr_flower.strategies.update_sharing import UpdateSharing
 
 Progress = Callable[[str, float], None]
 PACKAGES = ("rinr_flower", "flwr", "ray", "torch", "ultralytics-opencv-headless", "numpy", "pillow")
@@ -99,10 +98,11 @@ def _kept(scenario: Scenario, folders: Sequence[DeviceFolder]) -> list[Shared]:
 
 def _updates(strategy: FogNode) -> tuple[UpdateRecord, ...]:
     """The mean size of the updates that were made, under the compressor's name."""
-    if not isinstance(strategy, UpdateSharing) or not strategy.update_bytes:
+    common = strategy.policy.common
+    if common is None or not common.update_bytes:
         return ()
-    sizes = strategy.update_bytes
-    return (UpdateRecord(strategy.compressor.name, round(sum(sizes) / len(sizes))),)
+    sizes = common.update_bytes
+    return (UpdateRecord(common.compressor.name, round(sum(sizes) / len(sizes))),)
 
 
 def _original(item: Shared, folders: Sequence[DeviceFolder]) -> Clip:

@@ -1,4 +1,4 @@
-"""Questions of the fog and answers of its devices: every message leaves and comes in here."""
+"""The fog's end of an exchange of messages: composes questions, matches answers, and meters both."""
 
 from __future__ import annotations
 
@@ -9,53 +9,77 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from rinr_flower.errors import DataError
 from rinr_flower.messages.identity import FogIdentity, node_name
 from rinr_flower.messages.protocol import CONFIG, JOB, SERVER_ROUND
-from rinr_flower.strategies.replies import Opened, Sorted, sort_replies, unsigned
+from rinr_flower.strategies.metering import Clip, Meter
+from rinr_flower.strategies.replies import Answer, Lost, Opened, sort_replies, unsigned
 
 
 class Exchange:
-    """One question to each of several nodes, and what comes back; then the next.
+    """Questions to several nodes and their answers; one exchange after another.
 
     Parameters
     ----------
     job : the run's name on all devices.
     identity : signs questions and checks answers; None believes every answer.
+    meter : enters every message into the ledger.
+    timeout_s : time to live of a message, in seconds.
 
     Attributes
     ----------
-    timeout_s : seconds that a message lives.
     asked : questions of the present exchange.
     names : of the nodes that have answered since this process began.
     """
 
-    def __init__(self, job: str, identity: FogIdentity | None) -> None:
+    def __init__(self, job: str, identity: FogIdentity | None, meter: Meter, timeout_s: float) -> None:
         self.job = job
         self.identity = identity
-        self.timeout_s = 3600.0
+        self.meter = meter
+        self.timeout_s = timeout_s
         self.asked: list[Message] = []
         self.names: dict[int, str] = {}
+        self._round = 0
+        self._unnamed: list[Message] = []  # questions to be metered once their nodes have told their names
 
-    def begin(self) -> None:
-        """From now on it is about other questions."""
+    def begin(self, server_round: int) -> None:
+        """Begin an exchange of a round."""
+        self._round = server_round
         self.asked = []
 
-    def ask(self, server_round: int, node: int, kind: str, content: RecordDict) -> Message:
-        """A message that is to be sent: with round and job, signed, with a time to live."""
-        config = {**content.config_records.get(CONFIG, {}), SERVER_ROUND: server_round, JOB: self.job}
+    def question(
+        self, node: int, kind: str, content: RecordDict, clips: Iterable[Clip] = (), *, group_id: str | None = None
+    ) -> Message:
+        """Compose a message: with round and job, signed, with a time to live. ``clips`` are the payloads in it."""
+        config = {**content.config_records.get(CONFIG, {}), SERVER_ROUND: self._round, JOB: self.job}
         content = RecordDict({**content, CONFIG: ConfigRecord(config)})
         if self.identity is not None:
             content = self.identity.seal(
-                content, job=self.job, server_round=server_round, kind=kind, receiver=self.name(node)
+                content, job=self.job, server_round=self._round, kind=kind, receiver=self.name(node)
             )
-        message = Message(content, dst_node_id=node, message_type=kind, ttl=self.timeout_s)
+        message = Message(content, dst_node_id=node, message_type=kind, ttl=self.timeout_s, group_id=group_id)
         self.asked.append(message)
+        if node in self.names:
+            self.meter.asked(self._round, self.name(node), message, clips)
+        else:
+            self._unnamed.append(message)
         return message
 
-    def sort(self, replies: Iterable[Message]) -> Sorted:
-        """What has come back: answers whose senders are who they should be, and everything else."""
-        return sort_replies(self.asked, replies, unsigned if self.identity is None else self._open)
+    def answers(self, replies: Iterable[Message]) -> tuple[dict[int, Answer], list[Lost]]:
+        """Answers by the nodes that were asked, and one loss for each node that has none. Meters what is not used."""
+        came = sort_replies(self.asked, replies, unsigned if self.identity is None else self._open)
+        for reply in came.refused:
+            self.meter.refused(self._round, self.name(reply.metadata.src_node_id), reply)
+        return came.answers, came.lost
+
+    def end(self) -> set[int]:
+        """End the exchange; the nodes that were asked."""
+        for message in self._unnamed:
+            self.meter.asked(self._round, self.name(message.metadata.dst_node_id), message, ())
+        self.meter.ledger.flush()
+        nodes = {message.metadata.dst_node_id for message in self.asked}
+        self.asked, self._unnamed = [], []
+        return nodes
 
     def claim(self, node: int, device: str, sender: str | None, attending: Container[int]) -> None:
-        """Take down a node's name; DataError if it may not call itself so: one name, one node.
+        """Enter a node's name; DataError if another node has it.
 
         A name moves to another node if a signature proves it, or if the node of before is not asked any more.
 
@@ -76,7 +100,7 @@ class Exchange:
         self.names[node] = device
 
     def name(self, node: int) -> str:
-        """Of the device, if it has told it."""
+        """The name of a node's device, or a name for the node while it has not told one."""
         return self.names.get(node, node_name(node))
 
     def _open(self, question: Message, reply: Message) -> Opened:

@@ -15,36 +15,30 @@ from flwr.serverapp.strategy import Result, Strategy
 
 from rinr_flower.bandwidth import FOG, Ledger
 from rinr_flower.codecs import Codec, codecs
-from rinr_flower.errors import DataError, RinrError
+from rinr_flower.errors import RinrError
 from rinr_flower.messages.identity import FogIdentity
-from rinr_flower.messages.protocol import (
-    PAYLOADS,
-    Capture,
-    check_metrics,
-    check_model,
-    payloads_record,
-    query_content,
-    read_captures,
-)
+from rinr_flower.messages.protocol import Capture, check_metrics, check_model, query_content
+from rinr_flower.messages.training import Training
 from rinr_flower.report import FailureRecord
+from rinr_flower.strategies.collecting import read_answers
 from rinr_flower.strategies.encode_once import encode_once
 from rinr_flower.strategies.encoding import Encoder, local_encoder
 from rinr_flower.strategies.exchange import Exchange
-from rinr_flower.strategies.keeping import Arrays, InMemory, Keep
+from rinr_flower.strategies.keeping import InMemory, Keep
 from rinr_flower.strategies.limits import CaptureLimits
 from rinr_flower.strategies.local_training import LocalTraining
 from rinr_flower.strategies.memory import FogMemory, Measured, Shared
-from rinr_flower.strategies.metering import Clip, Meter
-from rinr_flower.strategies.model_arrays import arrays_in, arrays_of_record, prefixed, put_arrays, record_of, under
-from rinr_flower.strategies.replies import Answer, Lost
-from rinr_flower.strategies.resuming import check_same, describe
-from rinr_flower.strategies.rounds import Rounds
+from rinr_flower.strategies.metering import Meter
+from rinr_flower.strategies.payload_sharing import PayloadSharing
+from rinr_flower.strategies.policy import Outgoing, Policy, Progress, Round
+from rinr_flower.strategies.replies import Lost
+from rinr_flower.strategies.resuming import restore, save
 
 log = getLogger("flwr.rinr_flower")
 
 DEFAULT_LIMITS = CaptureLimits()
-Progress = Callable[[str, float], None]
-"""Called with what is being done and the fraction done, 0 to 1."""
+Evaluate = Callable[[int, ArrayRecord], MetricRecord | None]
+"""Flower's central evaluation: round and model to metrics."""
 
 
 class FogNode(Strategy):
@@ -67,10 +61,12 @@ class FogNode(Strategy):
     encoder : decodes and encodes what is uploaded, see ``encoding``. None takes a worker process per CPU core, so that
         bytes which crash a decoder cost their clip alone; ``encode_here`` works in this process.
     ledger : takes every message; by default a new one, at ``.ledger``.
-    keep : where captures, payloads and the state after every round are kept; :meth:`start` goes on where what it holds
-        ends. None keeps them in memory: a run that is killed is lost.
+    keep : where captures, payloads and the state after every round are kept, so that a run can be resumed. None keeps
+        them in memory: a run that is killed is lost.
     identity : signs what is sent and checks who answers; None believes every answer.
     limits : how much one device may upload in a round; a device that passes them sits the round out.
+    policy : what devices are sent beside the inner strategy's messages; by default all payloads of the others.
+    timeout : seconds that bound every exchange and every message's life. :meth:`start` sets it too.
     progress : called while the fog encodes.
 
     Attributes
@@ -80,6 +76,7 @@ class FogNode(Strategy):
     failures : every device's failure so far.
     trained, evaluated : what every device has reported so far.
     start_arrays : the model that the first round began with; None before.
+    arrays : the present model.
     """
 
     def __init__(
@@ -96,6 +93,8 @@ class FogNode(Strategy):
         keep: Keep | None = None,
         identity: FogIdentity | None = None,
         limits: CaptureLimits = DEFAULT_LIMITS,
+        policy: Policy | None = None,
+        timeout: float = 3600,
         progress: Progress | None = None,
     ) -> None:
         self.codec = codec if isinstance(codec, Codec) else codecs.create(codec)
@@ -107,22 +106,40 @@ class FogNode(Strategy):
         self.encoder = local_encoder() if encoder is None else encoder
         self.ledger = Ledger() if ledger is None else ledger
         self.keep = InMemory() if keep is None else keep
-        self.exchange = Exchange(self.keep.job, identity)
         self.meter = Meter(self.ledger)
+        self.exchange = Exchange(self.keep.job, identity, self.meter, timeout)
         self.limits = limits
+        self.policy = PayloadSharing() if policy is None else policy
         self.progress = progress
         self.memory = FogMemory()
-        self.shared, self.failures = self.memory.shared, self.memory.failures
-        self.trained, self.evaluated = self.memory.trained, self.memory.evaluated
         self.start_arrays: ArrayRecord | None = None
-        self._passes_on = upload is not None and self.codec == codecs.create(upload)
-        self._attending: set[int] = set()  # nodes that have answered everything so far in this round
-        self._loaded: dict[int, bytes] = {}  # payloads on their way in this exchange, by their clips' numbers
-        self._model = ArrayRecord()  # what this round's training started from
-        self._arrays = ArrayRecord()  # what the next round starts from
+        self.arrays = ArrayRecord()
+        self.attending: set[int] = set()  # nodes that have answered everything so far in this round
+        self.round: Round | None = None  # None before its captures are encoded, and if it is skipped
+        self._given: ArrayRecord | None = None  # what the loop over rounds began with
+        self._open: tuple[int, float] | None = None  # number of the round that is not finished yet, and when it began
+        self._driven = False  # by this class's own start
+        self._recalled = False
+
+    @property
+    def shared(self) -> list[Shared]:
+        return self.memory.shared
+
+    @property
+    def failures(self) -> list[FailureRecord]:
+        return self.memory.failures
+
+    @property
+    def trained(self) -> list[Measured]:
+        return self.memory.trained
+
+    @property
+    def evaluated(self) -> list[Measured]:
+        return self.memory.evaluated
 
     def summary(self) -> None:
         log.info("\t├──> Sharing: %s uploaded as %s", self.codec, self.upload)
+        log.info("\t├──> %s", self.policy.summary())
         log.info("\t├──> At least %d devices in a round", self.min_devices)
         self.inner.summary()
 
@@ -134,12 +151,12 @@ class FogNode(Strategy):
         timeout: float = 3600,
         train_config: ConfigRecord | None = None,
         evaluate_config: ConfigRecord | None = None,
-        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+        evaluate_fn: Evaluate | None = None,
     ) -> Result:
-        """As in Flower, but ``num_rounds`` is the number of the last round: what has been done before counts.
+        """Run rounds 1 to ``num_rounds`` as Flower does; those that ``keep`` holds already are not repeated.
 
         ``timeout`` (seconds) bounds every exchange and every message's life. ``initial_arrays`` are taken before the
-        first round only.
+        first round only. ``Result`` has the metrics of all rounds.
 
         Raises
         ------
@@ -149,250 +166,251 @@ class FogNode(Strategy):
             If what was kept is of a strategy with other settings.
         """
         self.exchange.timeout_s = timeout
-        self.recall()
-        if self.start_arrays is None:
-            self.start_arrays = self._arrays = initial_arrays
-            self._keep_round(0, 0.0)
-        self.meter.start_model = self.start_arrays
-        rounds = Rounds(self, grid, timeout, train_config or ConfigRecord(), evaluate_config or ConfigRecord())
-        return rounds.run(self.memory.rounds, num_rounds, self.start_arrays, self._arrays, self._finish, evaluate_fn)
+        done = self.recall()
+        self._set_up(initial_arrays, train_config or ConfigRecord())
+        assert self.start_arrays is not None
+        self._driven = True
+        try:
+            evaluate = None if evaluate_fn is None else partial(self._evaluate, evaluate_fn, done)
+            start, configs = self.start_arrays, (train_config, evaluate_config)
+            return super().start(grid, start, num_rounds, timeout, *configs, evaluate)
+        finally:
+            self._driven = False
 
     def recall(self) -> int:
-        """Take up what ``keep`` holds, unless that has been done; the number of whole rounds so far."""
-        if self.start_arrays is None and (kept := self.keep.load()) is not None:
-            check_same(kept.rounds[-1]["strategy"], describe(self))
-            self.memory.take_up(kept.rounds, self.keep)
-            self.start_arrays = self._arrays = record_of(under("model", kept.first))
-            if self.memory.rounds and (model := under("model", kept.last)):
-                self._arrays = record_of(model)
-            put_arrays(self.inner, under("inner", kept.last))
-            self._take_up(kept.rounds, kept.last)
-            self.ledger.break_off(int(kept.rounds[-1]["ledger"]))
+        """Restore what ``keep`` holds, the first time; the number of whole rounds so far."""
+        if not self._recalled:
+            restore(self)
             if self.memory.rounds:
                 log.info("going on after round %d", self.memory.rounds)
+        self._recalled = True
         return self.memory.rounds
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Collect captures, encode them, and put payloads into the inner strategy's messages."""
-        self._encode(server_round, self._collect(server_round, grid))
-        if len(self._attending) < self.min_devices:
-            reason = f"{len(self._attending)} devices answered, min_devices is {self.min_devices}"
-            log.warning("round %d is skipped: %s", server_round, reason)
-            self.failures.append(FailureRecord(server_round, FOG, "skipped", reason))
-            self._attending.clear()
-        self._model = arrays
-        messages = self.inner.configure_train(server_round, arrays, config, grid) if self._attending else []
-        self.exchange.begin()
-        for message in messages:
-            if (node := message.metadata.dst_node_id) in self._attending:
-                device = self.exchange.name(node)
-                self._ask(server_round, message, *self._training_content(server_round, device, message.content))
-        self._loaded.clear()
-        self.ledger.flush()
-        return self.exchange.asked
+        """Collect captures, encode them, and put what the policy sends into the inner strategy's messages."""
+        self._finish()
+        if server_round <= self.recall():
+            self._set_up(arrays, config)
+            return []
+        self._set_up(arrays, config)
+        self._take(arrays)
+        self._open = server_round, time.monotonic()
+        captures = self.collect(server_round, grid)
+        self.encode(server_round, captures)
+        if len(self.attending) < self.min_devices:
+            reason = f"{len(self.attending)} devices answered, min_devices is {self.min_devices}"
+            self.memory.fail(server_round, FOG, "skipped", reason)
+            self.attending.clear()
+            return []
+        names = frozenset(self.exchange.name(node) for node in self.attending)
+        training = Training.of_config(config)
+        self.round = Round(server_round, names, training, self.memory, self.device, self.progress)
+        self.policy.prepare(self.round)
+        config = self.policy.train_config(config)
+        messages = self.inner.configure_train(server_round, self.arrays, config, grid)
+        return self._questions(self.round, messages, self.content)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Keep the usable answers, remember what has been received, and let the inner strategy aggregate."""
-        usable = self._usable(server_round, replies)
-        for reply in usable:
-            device = self.exchange.names[reply.metadata.src_node_id]
-            self.trained.append(Measured(server_round, device, check_metrics(reply.content)))
+        if server_round <= self.memory.rounds:
+            resumed = server_round == self.memory.rounds and self._driven and self.arrays is not self.start_arrays
+            return self.arrays if resumed else None, self.memory.result(server_round, "train")
+        usable = self._usable(server_round, replies, self.memory.trained)
+        if self.round is None:
+            return None, None
         try:
-            return self.inner.aggregate_train(server_round, usable)
+            arrays, metrics = self.inner.aggregate_train(server_round, usable)
         except InconsistentMessageReplies as error:
             log.warning("round %d: the model is not aggregated: %s", server_round, error)
-            return None, None
+            arrays, metrics = None, None
+        arrays, metrics = self.policy.aggregated(self.round, arrays, metrics)
+        self.memory.note_result(server_round, "train", metrics)
+        if arrays is not None:
+            self.arrays = arrays
+        return arrays, metrics
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """The inner strategy's messages, to the devices that have answered so far in this round."""
-        messages = self.inner.configure_evaluate(server_round, arrays, config, grid) if self._attending else []
-        self.exchange.begin()
-        for message in messages:
-            if (node := message.metadata.dst_node_id) in self._attending:
-                content = self._evaluation_content(self.exchange.name(node), message.content)
-                self._ask(server_round, message, content, ())
-        self.ledger.flush()
-        return self.exchange.asked
+        if server_round <= self.memory.rounds:
+            return []
+        self._take(arrays)
+        if self.round is None or not self.attending:
+            return []
+        messages = self.inner.configure_evaluate(server_round, self.arrays, config, grid)
+        return self._questions(
+            self.round, messages, lambda _, device, content: Outgoing(self.policy.evaluate_content(device, content))
+        )
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Keep the usable answers and let the inner strategy average them."""
-        usable = self._usable(server_round, replies)
-        for reply in usable:
-            metrics = check_metrics(reply.content)
-            self.evaluated.append(Measured(server_round, self.exchange.names[reply.metadata.src_node_id], metrics))
-        return self.inner.aggregate_evaluate(server_round, usable)
-
-    def _collect(self, server_round: int, grid: Grid) -> list[Capture]:
-        """Every capture, in order of the devices' and the clips' names."""
-        content = query_content(server_round, self.upload)
-        self.exchange.begin()
-        self._attending = set()
-        for node in self._wait_for_devices(grid):
-            self.exchange.ask(server_round, node, MessageType.QUERY, content)
-        replies = grid.send_and_receive(self.exchange.asked, timeout=self.exchange.timeout_s)
-        answers, lost = self._answers(server_round, replies)
-        found: list[Capture] = []
-        for node, answer in answers.items():
-            try:
-                device, captures, holds = read_captures(answer.content)
-                self.limits.check(captures)
-                self.exchange.claim(node, device, answer.sender, self._attending)
-            except DataError as error:
-                lost.append(Lost(node, "malformed", str(error)))
-                self.meter.refused(server_round, self.exchange.name(node), answer.message)
-                continue
-            self._attending.add(node)
-            self.meter.answered(server_round, device, answer.message, [(c.clip, c.data) for c in captures])
-            self._greet(node, device, holds)
-            found += captures
-        for question in self.exchange.asked:  # now that the nodes' names are known
-            self.meter.asked(server_round, self.exchange.name(question.metadata.dst_node_id), question, ())
-        self._note(server_round, lost)
-        self.ledger.flush()
-        return sorted(found, key=lambda capture: (capture.device, capture.clip))
-
-    def _greet(self, node: int, device: str, holds: str | None) -> None:
-        """Set right what the device has, by what it says itself."""
-        holding = self.memory.greet(device)
-        if holds is not None and not self.memory.compare(device, holds):
-            self._forget(device)
-        if isinstance(self.inner, LocalTraining):
-            self.inner.equip(node, holding.equipped)
-
-    def _encode(self, server_round: int, captures: list[Capture]) -> None:
-        """Check every clip of the round and make it a payload, unless it has one from before the run was broken off."""
-        progress = None if self.progress is None else partial(self.progress, f"round {server_round}: encoding")
-        made = encode_once(
-            None if self._passes_on else self.codec,
-            captures,
-            self.keep,
-            self.encoder,
-            seed=self.seed,
-            device=self.device,
-            decode_seconds=self.limits.seconds,
-            progress=progress,
+        """Keep the usable answers, let the inner strategy average them, and finish the round."""
+        if server_round <= self.memory.rounds:
+            return self.memory.result(server_round, "evaluate")
+        metrics = self.inner.aggregate_evaluate(
+            server_round, self._usable(server_round, replies, self.memory.evaluated)
         )
-        for capture, item in zip(captures, made, strict=True):
-            if item.payload is None:
-                reason = f"clip {capture.clip!r}: {item.reason}"
-                self.failures.append(FailureRecord(server_round, capture.device, "malformed", reason))
-                log.warning("round %d: %s is left out (malformed): %s", server_round, capture.device, reason)
-                continue
-            self.shared.append(
-                Shared(
-                    server_round,
-                    capture.device,
-                    capture.clip,
-                    capture.camera_bytes,
-                    item.upload,
-                    item.payload,
-                    item.seconds,
-                )
-            )
-        uploaded = sum(item.upload.size for item in made)
-        encoded = [item.payload.size for item in made if item.payload is not None]
-        log.info("round %d: %d clips, %d bytes uploaded, %d to share", server_round, len(made), uploaded, sum(encoded))
+        self.memory.note_result(server_round, "evaluate", metrics)
+        self._finish()
+        return metrics
 
-    def _training_content(self, server_round: int, device: str, content: RecordDict) -> tuple[RecordDict, list[Clip]]:
-        """The inner strategy's message with every payload of other devices that its receiver has not confirmed."""
-        numbers = self.memory.missing(device)
-        self.memory.send(device, numbers, numbers)
-        for i in numbers:
-            if i not in self._loaded:
-                self._loaded[i] = self.shared[i].payload.data
-        clips = [(self.shared[i].device, self.shared[i].clip, self._loaded[i]) for i in numbers]
-        return RecordDict({**content, PAYLOADS: payloads_record([data for *_, data in clips])}), clips
+    # Steps of a round that a subclass may override.
 
-    def _evaluation_content(self, device: str, content: RecordDict) -> RecordDict:
-        """What the inner strategy's evaluation message becomes on its way."""
-        return content
-
-    def _ask(self, server_round: int, message: Message, content: RecordDict, clips: Iterable[Clip]) -> None:
-        """Send ``content`` in the place of the inner strategy's message."""
-        node, kind = message.metadata.dst_node_id, message.metadata.message_type
-        question = self.exchange.ask(server_round, node, kind, content)
-        self.meter.asked(server_round, self.exchange.name(node), question, clips)
-
-    def _answers(self, server_round: int, replies: Iterable[Message]) -> tuple[dict[int, Answer], list[Lost]]:
-        came = self.exchange.sort(replies)
-        for reply in came.refused:
-            self.meter.refused(server_round, self.exchange.name(reply.metadata.src_node_id), reply)
-        return came.answers, came.lost
-
-    def _usable(self, server_round: int, replies: Iterable[Message]) -> list[Message]:
-        """Answers to this exchange that are sound; the others become failures, and their devices sit out."""
-        answers, lost = self._answers(server_round, replies)
-        usable = []
-        for node, answer in answers.items():
-            reply, device = answer.message, self.exchange.names[node]
-            self.meter.answered(server_round, device, reply, ())
-            reply.content = answer.content
-            try:
-                self._check(device, reply)
-            except RinrError as error:
-                lost.append(Lost(node, "malformed", str(error)))
-                continue
-            self._received(device)
-            usable.append(reply)
-        self._attending -= {message.metadata.dst_node_id for message in self.exchange.asked}
-        self._attending |= {reply.metadata.src_node_id for reply in usable}
-        self._note(server_round, lost)
-        self.ledger.flush()
-        return sorted(usable, key=lambda reply: self.exchange.names[reply.metadata.src_node_id])
-
-    def _check(self, device: str, reply: Message) -> None:
-        """RinrError unless the answer can be used."""
-        check_metrics(reply.content)
-        for arrays in reply.content.array_records.values() if self._model else ():
-            check_model(arrays, self._model)
-
-    def _received(self, device: str) -> None:
-        """The device has answered: what it was sent last has arrived."""
-        self.memory.confirm(device)
-
-    def _forget(self, device: str) -> None:
-        """The device has lost all that it had."""
-        log.info("%s remembers nothing of this run; it gets everything again", device)
-
-    def _wait_for_devices(self, grid: Grid) -> list[int]:
+    def wait(self, grid: Grid) -> list[int]:
         """Ids of the connected nodes, as soon as there are ``min_devices``, or when the time is up."""
         end = time.monotonic() + self.exchange.timeout_s
         while len(nodes := sorted(grid.get_node_ids())) < self.min_devices and time.monotonic() < end:
             time.sleep(0.2)
         return nodes
 
-    def _note(self, server_round: int, lost: Iterable[Lost]) -> None:
-        for item in sorted(lost, key=lambda item: self.exchange.name(item.node)):
-            failure = FailureRecord(server_round, self.exchange.name(item.node), item.kind, item.reason)
-            self.failures.append(failure)
-            log.warning("round %d: %s is left out (%s): %s", server_round, failure.device, item.kind, item.reason)
+    def collect(self, server_round: int, grid: Grid) -> list[Capture]:
+        """Ask all devices; their captures in order of the devices' and the clips' names."""
+        self.exchange.begin(server_round)
+        content = query_content(server_round, self.upload)
+        questions = [self.exchange.question(node, MessageType.QUERY, content) for node in self.wait(grid)]
+        answers, lost = self.exchange.answers(grid.send_and_receive(questions, timeout=self.exchange.timeout_s))
+        came = read_answers(answers, server_round, self.exchange, self.limits, self._greet)
+        self.attending = came.nodes
+        self._note(server_round, [*lost, *came.lost])
+        self.exchange.end()
+        return came.captures
 
-    def _finish(self, server_round: int, arrays: ArrayRecord, seconds: float) -> None:
-        self.memory.rounds, self._arrays = server_round, arrays
-        self._keep_round(server_round, seconds)
+    def encode(self, server_round: int, captures: list[Capture]) -> None:
+        """Check every clip and add it and its payload to ``shared``; what was encoded before a crash is used again."""
+        passes_on = self.upload is not None and self.codec == codecs.create(self.upload)
+        made = encode_once(
+            None if passes_on else self.codec,
+            captures,
+            self.keep,
+            self.encoder,
+            seed=self.seed,
+            device=self.device,
+            decode_seconds=self.limits.seconds,
+            progress=None if self.progress is None else partial(self.progress, f"round {server_round}: encoding"),
+        )
+        for capture, item in zip(captures, made, strict=True):
+            if item.payload is None:
+                self.memory.fail(server_round, capture.device, "malformed", f"clip {capture.clip!r}: {item.reason}")
+                continue
+            about = server_round, capture.device, capture.clip, capture.camera_bytes
+            self.shared.append(Shared(*about, item.upload, item.payload, item.seconds))
+        uploaded = sum(item.upload.size for item in made)
+        encoded = [item.payload.size for item in made if item.payload is not None]
+        log.info("round %d: %d clips, %d bytes uploaded, %d to share", server_round, len(made), uploaded, sum(encoded))
 
-    def _keep_round(self, server_round: int, seconds: float) -> None:
-        """Write down what is known after a round, in one piece and after the ledger."""
+    def content(self, fog_round: Round, device: str, content: RecordDict) -> Outgoing:
+        """Content of the training message to a device, made from that of the inner strategy's message."""
+        return self.policy.train_content(fog_round, device, content)
+
+    # What the steps above have in common.
+
+    def _set_up(self, arrays: ArrayRecord, config: ConfigRecord) -> None:
+        """Begin the run with ``arrays``, or bring them up to date with the model of the run that is resumed."""
+        if self.start_arrays is None:
+            common = self.policy.common
+            model = arrays if common is None else common.begin(arrays, Training.of_config(config))
+            self.start_arrays = self.arrays = model
+            save(self, 0, 0.0)
+        if self._given is None or self._driven:
+            self._given = arrays
+            if not self._driven and self.memory.rounds:
+                arrays.clear()  # a strategy around this one has taken the same object for the present model
+                arrays.update(self.arrays)
+        self.meter.start_model = self.start_arrays
+
+    def _take(self, arrays: ArrayRecord) -> None:
+        """Go on with ``arrays`` if they are newer than what the loop over rounds began with."""
+        if arrays is not self._given:
+            self.arrays = arrays
+        if self.policy.common is not None:
+            self.policy.common.check_model(self.arrays)
+
+    def _greet(self, node: int, device: str, holds: str | None) -> None:
+        """Correct what the device is believed to have by what it says itself."""
+        holding = self.memory.greet(device)
+        if holds is not None and not self.memory.reconcile(device, holds):
+            log.info("%s remembers nothing of this run; it gets everything again", device)
+            if self.policy.common is not None:
+                self.policy.common.chain.forget(device)
+        if isinstance(self.inner, LocalTraining):
+            self.inner.equip(node, holding.equipped)
+
+    def _questions(
+        self, fog_round: Round, messages: Iterable[Message], content: Callable[[Round, str, RecordDict], Outgoing]
+    ) -> list[Message]:
+        """The inner strategy's messages to attending devices, with what ``content`` makes of theirs."""
+        self.exchange.begin(fog_round.number)
+        questions = []
+        for message in messages:
+            asked = message.metadata
+            if asked.dst_node_id in self.attending:
+                out = content(fog_round, self.exchange.name(asked.dst_node_id), message.content)
+                questions.append(
+                    self.exchange.question(
+                        asked.dst_node_id, asked.message_type, out.content, out.clips, group_id=asked.group_id
+                    )
+                )
         self.ledger.flush()
-        state = {"strategy": describe(self), "seconds": seconds, "ledger": len(self.ledger), **self.memory.state()}
-        arrays = prefixed("inner", arrays_in(self.inner))
-        if server_round == 0 or self._arrays is not self.start_arrays:
-            arrays |= prefixed("model", arrays_of_record(self._arrays))
-        self.keep.save_round(server_round, {**state, **self._state()}, {**arrays, **self._more_arrays()})
+        return questions
 
-    def _state(self) -> dict[str, Any]:
-        """What a subclass remembers besides, as JSON values: what is new since the last call."""
-        return {}
+    def _usable(self, server_round: int, replies: Iterable[Message], measured: list[Measured]) -> list[Message]:
+        """Sound answers, entered into ``measured``; the others become failures, and their devices sit out."""
+        answers, lost = self.exchange.answers(replies)
+        usable: dict[str, Message] = {}
+        for node, answer in answers.items():
+            reply, device = answer.message, self.exchange.names[node]
+            self.meter.answered(server_round, device, reply, ())
+            try:
+                reply.content = self._read(device, reply.metadata.message_type, answer.content)
+            except RinrError as error:
+                lost.append(Lost(node, "malformed", str(error)))
+                continue
+            self.memory.confirm(device)
+            if self.policy.common is not None:
+                self.policy.common.chain.confirm(device)
+            usable[device] = reply
+        self._note(server_round, lost)
+        self.attending -= self.exchange.end()
+        self.attending |= {reply.metadata.src_node_id for reply in usable.values()}
+        devices = sorted(usable)
+        measured += [Measured(server_round, device, check_metrics(usable[device].content)) for device in devices]
+        return [usable[device] for device in devices]
 
-    def _more_arrays(self) -> dict[str, Any]:
-        """Arrays that a subclass remembers besides."""
-        return {}
+    def _read(self, device: str, kind: str, content: RecordDict) -> RecordDict:
+        """An answer's content as the inner strategy reads it; RinrError unless it can be used."""
+        check_metrics(content)
+        if self.policy.common is not None:
+            self.policy.common.check_answer(device, content)
+        if kind == MessageType.TRAIN:
+            content = self.policy.trained(content)
+        for arrays in content.array_records.values() if self.arrays else ():
+            check_model(arrays, self.arrays)
+        return content
 
-    def _take_up(self, states: list[Mapping[str, Any]], arrays: Arrays) -> None:
-        """Know again what ``_state`` and ``_more_arrays`` gave after every round."""
+    def _note(self, server_round: int, lost: Iterable[Lost]) -> None:
+        """Enter losses as failures, in order of the devices' names."""
+        for item in sorted(lost, key=lambda item: self.exchange.name(item.node)):
+            name = self.exchange.name(item.node)
+            if self.policy.common is not None:
+                self.policy.common.chain.missed(name, unusable=item.kind in ("error", "malformed"))
+            self.memory.fail(server_round, name, item.kind, item.reason)
+
+    def _evaluate(self, evaluate_fn: Evaluate, done: int, number: int, arrays: ArrayRecord) -> MetricRecord | None:
+        """Evaluate the model after a round, unless that was done before the run was broken off."""
+        if number < done:
+            return self.memory.result(number, "server")
+        metrics = evaluate_fn(number, arrays)
+        self.memory.note_result(number, "server", metrics)
+        return metrics
+
+    def _finish(self) -> None:
+        """End the round that is open, if there is one, and write down what is known after it."""
+        if self._open is not None:
+            number, began = self._open
+            self._open = self.round = None
+            self.memory.rounds = number
+            save(self, number, time.monotonic() - began)

@@ -2,30 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import replace
 from functools import partial
 from logging import getLogger
 from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.serverapp import Grid
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from rinr_flower.bandwidth import FOG
 from rinr_flower.errors import RinrError
-from rinr_flower.messages.protocol import CONFIG, NUM_EXAMPLES, TRAIN_HERE, Capture
-from rinr_flower.messages.training import Training
-from rinr_flower.report import FailureRecord
-from rinr_flower.strategies.metering import Clip
-from rinr_flower.strategies.update_sharing import UpdateSharing
+from rinr_flower.messages.protocol import CONFIG, METRICS, NUM_EXAMPLES, TRAIN_HERE
+from rinr_flower.strategies.common_model import CommonModel
+from rinr_flower.strategies.fog_node import FogNode
+from rinr_flower.strategies.policy import Outgoing, Policy, Round
 from rinr_flower.strategies.update_training import TrainedUpdate, train_update
-from rinr_flower.updates import Memory, UpdateCompressor
+from rinr_flower.updates import UpdateCompressor
 
 log = getLogger("flwr.rinr_flower")
 
 
-class FogTraining(UpdateSharing):
+class TrainingAtFog(Policy):
+    """Trains at the fog on all captures so far and sends every device what changed in the model in common.
+
+    Attributes
+    ----------
+    update : this round's, once :meth:`adopt` has taken it; None while the model is that of the round before.
+    """
+
+    common: CommonModel
+
+    def __init__(self, compressor: str | Mapping[str, Any] | UpdateCompressor) -> None:
+        self.common = CommonModel(compressor)
+        self.update: TrainedUpdate | None = None
+
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "compressor": repr(self.common.compressor)}
+
+    def summary(self) -> str:
+        return f"Training at the fog, updates by {self.common.compressor}"
+
+    def prepare(self, fog_round: Round) -> None:
+        self.update = None
+        if (trained := self.train(fog_round)) is not None:
+            self.adopt(trained)
+
+    def train(self, fog_round: Round) -> TrainedUpdate | None:
+        """The update of this round; None if there is nothing to train on, or training failed, which is noted."""
+        if not fog_round.memory.shared:
+            return None
+        progress = fog_round.progress
+        try:
+            trained = train_update(
+                self.common.chain.state,
+                [item.upload.data for item in fog_round.memory.shared],
+                fog_round.training,
+                self.common.compressor,
+                memory=deepcopy(self.common.feedback),
+                seed=fog_round.number,
+                device=fog_round.device,
+                progress=None if progress is None else partial(progress, f"round {fog_round.number}: training"),
+            )
+        except RinrError as error:
+            fog_round.memory.fail(fog_round.number, FOG, "error", f"the fog's training gives no update: {error}")
+            return None
+        self.common.update_bytes.append(len(trained.payload))
+        log.info(
+            "round %d: %d steps on %d frames, an update of %d bytes",
+            fog_round.number,
+            trained.steps,
+            trained.frames,
+            len(trained.payload),
+        )
+        return trained
+
+    def adopt(self, trained: TrainedUpdate) -> None:
+        """Go on to the model that an update makes."""
+        self.update = trained
+        self.common.feedback = trained.memory
+        self.common.chain.advance(trained.payload)
+
+    def train_content(self, fog_round: Round, device: str, content: RecordDict) -> Outgoing:
+        """The updates that the device lacks, with the request not to train."""
+        fog_round.memory.note_sent(device, range(len(fog_round.memory.shared)))  # the update was trained on all of them
+        config = ConfigRecord({**content.config_records[CONFIG], TRAIN_HERE: False})
+        return Outgoing(RecordDict({**content, **self.common.chain.content(device), CONFIG: config}))
+
+    def trained(self, content: RecordDict) -> RecordDict:
+        """The answer with the measurements of the fog's training, which the device has received the result of."""
+        if self.update is None:
+            return content
+        numbers = MetricRecord(
+            {
+                NUM_EXAMPLES: self.update.frames,
+                "steps": self.update.steps,
+                "loss": self.update.loss,
+                "render-seconds": self.update.seconds_rendering,
+                "train-seconds": self.update.seconds_training,
+            }
+        )
+        return RecordDict({**content, METRICS: numbers})
+
+    def aggregated(
+        self, fog_round: Round, arrays: ArrayRecord | None, metrics: MetricRecord | None
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        return self.common.chain.arrays, metrics
+
+
+class FogTraining(FogNode):
     """Devices upload what they capture; the fog trains on all of it and sends everyone what changed in the model.
 
     The setting of arXiv 2203.04516. A round reads: ask every device for its captures, train on all captures so far,
@@ -36,7 +120,7 @@ class FogTraining(UpdateSharing):
     ----------
     compressor : what makes updates: a compressor, its name, or a mapping with ``name`` and options.
     upload : codec that the devices upload with, as name or mapping; ``jpeg`` uploads the camera's own files.
-    **options : as for :class:`FogNode`, without ``codec`` and ``inner``.
+    **options : as for :class:`FogNode`, without ``codec``, ``inner`` and ``policy``.
     """
 
     def __init__(
@@ -46,85 +130,4 @@ class FogTraining(UpdateSharing):
         upload: str | Mapping[str, Any] = "jpeg",
         **options: Any,
     ) -> None:
-        super().__init__(compressor, upload, upload=upload, **options)
-        self._training = Training()
-        self._update: TrainedUpdate | None = None  # what this round's message to the devices rests on
-
-    def summary(self) -> None:
-        log.info("\t├──> Training at the fog on captures uploaded as %s", self.upload)
-        log.info("\t├──> Updates: %s", self.compressor)
-        log.info("\t├──> At least %d devices in a round", self.min_devices)
-
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Collect captures, train, and send every device what it lacks of the model."""
-        self._training = Training.of_config(config)
-        return super().configure_train(server_round, arrays, config, grid)
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """The fog's model, and its training's numbers in the name of every device that has received the result."""
-        known = len(self.trained)
-        _, metrics = super().aggregate_train(server_round, replies)
-        if self._update is not None:
-            numbers: dict[str, int | float | list[int] | list[float]] = {
-                NUM_EXAMPLES: self._update.frames,
-                "steps": self._update.steps,
-                "loss": self._update.loss,
-                "render-seconds": self._update.seconds_rendering,
-                "train-seconds": self._update.seconds_training,
-            }
-            self.trained[known:] = [replace(row, metrics=numbers) for row in self.trained[known:]]
-            metrics = MetricRecord(numbers) if metrics is not None else None
-        return self.chain.arrays, metrics
-
-    def _encode(self, server_round: int, captures: list[Capture]) -> None:
-        """Take in the captures, train on all so far, and go on to the model that the update makes."""
-        super()._encode(server_round, captures)
-        self._update = None
-        if not self.shared or len(self._attending) < self.min_devices:
-            return
-        memory = deepcopy(self._memory)
-        trained = self._trained(server_round, memory)
-        if trained is not None and self._sends(server_round, trained):
-            self._update, self._memory = trained, memory
-            self.chain.advance(trained.payload)
-
-    def _trained(self, server_round: int, memory: Memory) -> TrainedUpdate | None:
-        """The round's update; None if training failed, which is noted and leaves the model as it is."""
-        try:
-            trained = train_update(
-                self.chain.state,
-                [item.upload.data for item in self.shared],
-                self._training,
-                self.compressor,
-                memory=memory,
-                seed=server_round,
-                device=self.device,
-                progress=None if self.progress is None else partial(self.progress, f"round {server_round}: training"),
-            )
-        except RinrError as error:
-            log.warning("round %d: the fog's training gives no update: %s", server_round, error)
-            self.failures.append(FailureRecord(server_round, FOG, "error", str(error)))
-            return None
-        self.update_bytes.append(len(trained.payload))
-        log.info(
-            "round %d: %d steps on %d frames, an update of %d bytes",
-            server_round,
-            trained.steps,
-            trained.frames,
-            len(trained.payload),
-        )
-        return trained
-
-    def _sends(self, server_round: int, trained: TrainedUpdate) -> bool:
-        """Whether this round sends updates: always."""
-        return True
-
-    def _training_content(self, server_round: int, device: str, content: RecordDict) -> tuple[RecordDict, list[Clip]]:
-        """The updates that the receiver lacks, with the request not to train."""
-        config = ConfigRecord({**content.config_records[CONFIG], TRAIN_HERE: False})
-        self.memory.send(device, range(len(self.shared)))  # the update was trained on all of them
-        return RecordDict({**content, **self.chain.content(device), CONFIG: config}), []
+        super().__init__(upload, upload=upload, policy=TrainingAtFog(compressor), **options)

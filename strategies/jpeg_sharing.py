@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from rinr_flower.strategies.fog_node import FogNode
-from rinr_flower.strategies.metering import Meter
 
 
 class JpegSharing(FogNode):
@@ -21,4 +20,4 @@ class JpegSharing(FogNode):
 
     def __init__(self, *, relay: bool = False, **options: Any) -> None:
         super().__init__("jpeg", upload="jpeg", **options)
-        self.meter = Meter(self.ledger, direct=not relay)
+        self.meter.direct = not relay

@@ -1,17 +1,25 @@
-"""What a fog node remembers between rounds, by the names of its devices, and how that is written down."""
+"""The memory of a fog node between rounds: shared clips, what each device has of them, results, failures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from logging import getLogger
 from typing import Any
+
+from flwr.app import MetricRecord
 
 from rinr_flower.errors import DataError
 from rinr_flower.messages.protocol import holds_digest
 from rinr_flower.report import FailureRecord
 from rinr_flower.report.record import from_json, to_json
 from rinr_flower.strategies.keeping import Blob, Keep
+
+log = getLogger("flwr.rinr_flower")
+
+Metrics = dict[str, Any]
+"""The values of a MetricRecord, by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +31,9 @@ class Shared:
     round : when it was captured, from 1.
     device, clip : names of the device that captured it, and of the clip.
     camera_bytes : bytes of the camera's own files.
-    upload : what that device uploaded.
-    payload : what the other devices receive.
-    encode_seconds : what the clip took to encode.
+    upload : bytes that the device uploaded.
+    payload : bytes that the other devices receive.
+    encode_seconds : time that encoding took.
     """
 
     round: int
@@ -39,7 +47,7 @@ class Shared:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What one device reported of its training or its evaluation in a round: numbers by name."""
+    """Metrics that one device reported of its training or its evaluation in a round."""
 
     round: int
     device: str
@@ -48,7 +56,7 @@ class Measured:
 
 @dataclass
 class Holding:
-    """What one device has for certain: numbers of shared clips.
+    """Numbers of the shared clips that one device has for certain.
 
     Attributes
     ----------
@@ -66,20 +74,21 @@ class Holding:
 
 @dataclass(frozen=True)
 class Sent:
-    """What was sent to a device and is not confirmed yet; the fields are those of :class:`Holding`."""
+    """Clips that were sent to a device and are not confirmed yet; the fields are those of :class:`Holding`."""
 
     covered: frozenset[int]
     payloads: frozenset[int]
 
 
 class FogMemory:
-    """What the fog knows after each round.
+    """The state of a fog node after each round.
 
     Attributes
     ----------
-    rounds : whole rounds so far.
+    rounds : number of whole rounds.
     shared, failures, trained, evaluated : every one so far.
     devices : what each has, by the names of all devices that have ever answered.
+    results : metrics of every round by stage, as in Flower's ``Result``: ``train``, ``evaluate``, ``server``.
     """
 
     def __init__(self) -> None:
@@ -89,11 +98,27 @@ class FogMemory:
         self.trained: list[Measured] = []
         self.evaluated: list[Measured] = []
         self.devices: dict[str, Holding] = {}
+        self.results: dict[int, dict[str, Metrics]] = {}
         self._sent: dict[str, Sent] = {}
         self._saved = (0, 0, 0, 0)  # lengths of the four lists when they were last written down
 
+    def fail(self, server_round: int, device: str, kind: str, reason: str) -> None:
+        """Add a failure and log it."""
+        self.failures.append(FailureRecord(server_round, device, kind, reason))
+        log.warning("round %d: %s (%s): %s", server_round, device, kind, reason)
+
+    def note_result(self, server_round: int, stage: str, metrics: MetricRecord | None) -> None:
+        """Remember the metrics of a round's stage, if there are any."""
+        if metrics is not None:
+            self.results.setdefault(server_round, {})[stage] = dict(metrics)
+
+    def result(self, server_round: int, stage: str) -> MetricRecord | None:
+        """The metrics that :meth:`note_result` was given."""
+        found = self.results.get(server_round, {}).get(stage)
+        return None if found is None else MetricRecord(found)
+
     def greet(self, device: str) -> Holding:
-        """What a device has that has told its name."""
+        """What a device has; a device that has never answered has nothing."""
         return self.devices.setdefault(device, Holding())
 
     def missing(self, device: str) -> list[int]:
@@ -101,24 +126,24 @@ class FogMemory:
         covered = self.greet(device).covered
         return [i for i, item in enumerate(self.shared) if item.device != device and i not in covered]
 
-    def send(self, device: str, covered: Iterable[int], payloads: Iterable[int] = ()) -> None:
-        """These clips are on their way to it, ``payloads`` of them as payloads."""
+    def note_sent(self, device: str, covered: Iterable[int], payloads: Iterable[int] = ()) -> None:
+        """Remember which clips are on their way to a device, and which of them as payloads."""
         self._sent[device] = Sent(frozenset(covered), frozenset(payloads))
 
     def confirm(self, device: str) -> None:
-        """It has answered, so it has what it was sent last, and a model."""
+        """Count what a device was sent last as received: it has answered, so it has a model too."""
         holding, sent = self.greet(device), self._sent.pop(device, None)
         holding.equipped = True
         if sent is not None:
             holding.covered |= sent.covered
             holding.payloads |= sent.payloads
 
-    def compare(self, device: str, holds: str) -> bool:
-        """Set right what a device has by what it says itself; False if it had a model and has lost all.
+    def reconcile(self, device: str, holds: str) -> bool:
+        """Correct what a device is believed to have by what it says itself; False if it had a model and lost all.
 
-        Its answer to what it was sent last may be lost: then that has arrived after all. If it holds anything else than
-        believed (the fog's memory or the device's is of another time), it gets all payloads again, once: payloads that
-        it cannot read never count as held.
+        If it holds what it was sent last, only its answer was lost. If it holds anything else than believed (the fog's
+        memory or the device's is of another time), it gets all payloads again, once: payloads that it cannot read
+        never count as held.
         """
         holding, sent = self.greet(device), self._sent.get(device)
         if not holds:
@@ -137,7 +162,7 @@ class FogMemory:
         return True
 
     def state(self) -> dict[str, Any]:
-        """JSON values: what is new in the lists since the last call, and what each device has."""
+        """JSON values: what is new in the lists since the last call, all results, and what each device has."""
         a, b, c, d = self._saved
         self._saved = (len(self.shared), len(self.failures), len(self.trained), len(self.evaluated))
         return {
@@ -145,6 +170,7 @@ class FogMemory:
             "failures": to_json(self.failures[b:]),
             "trained": [_measured(item) for item in self.trained[c:]],
             "evaluated": [_measured(item) for item in self.evaluated[d:]],
+            "results": {str(number): stages for number, stages in self.results.items()},
             "devices": {
                 name: {
                     "covered": _ranges(holding.covered),
@@ -156,8 +182,8 @@ class FogMemory:
             },
         }
 
-    def take_up(self, states: Iterable[Mapping[str, Any]], keep: Keep) -> None:
-        """Know again what the states of all rounds so far say, in their order; DataError if one says nonsense."""
+    def restore(self, states: Iterable[Mapping[str, Any]], keep: Keep) -> None:
+        """Restore from the states after round 0 and every whole round, in order; DataError if one is no such state."""
         try:
             for number, state in enumerate(states):
                 self.rounds = number
@@ -174,6 +200,7 @@ class FogMemory:
                 self.failures += [from_json(FailureRecord, item) for item in state["failures"]]
                 self.trained += [Measured(**item) for item in state["trained"]]
                 self.evaluated += [Measured(**item) for item in state["evaluated"]]
+                self.results = {int(number): dict(stages) for number, stages in state["results"].items()}
                 self.devices = {
                     name: Holding(
                         _numbers(item["covered"]), _numbers(item["payloads"]), item["equipped"], item["resent"]
@@ -219,5 +246,5 @@ def _ranges(numbers: Iterable[int]) -> list[list[int]]:
 
 
 def _numbers(ranges: Iterable[Iterable[int]]) -> set[int]:
-    """What :func:`_ranges` wrote."""
+    """The inverse of :func:`_ranges`."""
     return {number for first, last in ranges for number in range(first, last + 1)}

@@ -1,4 +1,4 @@
-"""Whether a strategy may go on with what another one kept."""
+"""Writing a fog node's state down after every round, and resuming a run from it."""
 
 from __future__ import annotations
 
@@ -6,23 +6,61 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rinr_flower.errors import ConfigError
+from rinr_flower.strategies.model_arrays import arrays_in, arrays_of_record, prefixed, put_arrays, record_of, under
 
 if TYPE_CHECKING:
     from rinr_flower.strategies.fog_node import FogNode
 
 
+def save(fog: FogNode, server_round: int, seconds: float) -> None:
+    """Write down what is known after a round, in one piece and after the ledger."""
+    fog.ledger.flush()
+    state = {"strategy": describe(fog), "seconds": seconds, "ledger": len(fog.ledger), **fog.memory.state()}
+    arrays = prefixed("inner", arrays_in(fog.inner))
+    if server_round == 0 or fog.arrays is not fog.start_arrays:
+        arrays |= prefixed("model", arrays_of_record(fog.arrays))
+    if fog.policy.common is not None:
+        state |= fog.policy.common.state(fog.keep)
+        arrays |= fog.policy.common.arrays()
+    fog.keep.save_round(server_round, {**state, **fog.policy.state()}, arrays)
+
+
+def restore(fog: FogNode) -> None:
+    """Restore the state after the last whole round, if ``fog.keep`` holds any.
+
+    Raises
+    ------
+    ConfigError
+        If the run was begun with other settings.
+    DataError
+        If what was kept cannot be read.
+    """
+    kept = fog.keep.load()
+    if kept is None:
+        return
+    check_same(kept.rounds[-1]["strategy"], describe(fog))
+    fog.memory.restore(kept.rounds, fog.keep)
+    fog.start_arrays = fog.arrays = record_of(under("model", kept.first))
+    if fog.memory.rounds and (model := under("model", kept.last)):
+        fog.arrays = record_of(model)
+    put_arrays(fog.inner, under("inner", kept.last))
+    fog.policy.restore(kept.rounds[-1])
+    if fog.policy.common is not None:
+        fog.policy.common.restore(kept.rounds, kept.last, fog.keep, fog.start_arrays, fog.arrays)
+    fog.ledger.break_off(int(kept.rounds[-1]["ledger"]))
+
+
 def describe(strategy: FogNode) -> dict[str, Any]:
-    """What makes the payloads and the model of a run, as JSON values."""
-    values = {
+    """The settings on which payloads and model of a run depend, as JSON values."""
+    return {
         "strategy": type(strategy).__name__,
         "codec": repr(strategy.codec),
         "upload": strategy.upload,
         "inner": type(strategy.inner).__name__,
         "min_devices": strategy.min_devices,
         "seed": strategy.seed,
+        **strategy.policy.settings(),
     }
-    compressor = getattr(strategy, "compressor", None)
-    return values if compressor is None else {**values, "compressor": repr(compressor)}
 
 
 def check_same(kept: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -25,6 +25,7 @@ class TrainedUpdate:
     steps : training steps in all.
     seconds_rendering, seconds_training : as in :class:`TrainingLog`, in all.
     loss : of the last step.
+    memory : the compressor's error feedback after the update.
     """
 
     payload: bytes
@@ -33,6 +34,7 @@ class TrainedUpdate:
     seconds_rendering: float
     seconds_training: float
     loss: float
+    memory: Memory
 
 
 def train_update(
@@ -85,4 +87,5 @@ def train_update(
         sum(log.seconds_rendering for log in logs),
         sum(log.seconds_training for log in logs),
         logs[-1].losses[-1],
+        memory,
     )

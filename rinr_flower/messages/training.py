@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -41,33 +42,21 @@ class Training:
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> Training:
-        """From the ConfigRecord of a message, whose keys are the fields' names with dashes."""
-        try:
-            return cls(
-                tuple(str(name) for name in config["class-names"]),
-                config["scale"],
-                int(config["image-size"]),
-                int(config["steps"]),
-                int(config["batch"]),
-                float(config["learning-rate"]),
-                float(config["blur"]),
-                int(config["seed"]),
-            )
-        except KeyError as error:
-            raise ConfigError(f"the message's config lacks {error}; it has {sorted(config)}") from None
+        """From the ConfigRecord of a message; ConfigError names a bad value. Keys are the field names with dashes.
+
+        A key that is missing takes its default; other keys are not looked at.
+        """
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            key = field.name.replace("_", "-")
+            if key in config:
+                values[field.name] = _convert(key, config[key], field.default)
+        return cls(**values)
 
     def to_config(self) -> dict[str, Any]:
         """For a ConfigRecord."""
-        return {
-            "class-names": list(self.class_names),
-            "scale": self.scale,
-            "image-size": self.image_size,
-            "steps": self.steps,
-            "batch": self.batch,
-            "learning-rate": self.learning_rate,
-            "blur": self.blur,
-            "seed": self.seed,
-        }
+        values = {field.name.replace("_", "-"): getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     def detector(self, device: torch.device | str = "cpu") -> YoloV8:
         """A new detector with the first weights that ``seed`` gives. Imports ultralytics."""
@@ -99,3 +88,16 @@ class Training:
             blur=self.blur,
             progress=progress,
         )
+
+
+def _convert(key: str, value: Any, like: object) -> Any:
+    """``value`` as the type of the default ``like``."""
+    if isinstance(like, tuple):
+        if not isinstance(value, list | tuple) or not value or not all(isinstance(item, str) for item in value):
+            raise ConfigError(f"{key!r} of the message's config is {str(value)[:40]!r}; it must be a list of texts")
+        return tuple(value)
+    wanted = (int, float) if isinstance(like, float) else type(like)
+    if isinstance(value, bool) or not isinstance(value, wanted):
+        kind = "number" if isinstance(like, float) else type(like).__name__
+        raise ConfigError(f"{key!r} of the message's config is {str(value)[:40]!r}; it must be a {kind}")
+    return type(like)(value)

@@ -58,15 +58,15 @@ def test_the_fog_trains_and_devices_hold_its_weights_bit_for_bit(tmp_path: Path)
     strategy = FogTraining({"name": "factorised", "rank": 1, "vector_bits": 8})
     result = run(strategy, wire, rounds=2)
     assert strategy.failures == []
-    assert len(strategy.chain.updates) == 2
+    assert len(strategy.policy.common.chain.updates) == 2
     for node in wire.apps:
-        assert same(wire.common(node), dict(strategy.chain.state))
-        assert same(wire.model(node), dict(strategy.chain.state))
-    assert same(tensors_of(result.arrays), dict(strategy.chain.state))
-    assert not same(tensors_of(strategy.chain.start), dict(strategy.chain.state))
+        assert same(wire.common(node), dict(strategy.policy.common.chain.state))
+        assert same(wire.model(node), dict(strategy.policy.common.chain.state))
+    assert same(tensors_of(result.arrays), dict(strategy.policy.common.chain.state))
+    assert not same(tensors_of(strategy.policy.common.chain.start), dict(strategy.policy.common.chain.state))
     kinds = strategy.ledger.by_kind()
-    assert kinds["update"][0] == 2 * sum(map(len, strategy.chain.updates))
-    assert kinds["start_model"][0] == 2 * sum(len(a.data) for a in strategy.chain.start.values())
+    assert kinds["update"][0] == 2 * sum(map(len, strategy.policy.common.chain.updates))
+    assert kinds["start_model"][0] == 2 * sum(len(a.data) for a in strategy.policy.common.chain.start.values())
     assert {"payload", "model"}.isdisjoint(kinds)
     assert kinds["update"][0] < kinds["start_model"][0] / 20
     last = strategy.trained[-1].metrics
@@ -83,9 +83,11 @@ def test_missed_updates_arrive_later_and_are_applied_once(tmp_path: Path) -> Non
     run(strategy, wire)
     for node in wire.apps:
         message = wire.trained(node)[-1]
-        assert read_updates(message.content)[0] == strategy.chain.updates, "neither node has confirmed the first one"
-        assert same(wire.common(node), dict(strategy.chain.state))
-    assert len(strategy.chain.updates) == 2
+        assert read_updates(message.content)[0] == strategy.policy.common.chain.updates, (
+            "neither node has confirmed the first one"
+        )
+        assert same(wire.common(node), dict(strategy.policy.common.chain.state))
+    assert len(strategy.policy.common.chain.updates) == 2
 
 
 def test_a_device_that_lost_its_state_says_so_and_gets_the_start_model_and_what_came_after(tmp_path: Path) -> None:
@@ -96,9 +98,9 @@ def test_a_device_that_lost_its_state_says_so_and_gets_the_start_model_and_what_
     run(strategy, wire)
     assert strategy.failures == []
     assert wire.trained(10)[-1].content.array_records["arrays"]
-    assert read_updates(wire.trained(10)[-1].content)[0] == strategy.chain.updates
+    assert read_updates(wire.trained(10)[-1].content)[0] == strategy.policy.common.chain.updates
     assert not wire.trained(11)[-1].content.array_records["arrays"]
-    assert same(wire.common(10), dict(strategy.chain.state))
+    assert same(wire.common(10), dict(strategy.policy.common.chain.state))
 
 
 def test_each_round_goes_where_fewer_bytes_cross(tmp_path: Path) -> None:
@@ -114,15 +116,15 @@ def test_each_round_goes_where_fewer_bytes_cross(tmp_path: Path) -> None:
     new = [item for item in strategy.shared if item.round == 2]
     uploads, payloads = sum(i.upload.size for i in new), sum(i.payload.size for i in new)
     assert strategy.decisions[1].edge_bytes == uploads + 2 * payloads
-    beta = len(strategy.chain.updates[0])
+    beta = len(strategy.policy.common.chain.updates[0])
     first = [item for item in strategy.shared if item.round == 1]
     assert strategy.decisions[0].fog_bytes == sum(i.upload.size for i in first) + 3 * beta
     sent = {(e.round, e.kind) for e in strategy.ledger if e.kind in ("payload", "update")}
     assert sent == {(1, "update"), (2, "payload"), (3, "update")}
     assert len([e for e in strategy.ledger if e.kind == "payload"]) == 6, "clips of round 1 are in the update already"
-    assert len(strategy.chain.updates) == 2
+    assert len(strategy.policy.common.chain.updates) == 2
     for node in wire.apps:
-        assert same(wire.common(node), dict(strategy.chain.state))
+        assert same(wire.common(node), dict(strategy.policy.common.chain.state))
 
 
 def test_devices_at_the_edge_keep_the_model_in_common_beside_their_own(tmp_path: Path) -> None:
@@ -130,10 +132,10 @@ def test_devices_at_the_edge_keep_the_model_in_common_beside_their_own(tmp_path:
     strategy = EdgeOrFog("jpeg", "full")
     run(strategy, wire)
     assert strategy.decisions[0].choice == "edge"
-    assert len(strategy.update_bytes) == 1, "what was measured and not sent"
+    assert len(strategy.policy.common.update_bytes) == 1, "what was measured and not sent"
     for node in wire.apps:
         own = wire.model(node)
-        assert same(wire.common(node), tensors_of(strategy.chain.start))
+        assert same(wire.common(node), tensors_of(strategy.policy.common.chain.start))
         assert not same(own, wire.common(node))
     assert len(strategy.trained) == len(strategy.evaluated) == 2
 
@@ -171,4 +173,4 @@ def test_a_killed_fog_knows_its_decisions_again(tmp_path: Path) -> None:
     assert second.decisions[: len(first.decisions)] == first.decisions
     assert [d.round for d in second.decisions] == [1, 2]
     for node in wire.apps:
-        assert same(wire.common(node), dict(second.chain.state))
+        assert same(wire.common(node), dict(second.policy.common.chain.state))

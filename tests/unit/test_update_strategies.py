@@ -82,7 +82,7 @@ def test_lossless_updates_average_as_the_inner_strategy_alone_would() -> None:
     model = np.zeros((12, 16), np.float32)
     for _ in range(3):
         model = np.mean([model + (one.target - model) / 2 for one in found], axis=0, dtype=np.float64)
-    assert np.allclose(strategy.chain.state["w"].numpy(), model, atol=1e-6)
+    assert np.allclose(strategy.policy.common.chain.state["w"].numpy(), model, atol=1e-6)
 
 
 @pytest.mark.parametrize("compressor", [{"name": "stc", "fraction": 0.1}, {"name": "qsgd", "levels": 8}, "factorised"])
@@ -92,8 +92,8 @@ def test_both_ends_are_identical_after_ten_rounds(compressor: object) -> None:
     result = run(strategy, wire, rounds=10, start=start)
     assert strategy.failures == []
     for node in wire.apps:
-        assert same(wire.common(node), dict(strategy.chain.state))
-    assert same(tensors_of(result.arrays), dict(strategy.chain.state))
+        assert same(wire.common(node), dict(strategy.policy.common.chain.state))
+    assert same(tensors_of(result.arrays), dict(strategy.policy.common.chain.state))
     assert {e.kind for e in strategy.ledger} == {"start_model", "update", "control"}
 
 
@@ -119,12 +119,14 @@ def test_a_killed_fog_goes_on_with_the_same_model_updates_and_debts(tmp_path: Pa
     folder = RunFolder(folder.path)
     second = CompressedFedAvg(compressor, keep=folder, ledger=Ledger.open(folder.ledger))
     assert second.recall() == 2
-    assert same(dict(second.chain.state), dict(first.chain.state))
+    assert same(dict(second.policy.common.chain.state), dict(first.policy.common.chain.state))
     run(second, wire, rounds=2, start=start)
     assert second.failures == []
-    assert same(dict(second.chain.state), dict(whole.chain.state))
-    assert second.chain.updates == whole.chain.updates
-    assert sorted(second.update_bytes) == sorted(whole.update_bytes), "FedAvg asks its devices in any order"
+    assert same(dict(second.policy.common.chain.state), dict(whole.policy.common.chain.state))
+    assert second.policy.common.chain.updates == whole.policy.common.chain.updates
+    assert sorted(second.policy.common.update_bytes) == sorted(whole.policy.common.update_bytes), (
+        "FedAvg asks its devices in any order"
+    )
     models = [e for e in second.ledger if e.kind in ("model", "start_model")]
     assert len(models) == 3, "no device gets the whole model again"
 
@@ -134,7 +136,7 @@ def test_error_feedback_on_both_ends_finds_the_average() -> None:
     strategy = CompressedFedAvg({"name": "top_k", "fraction": 0.25})
     run(strategy, wire, rounds=60, start=start)
     mean = np.mean([one.target for one in found], axis=0)
-    left = np.abs(strategy.chain.state["w"].numpy() - mean).mean() / np.abs(mean).mean()
+    left = np.abs(strategy.policy.common.chain.state["w"].numpy() - mean).mean() / np.abs(mean).mean()
     assert left < 0.25
     assert np.abs(found[0].memory.residual["w"]).max() > 0
 
@@ -155,7 +157,7 @@ def test_a_devices_bad_update_costs_its_own_answer() -> None:
     run(strategy, wire, start=start)
     assert [(f.device, f.kind) for f in strategy.failures] == [("learner-0", "malformed")]
     assert "is for the base" in strategy.failures[0].reason
-    assert len(strategy.chain.updates) == 1
+    assert len(strategy.policy.common.chain.updates) == 1
 
 
 def test_a_device_that_holds_another_model_gets_the_whole_one() -> None:
@@ -179,7 +181,7 @@ def test_a_device_that_holds_another_model_gets_the_whole_one() -> None:
     run(strategy, wire, start=start)
     brought = [m for m in wire.sent[message_count:] if m.metadata.dst_node_id == 10 and "arrays" in m.content]
     assert brought[-2].content.array_records["arrays"]
-    assert same(wire.common(10), dict(strategy.chain.state))
+    assert same(wire.common(10), dict(strategy.policy.common.chain.state))
 
 
 def _nan(base: dict[str, torch.Tensor]) -> bytes:
@@ -219,8 +221,8 @@ def test_a_bad_update_leaves_the_device_as_it_was_and_is_made_good(
     assert same(wire.common(10), before)
     wire.change_asked = lambda message: message
     run(strategy, wire, start=start)
-    assert same(wire.common(10), dict(strategy.chain.state))
-    assert same(wire.common(11), dict(strategy.chain.state))
+    assert same(wire.common(10), dict(strategy.policy.common.chain.state))
+    assert same(wire.common(11), dict(strategy.policy.common.chain.state))
 
 
 def test_an_update_that_explodes_the_model_is_refused_by_the_fog() -> None:
@@ -231,7 +233,7 @@ def test_an_update_that_explodes_the_model_is_refused_by_the_fog() -> None:
     def exploding(message: Message, context: Context) -> Message:
         reply = real(message, context)
         if message.metadata.message_type == "train":
-            base = dict(strategy.chain.state)
+            base = dict(strategy.policy.common.chain.state)
             update = Full().compress(base, {"w": torch.full_like(base["w"], 1e9)})
             reply.content["updates"] = updates_record([update], fingerprint(base))
         return reply
@@ -240,4 +242,4 @@ def test_an_update_that_explodes_the_model_is_refused_by_the_fog() -> None:
     run(strategy, wire, start=start)
     assert [(f.device, f.kind) for f in strategy.failures] == [("learner-0", "malformed")]
     assert "array 'w' holds 1e+09" in strategy.failures[0].reason
-    assert float(strategy.chain.state["w"].abs().max()) < 1e3
+    assert float(strategy.policy.common.chain.state["w"].abs().max()) < 1e3

@@ -1,0 +1,107 @@
+"""The fog's end of the model in common: its chain of updates, and what it keeps of that."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, RecordDict
+
+from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.messages.protocol import UPDATES, read_updates
+from rinr_flower.messages.training import Training
+from rinr_flower.strategies.keeping import Arrays, Keep
+from rinr_flower.strategies.model_arrays import prefixed, under
+from rinr_flower.strategies.update_chain import UpdateChain
+from rinr_flower.updates import Memory, UpdateCompressor, updates
+
+
+class CommonModel:
+    """The model that fog and devices hold bit for bit, brought up to date by compressed updates.
+
+    Every answer names the model that its device holds. A device that answers with an error or holds another model gets
+    the whole model in the next round that it attends.
+
+    Parameters
+    ----------
+    compressor : what makes updates: a compressor, its name, or a mapping with ``name`` and options.
+
+    Attributes
+    ----------
+    chain : the model and its updates; empty before the first round.
+    feedback : the compressor's error feedback at the fog.
+    update_bytes : sizes of all updates made so far, on either end, sent or not.
+    """
+
+    def __init__(self, compressor: str | Mapping[str, Any] | UpdateCompressor) -> None:
+        self.compressor = compressor if isinstance(compressor, UpdateCompressor) else updates.create(compressor)
+        self.chain = UpdateChain(ArrayRecord())
+        self.feedback = Memory("base")
+        self.update_bytes: list[int] = []
+        self._kept = 0  # updates that have been written down
+
+    def options(self) -> dict[str, Any]:
+        """The compressor as a mapping with ``name`` and options."""
+        return {"name": self.compressor.name, **dataclasses.asdict(self.compressor)}
+
+    def begin(self, arrays: ArrayRecord, training: Training) -> ArrayRecord:
+        """Start the chain and return its first model; empty ``arrays`` take the weights of ``training``'s seed."""
+        if not arrays:
+            first = training.detector().state()
+            arrays = ArrayRecord({name: Array(array) for name, array in first.items()})
+        self.chain = UpdateChain(arrays)
+        return arrays
+
+    def check_model(self, arrays: ArrayRecord) -> None:
+        """ConfigError if another strategy has put a model of its own in the place of the one in common."""
+        if arrays is not self.chain.arrays:
+            raise ConfigError(
+                "a strategy around this one changed the aggregated model, which devices then would not receive; put "
+                "that strategy inside: inner=THAT_STRATEGY(FedAvg(), ...)"
+            )
+
+    def check_answer(self, device: str, content: RecordDict) -> None:
+        """DataError unless a device that was sent the model says that it holds it."""
+        if not self.chain.awaits(device):
+            return
+        found = read_updates(content)
+        if found is None:
+            raise DataError(f"the answer has no record {UPDATES!r}; it must say which model the device holds")
+        if found[1] != self.chain.fingerprint:
+            raise DataError(
+                f"the device holds the model {found[1].hex()}, the fog's is {self.chain.fingerprint.hex()}; "
+                "it gets the whole model next time"
+            )
+
+    def state(self, keep: Keep) -> dict[str, Any]:
+        """JSON values for :meth:`restore`; updates that are new since the last call go to ``keep``."""
+        made = [keep.put("updates", data) for data in self.chain.updates[self._kept :]]
+        self._kept = len(self.chain.updates)
+        return {
+            "updates": [[update.name, update.size] for update in made],
+            "update_bytes": self.update_bytes,
+            "held": self.chain.held,
+        }
+
+    def arrays(self) -> Arrays:
+        """Arrays for :meth:`restore`."""
+        return {**prefixed("residual", self.feedback.residual), **prefixed("basis", self.feedback.basis)}
+
+    def restore(
+        self,
+        states: Sequence[Mapping[str, Any]],
+        arrays: Arrays,
+        keep: Keep,
+        start: ArrayRecord,
+        present: ArrayRecord,
+    ) -> None:
+        """Restore the chain from what :meth:`state` gave after every round and :meth:`arrays` after the last one."""
+        made = [keep.get("updates", *item).data for state in states for item in state["updates"]]
+        self.chain = UpdateChain(start, present, made, states[-1]["held"])
+        self.update_bytes = list(states[-1]["update_bytes"])
+        for matrices, kind in ((self.feedback.residual, "residual"), (self.feedback.basis, "basis")):
+            matrices.clear()
+            matrices.update({name: np.asarray(array, np.float32) for name, array in under(kind, arrays).items()})
+        self._kept = len(made)
