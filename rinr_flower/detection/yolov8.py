@@ -23,6 +23,7 @@ from rinr_flower.detection import batches
 from rinr_flower.detection.average_precision import mean_average_precision
 from rinr_flower.detection.detector import Accuracy, Detections, State, TrainingLog
 from rinr_flower.detection.engine import ultralytics
+from rinr_flower.detection.precision import Precision
 from rinr_flower.detection.state import check_state
 from rinr_flower.detection.stopwatch import Stopwatch
 from rinr_flower.detection.weights import fitting_weights
@@ -56,6 +57,7 @@ class YoloV8:
     device : where the network runs.
     seed : of the random weights.
     downloads : folder that weights given by name are looked for in and downloaded to.
+    mixed_precision : of training, see :class:`rinr_flower.detection.precision.Precision`; None is on for CUDA only.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class YoloV8:
         device: torch.device | str = "cpu",
         seed: int = 0,
         downloads: Path = Path(),
+        mixed_precision: bool | None = None,
     ) -> None:
         if len(scale) != 1 or scale not in SCALES:
             raise ConfigError(f"unknown YOLOv8 scale {scale!r}; known: {', '.join(SCALES)}")
@@ -75,6 +78,7 @@ class YoloV8:
         self._class_names = tuple(class_names)
         self.scale = scale
         self.device = torch.device(device)
+        self._mixed_precision = mixed_precision
         tasks = ultralytics("nn.tasks")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -86,7 +90,8 @@ class YoloV8:
             fitting = fitting_weights(weights, own, downloads=downloads)
             self.network.load_state_dict({**own, **fitting})
             logger.info("weights: %d of %d entries fit YOLOv8%s", len(fitting), len(own), scale)
-        self.network.to(self.device, memory_format=torch.channels_last)
+        self._memory_format = torch.contiguous_format if self.device.type == "mps" else torch.channels_last
+        self.network.to(self.device, memory_format=self._memory_format)
         self.network.eval()
 
     @property
@@ -124,6 +129,7 @@ class YoloV8:
         rate = LEARNING_RATE if learning_rate is None else learning_rate
         optimiser = self._optimiser(rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _schedule(step, steps))
+        precision = Precision(self.device, self._mixed_precision)
 
         def named(index: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
             return batches.labels(store, index, self._class_names)
@@ -142,11 +148,9 @@ class YoloV8:
                 inputs = self._inputs(made)
             with training:
                 self.network.train()
-                loss = self.network.loss(inputs)[0].sum()
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM)
-                optimiser.step()
+                with precision.forward():
+                    loss = self.network.loss(inputs)[0].sum()
+                precision.step(loss, optimiser, self.network.parameters(), MAX_GRADIENT_NORM)
                 schedule.step()
                 losses.append(loss.detach() / batch)
             if progress is not None:
@@ -249,7 +253,7 @@ class YoloV8:
         return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.999))
 
     def _placed(self, pictures: torch.Tensor) -> torch.Tensor:
-        return pictures.to(self.device).contiguous(memory_format=torch.channels_last)
+        return pictures.to(self.device).contiguous(memory_format=self._memory_format)
 
     def _inputs(self, made: Batch) -> dict[str, torch.Tensor]:
         """The batch as the loss reads it, on the network's device."""
