@@ -47,6 +47,7 @@ class Subject:
     draw : what a warm subject draws with.
     code : modules of ``rinr_flower`` that its speed depends on.
     flops : multiply-adds times two of one frame of a size in matrix products and convolutions.
+    resident_bytes_per_frame : all bytes of the payloads on the device, over their frames.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Subject:
     arrive: Callable[[], Draw] | None = None
     code: Sequence[str] = ("rinr_flower.frames",)
     flops: dict[Size, int] = field(default_factory=dict)
+    resident_bytes_per_frame: float = 0.0
 
 
 def store_subjects(name: str, clip: Clip, device: torch.device, sizes: Sequence[Size]) -> list[Subject]:

@@ -151,6 +151,7 @@ def run(stage: Stage, options: argparse.Namespace, folder: Path) -> dict[str, An
         }
     )  # fmt: skip
     trainer.args.workers = stage.workers  # on a CPU ultralytics sets it to 0 itself
+    trainer.save_model = lambda: None  # ultralytics saves after the last epoch whatever ``save`` says
     clock = Clock()
     trainer.add_callback("on_train_epoch_start", clock.epoch_start)
     trainer.add_callback("on_train_batch_start", clock.batch_start)
