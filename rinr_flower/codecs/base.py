@@ -12,6 +12,7 @@ import torch
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.frames import Clip, Frame
 from rinr_flower.registry import Registry
+from rinr_flower.rendering.exact import exact_float32
 from rinr_flower.rendering.renderer import Renderer, View
 
 Progress = Callable[[float], None]
@@ -91,7 +92,8 @@ def decode_payload(payload: Payload, *, device: torch.device | str = "cpu", name
 def native_frame(renderer: Renderer, index: int, payload: Payload) -> torch.Tensor:
     """Render frame ``index`` at the camera's size: float32 (3, height, width)."""
     view = View.resize([(payload.width, payload.height)], (payload.height, payload.width), device=renderer.device)
-    return renderer.render(torch.tensor([index]), view)[0]
+    with exact_float32(renderer.device):
+        return renderer.render(torch.tensor([index]), view)[0]
 
 
 def to_uint8(picture: torch.Tensor) -> torch.Tensor:

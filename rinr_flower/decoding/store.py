@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs.mixed import MixedRenderer
 from rinr_flower.decoding.cache import CachedRenderer
+from rinr_flower.rendering.exact import exact_float32
 from rinr_flower.rendering.renderer import Renderer, View
 
 FILL = 114 / 255  # the grey that YOLO pads with, for output pixels that look outside their frame
@@ -113,7 +114,8 @@ class FrameStore:
 
     def _render(self, frames: torch.Tensor, view: View, limits: Sequence[tuple[int, int]] | None) -> torch.Tensor:
         """Frames clamped to 0..1, grey outside ``limits`` (width, height) where these are given."""
-        picture = self._renderer.render(frames, view).clamp_(0, 1)
+        with exact_float32(self.device):
+            picture = self._renderer.render(frames, view).clamp_(0, 1)
         if limits is not None:
             _fill_outside(picture, view, limits)
         return picture

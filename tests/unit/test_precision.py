@@ -1,4 +1,4 @@
-"""Mixed precision: off on a processor, where training stays as it was; on, float16 or bfloat16 products."""
+"""Precision of rendering, float32 on CUDA too, and of training, mixed on CUDA and unchanged on a processor."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rinr_flower.decoding import FrameStore
 from rinr_flower.detection import YoloV8
 from rinr_flower.detection.precision import Precision
 from rinr_flower.frames import Clip, Frame
+from rinr_flower.rendering.exact import exact_float32
 
 CPU = torch.device("cpu")
 
@@ -77,3 +78,16 @@ def test_a_detector_trains_in_either(store: FrameStore) -> None:
     apart = max(float(np.abs(states[True][n] - states[False][n]).max()) for n in states[True])
     assert apart > 0
     assert all(a.dtype == np.float32 and np.isfinite(a).all() for a in states[True].values())
+
+
+def test_pictures_are_computed_in_float32_on_cuda_and_the_process_keeps_its_choice() -> None:
+    cudnn = torch.backends.cudnn
+    assert cudnn.allow_tf32
+    with exact_float32(torch.device("cuda")):
+        assert not cudnn.allow_tf32
+        assert cudnn.enabled
+        assert cudnn.deterministic
+    assert cudnn.allow_tf32
+    assert not cudnn.deterministic
+    with exact_float32(CPU):
+        assert cudnn.allow_tf32

@@ -172,6 +172,13 @@ def memory_bound(setting: Setting, name: str) -> Row:
     return {"extra_mib": [e / 2**20 for e in extra], "ok": extra[1] <= 1.2 * extra[0] + 2**24}
 
 
+def fitted_twice(setting: Setting) -> Row:
+    """Two fits with one seed: the same bytes."""
+    codec, clip = codecs.create("residual", **FITS["residual"]), load(DATA)[0]
+    first, second = (codec.encode(clip, seed=3, device=setting.device) for _ in range(2))
+    return {"bytes": len(first), "ok": first == second}
+
+
 def mixed_precision(setting: Setting) -> Row:
     """Training as it is done on CUDA against the same in float32: loss and mAP on frames held back."""
     from rinr_flower.detection import YoloV8
@@ -207,4 +214,5 @@ def cases(setting: Setting) -> Iterator[Case]:
         yield Case(f"{name}: memory", partial(memory_bound, setting, name))
     for name in order:
         yield Case(f"{name}: the same bytes", partial(same_bytes, setting, name))
+    yield Case("residual: fitted twice", partial(fitted_twice, setting))
     yield Case("mixed precision", partial(mixed_precision, setting))
