@@ -55,13 +55,16 @@ def run_record(
     """
     device = str(pick_device(scenario.device))
     captured = strategy.shared if strategy.upload is not None else _kept(scenario, folders or ())
-    originals = [_original(item, folders or ()) for item in captured]
+    originals: list[Clip] = []
     payloads: list[PayloadRecord] = []
     examples: list[ExampleRecord] = []
-    for done, (item, original) in enumerate(zip(captured, originals, strict=True), start=1):
+    for done, item in enumerate(captured, start=1):
         start = time.perf_counter()
+        original = _original(item, folders or ())
+        opened = time.perf_counter()
         decoded = decode(item.payload.data, device=device)
-        payloads.append(_payload(item, original, decoded, time.perf_counter() - start))
+        originals.append(original)
+        payloads.append(_payload(item, original, decoded, time.perf_counter() - opened, opened - start))
         if len(examples) < EXAMPLES:
             examples.append(_example(run, len(examples), item, original, decoded))
         progress("quality", done / len(captured))
@@ -114,7 +117,9 @@ def _original(item: Shared, folders: Sequence[DeviceFolder]) -> Clip:
     return decode(item.upload.data, name=item.clip)
 
 
-def _payload(item: Shared, original: Clip, decoded: Clip, decode_seconds: float) -> PayloadRecord:
+def _payload(
+    item: Shared, original: Clip, decoded: Clip, decode_seconds: float, camera_decode_seconds: float
+) -> PayloadRecord:
     payload = Payload.from_bytes(item.payload.data)
     quality = measure(original, decoded)
     return PayloadRecord(
@@ -134,6 +139,7 @@ def _payload(item: Shared, original: Clip, decoded: Clip, decode_seconds: float)
         background_db=quality.background_db,
         object_db=quality.object_db,
         decode_seconds=decode_seconds,
+        camera_decode_seconds=camera_decode_seconds,
     )
 
 

@@ -11,16 +11,17 @@ from rich.text import Text
 
 from rinr_flower.bandwidth import FOG
 from rinr_flower.report import RunRecord
-from rinr_flower.report.units import bytes_text, decibel_text, ratio_text, seconds_text
+from rinr_flower.report.answer import extrapolated_bytes_text, scheme_words, start_model_text, time_text
+from rinr_flower.report.units import bytes_text, decibel_text, number, ratio_text, scheme_label, seconds_text
 from rinr_flower.report.write import summarise
 
-_CAPTION = "PSNR against the camera's files; the bold row was run, the others are the same captures sent that way"
+_LEAD = "\u2190 fewest bytes"
 
 
 def show_result(record: RunRecord, console: Console) -> None:
-    """Bytes, time and quality of every way to share the run's captures, mAP by round, and what was lost."""
+    """Print bytes, time and quality of every way to share the run's captures, mAP by round, and what was lost."""
     summary = summarise(record)
-    console.print(Group(_schemes(summary), _accuracy(summary)))
+    console.print(Group(_schemes(summary), *_answer(summary), _accuracy(summary), *_near_zero(summary)))
     for decision in record.decisions:
         console.print(Text(f"round {decision.round}: {decision.choice}: {decision.reason}"))
     for failure in record.failures:
@@ -29,31 +30,59 @@ def show_result(record: RunRecord, console: Console) -> None:
 
 
 def _schemes(summary: Mapping[str, Any]) -> Table:
-    table = Table(title="Sharing the same captures (gain: over serverless JPEG)", caption=_CAPTION)
-    table.add_column("scheme", no_wrap=True)
-    for head in ("bytes sent", "gain", "link time", "frame", "object"):
+    """Every way of sharing, fewest bytes first; the run in bold, the fewest bytes at no worse quality marked."""
+    table = Table(title="Ways to share the same captures, fewest bytes first", box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for head in ("data", "with models", "gain", "link", "to trained", "object", "frame"):
         table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     quality = {row["name"]: row for row in summary["codecs"]}
-    for row in summary["schemes"]:
-        if row["route"] == "serverless" and row["name"] != "serverless jpeg" and not row["own"]:
-            continue
+    winner = summary["headline"].get("winner", {}).get("name")
+    for row in sorted(summary["schemes"], key=lambda r: float(r["payload_bytes"])):
         codec = quality.get(row["codec"], {})
         table.add_row(
-            Text(row["name"]),
-            bytes_text(row["payload_bytes"]),
+            Text(scheme_label(row)),
+            extrapolated_bytes_text(row["payload_bytes"], row["coverage"]),
+            bytes_text(row["total_bytes"]),
             ratio_text(row["gain"]),
             seconds_text(row["link_seconds"]),
-            decibel_text(codec.get("frame_db")),
+            seconds_text(row["total_seconds"]),
             decibel_text(codec.get("object_db")),
+            decibel_text(codec.get("frame_db")),
+            _LEAD if row["name"] == winner else "",
             style="bold" if row["own"] else "",
         )
     return table
 
 
+def _answer(summary: Mapping[str, Any]) -> list[Text]:
+    """The rules behind the table, and the answer in words."""
+    head = summary["headline"]
+    if "winner" not in head:
+        return []
+    measured = summary["codecs"][0]["clips"] if summary["codecs"] else 0
+    lines = [
+        f"Gain: over JPEG from device to device. PSNR against the camera's files over {measured} of "
+        f"{summary['captures']} captures, the same for all; \u2248 is extrapolated from them. "
+        f"With models: {start_model_text(head)}.",
+        f"Fewest bytes at no worse quality (within 1 dB, object and frame): {scheme_words(head['winner']['name'])}.",
+        time_text(head),
+    ]
+    if summary["stored_bytes"]:
+        lines.append(f"Stored at the SuperLink: {bytes_text(summary['stored_bytes'])}.")
+    return [Text(line) for line in lines if line]
+
+
 def _accuracy(summary: Mapping[str, Any]) -> Table:
-    table = Table(title="mAP on held-back frames")
-    for head in ("round", "mAP50", "mAP50-95"):
+    table = Table(title="mAP on held-back frames", box=None, pad_edge=False)
+    for head in ("round", "mAP50", "mAP50-95", "mAP50, least of a device"):
         table.add_column(head, justify="right")
     for row in summary["accuracy"]:
-        table.add_row(str(row["round"]), f"{row['map50']:.3f}", f"{row['map50_95']:.3f}")
+        values = (row["map50"], row["map50_95"], row["least_map50"])
+        table.add_row(str(row["round"]), *(f"{number(value):.3f}" for value in values))
     return table
+
+
+def _near_zero(summary: Mapping[str, Any]) -> list[Text]:
+    names = summary["headline"].get("near_zero") or []
+    return [Text(f"finds next to nothing after the last round: {', '.join(names)}", style="red")] if names else []

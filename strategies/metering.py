@@ -10,10 +10,8 @@ from flwr.app import ArrayRecord, Message
 from flwr.common.serde import array_record_to_proto, config_record_to_proto, message_to_proto
 
 from rinr_flower.bandwidth import Entry, Ledger
-from rinr_flower.bandwidth.ledger import CONTROL, FOG, MODEL, PAYLOAD, REFUSED, SHARE, UPDATE, UPLOAD
+from rinr_flower.bandwidth.ledger import CONTROL, FOG, MODEL, PAYLOAD, REFUSED, SHARE, START_MODEL, UPDATE, UPLOAD
 from rinr_flower.messages.protocol import UPDATES, payloads_record
-
-START_MODEL = "start_model"  # the model that devices start from: sent once, on a line of its own
 
 Clip = tuple[str, str, bytes]
 """Device that captured it, name, bytes."""

@@ -20,11 +20,12 @@ PAYLOAD = "payload"  # encoded clips, fog to device
 SHARE = "share"  # captures or clips, device to device, no fog
 MODEL = "model"  # a whole model, either way
 UPDATE = "update"  # a model update, either way
+START_MODEL = "start_model"  # the model that devices start from, sent once
 CONTROL = "control"  # instructions, metrics, acknowledgements
 REFUSED = "refused"  # answers that came and could not be used
 REPEATED = "repeated"  # what a round had sent that was broken off and done again
 
-COLUMNS = ("round", "source", "destination", "kind", "payload_bytes", "message_bytes", "content", "scheme")
+COLUMNS = ("round", "source", "destination", "kind", "payload_bytes", "message_bytes", "content")
 _NUMBERS = ("round", "payload_bytes", "message_bytes")
 _HEADER = ",".join(COLUMNS).encode() + b"\n"
 _FORMULA_STARTS = "=+-@\t\r\n'"
@@ -45,8 +46,6 @@ class Entry:
     message_bytes : its share of the serialised message that carried it; at least ``payload_bytes``.
     content : what it is, for example the clip's name. Entries of one round, source, kind and content hold the same
         bytes for several destinations; a broadcast sends them once. Empty: it has no copies.
-    scheme : empty for what this run really sent; otherwise the scheme (``"serverless jpeg"``) whose messages were
-        built and serialised from the same captures but not sent, for comparison.
     """
 
     round: int
@@ -56,7 +55,6 @@ class Entry:
     payload_bytes: int
     message_bytes: int
     content: str = ""
-    scheme: str = ""
 
 
 class Ledger:
@@ -91,8 +89,6 @@ class Ledger:
         kind: str,
         items: Sequence[tuple[str, int]],
         message_bytes: int,
-        *,
-        scheme: str = "",
     ) -> None:
         """Take in one message that carried several things, ``items`` being (content, payload bytes) pairs.
 
@@ -103,7 +99,7 @@ class Ledger:
         for index, (content, size) in enumerate(items):
             done += size
             share = extra * done // payload if payload else extra * (index + 1) // len(items)
-            self.append(Entry(round, source, destination, kind, size, size + share - dealt, content, scheme))
+            self.append(Entry(round, source, destination, kind, size, size + share - dealt, content))
             dealt = share
 
     def flush(self) -> None:
@@ -139,18 +135,6 @@ class Ledger:
     def copy_to(self, path: Path) -> None:
         """Write all entries to a file, replacing it. DataError if it cannot be written."""
         write_file(path, _HEADER + _rows(self.entries))
-
-    def sent(self) -> Ledger:
-        """Only what this run really sent, without the schemes built for comparison."""
-        return Ledger(entries=[e for e in self.entries if not e.scheme])
-
-    def of_scheme(self, scheme: str) -> Ledger:
-        """Only the entries of one comparison scheme."""
-        return Ledger(entries=[e for e in self.entries if e.scheme == scheme])
-
-    def schemes(self) -> list[str]:
-        """Names of the comparison schemes, in order of appearance."""
-        return list(dict.fromkeys(e.scheme for e in self.entries if e.scheme))
 
     def totals(self, key: Callable[[Entry], K]) -> dict[K, tuple[int, int]]:
         """(payload bytes, message bytes) summed per ``key(entry)``, in order of appearance."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rinr_flower.bandwidth.ledger import Entry
@@ -28,8 +28,7 @@ class LinkModel:
     """Radio links between devices and fog.
 
     Within a round, kinds follow one another (all uploads, then all payloads, ...); entries of one round, source,
-    destination and kind travel as one message. Times and energy are expectations over losses;
-    :func:`link_simulation.simulate` draws them.
+    destination and kind travel as one message. Times and energy are expectations over losses.
 
     Attributes
     ----------
@@ -39,8 +38,10 @@ class LinkModel:
     broadcast : copies of the same content from one source are sent once and heard by all.
     shared_medium : True: one half-duplex medium, one sender at a time. False: every link has the whole rate for itself,
         all at once, within ``node_rate_bytes_per_s``.
-    node_rate_bytes_per_s : what one node can send, and receive, over all of its links together; None: no such limit.
-    node_rates : rates in bytes/s of single nodes by name; a link is as fast as the slower of its ends.
+    node_rate_bytes_per_s : with links of their own, what one node can send, and receive, over all of its links
+        together; None: no such limit.
+    node_rates : rates in bytes/s of single nodes by name, in place of ``node_rate_bytes_per_s``; a link is as fast as
+        the slower of its ends.
     loss : probability that a packet is lost; it is sent again until every receiver has it.
     packet_bytes, packet_header_bytes : payload of a packet, and what every packet adds to it.
     duty_cycle : the fraction of time in which one sender may be on air.
@@ -97,6 +98,21 @@ class LinkModel:
         """Bytes/s from ``source`` to all of ``destinations`` at once: the slowest of them decides."""
         ends = (source, *destinations)
         return min([self.rate_bytes_per_s, *(self.node_rates[n] for n in ends if n in self.node_rates)])
+
+    def times_as_fast(self, factor: float) -> LinkModel:
+        """The same link with all its rates multiplied."""
+        node = self.node_rate_bytes_per_s
+        return replace(
+            self,
+            rate_bytes_per_s=self.rate_bytes_per_s * factor,
+            node_rate_bytes_per_s=None if node is None else node * factor,
+            node_rates={name: rate * factor for name, rate in self.node_rates.items()},
+        )
+
+    def node_limit(self, name: str) -> float:
+        """Bytes/s that a node can send, and receive, over all of its links; infinite without a limit."""
+        limit = self.node_rates.get(name, self.node_rate_bytes_per_s)
+        return math.inf if limit is None else limit
 
     def bytes_on_air(self, transmission: Transmission) -> float:
         """Expected bytes on air, packet headers and retransmissions included."""
@@ -159,10 +175,8 @@ class LinkModel:
             for to in t.destinations:
                 links[t.source, to] += size / self.rate_between(t.source, [to])
                 received[to] += size
-        slowest = max(links.values(), default=0.0) / self.duty_cycle
-        if self.node_rate_bytes_per_s is not None:
-            busiest = max([*by_sender.values(), *received.values()], default=0.0)
-            slowest = max(slowest, busiest / (self.node_rate_bytes_per_s * self.duty_cycle))
+        busy = [size / self.node_limit(name) for sizes in (by_sender, received) for name, size in sizes.items()]
+        slowest = max([*links.values(), *busy], default=0.0) / self.duty_cycle
         return slowest + (self.latency_s if group else 0.0)
 
 

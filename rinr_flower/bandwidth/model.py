@@ -146,16 +146,6 @@ def alpha_where_fog_pays(receivers: float, *, u: float = 1.0) -> float:
     return 1 - u / receivers
 
 
-def alpha_for_gain(target: float, receivers: float, *, u: float = 1.0) -> float:
-    """The alpha at which the gain is ``target``: ``1 / G - u / r``; below 0 means that no codec reaches it."""
-    return 1 / target - u / receivers
-
-
-def u_for_gain(target: float, receivers: float, *, alpha: float) -> float:
-    """The u at which the gain is ``target``: ``r / G - alpha r``; below 0 means that no uplink reaches it."""
-    return receivers / target - alpha * receivers
-
-
 def beta_where_fog_training_pays(
     camera_bytes: ArrayLike, receivers: ArrayLike, receiving: int, *, alpha: ArrayLike
 ) -> float:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from rinr_flower.bandwidth.ledger import FOG
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -49,10 +51,13 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
                 "rate_bytes_per_s": 6e6 / 8,
                 "latency_s": 0.035,
                 "shared_medium": False,
+                "node_rate_bytes_per_s": 6e6 / 8,
+                "node_rates": {FOG: 1e9 / 8},
                 "joules_per_byte_sent": _joules_per_byte(438.39, 1288.04, 6),
                 "joules_per_byte_received": _joules_per_byte(51.97, 1288.04, 13),
             },
-            "every path at the median uplink of 6 Mbit/s, half of a 70 ms round trip (assumed); power model at the "
+            "every device sends, and receives, 6 Mbit/s over all of its links (the median uplink), the fog is wired "
+            "(assumed: 1 Gbit/s); half of a 70 ms round trip (assumed); power model at the "
             f"medians of 6 Mbit/s up and 13 Mbit/s down, coefficients not verified, without its tail: {_HUANG}",
         ),
         "lora": Profile(

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from rinr_flower.report.html import Html
 
@@ -38,6 +39,18 @@ STYLE = {
     "legend.fontsize": 8,
 }
 WIDTH_IN = 4.4
+_TITLE_IN = 0.3
+_PAGE_COLOURS = {
+    "#000000": "--ink",
+    "#111827": "--ink",
+    "#374151": "--soft",
+    "#6b7280": "--soft",
+    "#9ca3af": "--faint",
+    "#e5e7eb": "--line",
+    "#ffffff": "--card",
+    "#1457c4": "--own",
+}
+"""Colours of figures that follow the page's, which has a dark form."""
 
 
 def styled() -> AbstractContextManager[None]:
@@ -62,14 +75,20 @@ class Chart:
         self.tips[key] = text
 
     def save(self, folder: Path) -> list[str]:
-        """Write ``NAME.png`` (200 dpi) and ``NAME.svg``; returns the file names."""
+        """Write ``NAME.png`` (200 dpi) and ``NAME.svg`` under the chart's title; returns the file names."""
+        width, height = self.figure.get_size_inches()
         with styled():
+            self.figure.set_size_inches(width, height + _TITLE_IN)
+            title = self.figure.suptitle(self.title, fontsize=10, fontweight="bold")
             self.figure.savefig(folder / f"{self.name}.png", dpi=200, metadata={"Software": None})
             self.figure.savefig(folder / f"{self.name}.svg", metadata={"Date": None, "Creator": None})
+            title.set_visible(False)  # the page has it as a heading
+            title.set_in_layout(False)
+            self.figure.set_size_inches(width, height)
         return [f"{self.name}.png", f"{self.name}.svg"]
 
     def inline(self) -> Html:
-        """The figure as an SVG element: ids are this figure's own, marks carry their text as ``<title>``."""
+        """The figure as an SVG element: ids of its own, the page's neutral colours, marks with text as ``<title>``."""
         buffer = io.StringIO()
         with styled():
             self.figure.savefig(
@@ -86,6 +105,8 @@ class Chart:
         svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{self.name}-\1)", svg)
         svg = re.sub(r'<svg ([^>]*?)width="[^"]+"', r"<svg \1", svg, count=1)
         svg = re.sub(r'<svg ([^>]*?)height="[^"]+"', r"<svg \1", svg, count=1)
+        for colour, variable in _PAGE_COLOURS.items():
+            svg = re.sub(rf"(fill|stroke): {colour}\b", rf"\1: var({variable}, {colour})", svg)
         label = escape(self.title, quote=True)
         return Html(svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))
 
@@ -97,36 +118,47 @@ def colours(codecs: Sequence[str], own: str) -> dict[str, str]:
 
 
 def place_labels(axes: Any, points: Sequence[tuple[float, float, str, str, bool]]) -> None:
-    """Write every point's name beside it, on the first of four sides where no other label or mark is."""
-    taken: list[tuple[float, float, float, float]] = []
-    xs, ys = np.log10([p[0] for p in points]), np.array([p[1] for p in points])
-    wide, high = max(float(np.ptp(xs)), 0.3) * 1.36, max(float(np.ptp(ys)), 1.0) * 1.3
-    marks = [((x - xs.min()) / wide, (y - ys.min()) / high) for x, y in zip(xs, ys, strict=True)]
-    for (x, y, name, colour, bold), (mx, my) in zip(points, marks, strict=True):
-        w, h = 0.019 * len(name), 0.055
-        sides = {
-            (7, 0, "left", "center"): (mx + 0.02, my - h / 2),
-            (-7, 0, "right", "center"): (mx - 0.02 - w, my - h / 2),
-            (0, 7, "center", "bottom"): (mx - w / 2, my + 0.03),
-            (0, -7, "center", "top"): (mx - w / 2, my - 0.03 - h),
-        }
+    """Write every point's name beside it, where it covers no other label and no mark, as far as there is room.
 
-        def clashes(corner: tuple[float, float], w: float = w, h: float = h, mx: float = mx, my: float = my) -> int:
-            cx, cy = corner
-            boxes = sum(cx < bx + bw and bx < cx + w and cy < by + bh and by < cy + h for bx, by, bw, bh in taken)
-            dots = sum(cx < px < cx + w and cy < py < cy + h for px, py in marks if (px, py) != (mx, my))
-            return int(boxes + dots)
-
-        (dx, dy, ha, va), corner = min(sides.items(), key=lambda side: clashes(side[1]))
-        taken.append((*corner, w, h))
-        axes.annotate(
-            name,
-            (x, y),
-            (dx, dy),
-            textcoords="offset points",
-            ha=ha,
-            va=va,
-            fontsize=8,
-            color=colour,
+    Call it last: it measures texts and axes as they are drawn.
+    """
+    figure = axes.figure
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw_without_rendering()
+    frame = axes.get_window_extent(renderer)
+    pixels = figure.dpi / 72
+    centres = [axes.transData.transform((x, y)) for x, y, *_ in points]
+    taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in centres]
+    for (x, y, name, colour, bold), centre in zip(points, centres, strict=True):
+        label = axes.annotate(
+            name, (x, y), (0, 0), textcoords="offset points", fontsize=8, color=colour,
             fontweight="bold" if bold else "normal",
-        )
+        )  # fmt: skip
+        size = label.get_window_extent(renderer)
+
+        def cost(side: tuple[int, int, int], size: Bbox = size, centre: Any = centre) -> float:
+            """Area that the label would cover, and what of it would lie outside; nearer sides first."""
+            left, bottom = _corner(side, size, centre, pixels)
+            box = Bbox.from_bounds(left, bottom, size.width, size.height)
+            covered = sum(o.width * o.height for b in taken if (o := Bbox.intersection(box, b)) is not None)
+            inside = Bbox.intersection(box, frame)
+            outside = size.width * size.height - (inside.width * inside.height if inside is not None else 0.0)
+            return float(covered + outside + 0.1 * side[2])
+
+        left, bottom = _corner(min(_SIDES, key=cost), size, centre, pixels)
+        label.set_position(((left - centre[0]) / pixels, (bottom - centre[1]) / pixels))
+        taken.append(Bbox.from_bounds(left, bottom, size.width, size.height))
+
+
+_NEAR_PT = 7
+_SIDES = tuple((dx, dy, far) for far in (_NEAR_PT, 14, 22) for dx, dy in (
+    (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)
+))  # fmt: skip
+
+
+def _corner(side: tuple[int, int, int], size: Bbox, centre: Any, pixels: float) -> tuple[float, float]:
+    """Lower left corner, in pixels, of a label of ``size`` on one side of ``centre``."""
+    dx, dy, far = side
+    x = centre[0] + dx * far * pixels - (0.5 - 0.5 * dx) * size.width
+    y = centre[1] + dy * far * pixels - (0.5 - 0.5 * dy) * size.height
+    return float(x), float(y)

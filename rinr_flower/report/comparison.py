@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from rinr_flower.files import write_text
-from rinr_flower.report.chart import OWN, RIVALS, WIDTH_IN, Chart, styled
-from rinr_flower.report.html import element, join
+from rinr_flower.report.chart import OWN, RIVALS, WIDTH_IN, Chart, place_labels, styled
+from rinr_flower.report.html import Html, element, join
 from rinr_flower.report.page import charts, missing_note, page, section
 from rinr_flower.report.record import RunRecord, to_json
 from rinr_flower.report.summary import SCHEMA_VERSION, summarise
 from rinr_flower.report.tables import Column, table
 from rinr_flower.report.units import (
+    NONE,
     bytes_text,
     count_text,
     decibel_text,
@@ -28,12 +29,21 @@ from rinr_flower.report.units import (
     share_text,
 )
 
+SEEDS = (
+    Column("sharing", "scheme"),
+    Column("seeds", "seeds"),
+    Column("data", "bytes"),
+    Column("mAP50", "map50"),
+    Column("mAP50-95", "map50_95"),
+)
+
 
 def write_comparison(records: Sequence[RunRecord], folder: Path) -> Path:
     """Write comparison.html, comparison.json and figures; returns the page."""
     folder.mkdir(parents=True, exist_ok=True)
     summaries = [summarise(record) for record in records]
     rows = [comparison_row(summary) for summary in summaries]
+    seeds = seed_groups(summaries, rows)
     figures = [c for c in (bytes_against_accuracy(rows),) if c is not None]
     for figure in figures:
         figure.save(folder)
@@ -43,14 +53,16 @@ def write_comparison(records: Sequence[RunRecord], folder: Path) -> Path:
         Column("run", "run"),
         Column("sharing", "scheme"),
         Column("seed", "seed"),
-        Column("bytes", "bytes", bytes_text),
-        Column("gain", "gain", ratio_text),
-        Column("overhead", "overhead_bytes", bytes_text),
+        Column("data", "bytes", bytes_text),
+        Column("all together", "total_bytes", bytes_text),
+        Column("gain in data", "gain", ratio_text),
         Column("link time", "link_seconds", seconds_text),
+        Column("to trained detector", "total_seconds", seconds_text),
         Column("object", "object_db", decibel_text),
         Column("frame", "frame_db", decibel_text),
         Column("mAP50", "map50", share_text),
         Column("mAP50-95", "map50_95", share_text),
+        Column("mAP50, least of a device", "least_map50", share_text),
         Column("failures", "failures", count_text),
     ]
     notes = [
@@ -63,6 +75,7 @@ def write_comparison(records: Sequence[RunRecord], folder: Path) -> Path:
         element("p", verdict(rows), class_="lead"),
         missing_note(notes),
         join(charts(*figures), table(columns, rows)),
+        section("Over the seeds: mean, least and most", table(SEEDS, seeds)) if seeds else Html(),
         section("What differs between the runs", table(*differences(summaries, rows))),
     )
     write_text(target, content)
@@ -79,29 +92,58 @@ def comparison_row(summary: Mapping[str, Any]) -> dict[str, Any]:
         "scheme": own.get("name", ""),
         "seed": summary["scenario"].get("seed", ""),
         "bytes": own.get("payload_bytes"),
-        "overhead_bytes": own.get("overhead_bytes"),
+        "total_bytes": own.get("total_bytes"),
         "gain": own.get("gain"),
         "link_seconds": own.get("link_seconds"),
+        "total_seconds": own.get("total_seconds"),
         "object_db": codec.get("object_db"),
         "frame_db": codec.get("frame_db"),
         "map50": head.get("map50"),
         "map50_95": head.get("map50_95"),
+        "least_map50": head.get("least_map50"),
         "failures": len(summary["failures"]),
     }
 
 
 def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Who sent least and who learned most."""
-    sent = [r for r in rows if r["bytes"]]
-    learned = [r for r in rows if math.isfinite(number(r["map50_95"]))]
+    """Who sent least and who learned most; runs whose figures print alike share a place."""
     texts = []
-    if sent:
-        least = min(sent, key=lambda r: float(r["bytes"]))
-        texts.append(f"{least['run']} sent the fewest bytes ({bytes_text(least['bytes'])}, {least['scheme']}).")
-    if learned:
-        best = max(learned, key=lambda r: float(r["map50_95"]))
-        texts.append(f"{best['run']} reached the highest mAP50-95 ({share_text(best['map50_95'])}, {best['scheme']}).")
+    if sent := [r for r in rows if r["bytes"]]:
+        least = min(float(r["bytes"]) for r in sent)
+        texts.append(f"{_holders(sent, 'bytes', least, bytes_text)} sent the fewest bytes ({bytes_text(least)}).")
+    if learned := [r for r in rows if math.isfinite(number(r["map50_95"]))]:
+        best = max(float(r["map50_95"]) for r in learned)
+        holders = _holders(learned, "map50_95", best, share_text)
+        texts.append(f"{holders} reached the highest mAP50-95 ({share_text(best)}).")
     return " ".join(texts) or "None of these runs holds a payload or an accuracy."
+
+
+def _holders(rows: Sequence[Mapping[str, Any]], key: str, value: float, text_of: Callable[[float], str]) -> str:
+    """Runs whose value prints as the best one does."""
+    names = [f"{r['run']} ({r['scheme']}, seed {r['seed']})" for r in rows if text_of(r[key]) == text_of(value)]
+    return f"{' and '.join(names)}, a tie," if len(names) > 1 else names[0]
+
+
+def seed_groups(summaries: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Runs that differ in nothing but their seed, as one row: mean, least and most of bytes and mAP."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for summary, row in zip(summaries, rows, strict=True):
+        scenario = {k: v for k, v in summary["scenario"].items() if k not in ("seed", "command")}
+        groups.setdefault(json.dumps(scenario, sort_keys=True), []).append(row)
+    found = []
+    for runs in groups.values():
+        if len({r["seed"] for r in runs}) < 2:
+            continue
+        group: dict[str, Any] = {"scheme": runs[0]["scheme"], "seeds": ", ".join(str(r["seed"]) for r in runs)}
+        for key, text_of in (("bytes", bytes_text), ("map50", share_text), ("map50_95", share_text)):
+            values = [v for r in runs if math.isfinite(v := number(r[key]))]
+            group[key] = (
+                f"{text_of(sum(values) / len(values))} ({text_of(min(values))} to {text_of(max(values))})"
+                if values
+                else NONE
+            )
+        found.append(group)
+    return found
 
 
 def differences(
@@ -135,13 +177,13 @@ def bytes_against_accuracy(rows: Sequence[Mapping[str, Any]]) -> Chart | None:
         schemes = list(dict.fromkeys(r["scheme"] for r in known))
         palette = dict(zip(schemes, (OWN, *RIVALS * len(schemes)), strict=False))
         for scheme in schemes:
-            points = [r for r in known if r["scheme"] == scheme]
-            for index, row in enumerate(points):
+            for index, row in enumerate(r for r in known if r["scheme"] == scheme):
                 x, y = float(row["bytes"]), number(row["map50_95"])
                 (mark,) = axes.plot(
-                    [x], [y], "o", ms=8, mec="white", color=palette[scheme], label=scheme if index == 0 else None
+                    [x], [y], "o", ms=7, mec="white", color=palette[scheme], label=None if index else scheme
                 )
-                chart.tip(mark, f"{row['run']}, {scheme}: {bytes_text(x)}, mAP50-95 {share_text(y)}")
+                said = f"{row['run']}, {scheme}, seed {row['seed']}"
+                chart.tip(mark, f"{said}: {bytes_text(x)}, mAP50-95 {share_text(y)}")
         axes.set_xscale("log")
         axes.set_xlabel("bytes sent (log)")
         axes.set_ylabel("mAP50-95")
@@ -149,4 +191,11 @@ def bytes_against_accuracy(rows: Sequence[Mapping[str, Any]]) -> Chart | None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: bytes_text(v)))
         axes.xaxis.set_minor_formatter(FuncFormatter(lambda v, _: ""))
         figure.legend(loc="outside upper center", ncols=2)
+        place_labels(
+            axes,
+            [
+                (float(r["bytes"]), number(r["map50_95"]), f"seed {r['seed']}", palette[r["scheme"]], False)
+                for r in known
+            ],
+        )
     return chart

@@ -9,8 +9,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from rinr_flower.report.answer import extrapolated_bytes_text
 from rinr_flower.report.bars import scheme_bars
-from rinr_flower.report.chart import OWN, WIDTH_IN, Chart, colours, place_labels
+from rinr_flower.report.chart import OWN, RIVALS, WIDTH_IN, Chart, colours, place_labels
 from rinr_flower.report.units import bytes_text, decibel_text, number, ratio_text, share_text
 
 PARTS = (
@@ -30,12 +31,12 @@ def bytes_by_scheme(summary: Mapping[str, Any]) -> Chart | None:
     return scheme_bars(
         "bytes_by_scheme",
         "Bytes by way of sharing",
-        "Image data that crosses the links if the same captures are shared in each way. The number behind a bar is how "
-        "many times fewer bytes than serverless JPEG.",
+        "Data that crosses the links if the same captures are shared in each way, without models; ≈ is extrapolated. "
+        "Behind a bar: how many times fewer bytes than serverless JPEG.",
         rows,
         PARTS,
         bytes_text,
-        lambda row: f"{bytes_text(row['message_bytes'])}  {ratio_text(row['gain'])}",
+        lambda row: f"{extrapolated_bytes_text(row['message_bytes'], row['coverage'])}  {ratio_text(row['gain'])}",
     )
 
 
@@ -61,43 +62,42 @@ def quality(summary: Mapping[str, Any], key: str, what: str) -> Chart | None:
             [x], [y], "D" if row["own"] else "o", ms=8 if row["own"] else 6, color=palette[row["name"]], mec="white"
         )
         chart.tip(mark, f"{row['name']}: {bytes_text(x)} a frame, {decibel_text(y)} in the {what}")
-    place_labels(
-        axes, [(float(r["bytes_per_frame"]), number(r[key]), r["name"], palette[r["name"]], r["own"]) for r in rows]
-    )
     axes.set_xlabel("bytes per frame (log)")
     axes.set_ylabel(f"PSNR of the {what}, dB")
     axes.margins(0.18, 0.15)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: bytes_text(v)))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda v, _: bytes_text(v) if f"{v:.0e}"[0] in "25" else ""))
     axes.tick_params(axis="x", which="minor", labelsize=7)
+    place_labels(
+        axes, [(float(r["bytes_per_frame"]), number(r[key]), r["name"], palette[r["name"]], r["own"]) for r in rows]
+    )
     return chart
 
 
 def accuracy(summary: Mapping[str, Any]) -> Chart | None:
-    """mAP by round for the run's own training and whatever else was trained."""
+    """mAP by round: the mean over devices, and the least mAP50 of a device."""
     rows = summary["accuracy"]
     if not rows:
         return None
     figure = Figure((WIDTH_IN, 3.5), layout="constrained")
     axes = figure.subplots()
-    own = next((r["name"] for r in summary["codecs"] if r["own"]), "this run")
     chart = Chart(
         "accuracy",
         "Detection accuracy by round",
-        "mAP on frames held back from training, mean over devices; round 0 is before training.",
+        "mAP on frames held back from training; round 0 is before training.",
         figure,
     )
-    schemes = sorted({r["scheme"] for r in rows})
-    palette = colours([s for s in schemes if s], own)
-    for scheme in schemes:
-        points = [r for r in rows if r["scheme"] == scheme]
-        label = scheme or own
-        for key, text, style in (("map50", "mAP50", "--"), ("map50_95", "mAP50-95", "-")):
-            xs, ys = [r["round"] for r in points], [number(r[key]) for r in points]
-            axes.plot(xs, ys, style, color=palette.get(label, OWN), lw=1.6, label=f"{text}, {label}")
-            for x, y in zip(xs, ys, strict=True):
-                (mark,) = axes.plot([x], [y], "o", ms=6, color=palette.get(label, OWN), mec="white")
-                chart.tip(mark, f"{label}, round {x}: {text} {share_text(y)}")
+    lines = (
+        ("map50", "mAP50, mean", "--", OWN),
+        ("map50_95", "mAP50-95, mean", "-", OWN),
+        ("least_map50", "mAP50, least of a device", ":", RIVALS[0]),
+    )
+    for key, text, style, colour in lines:
+        xs, ys = [r["round"] for r in rows], [number(r[key]) for r in rows]
+        axes.plot(xs, ys, style, color=colour, lw=1.6, label=text)
+        for x, y in zip(xs, ys, strict=True):
+            (mark,) = axes.plot([x], [y], "o", ms=6, color=colour, mec="white")
+            chart.tip(mark, f"round {x}: {text} {share_text(y)}")
     axes.set_xlabel("round")
     axes.set_ylabel("mAP")
     axes.set_ylim(0, 1)

@@ -61,7 +61,7 @@ def update_rows(
 ) -> list[dict[str, Any]]:
     """Every known size of a model update, and from how many frames a device and round on it beats sharing payloads."""
     sizes = {u.name: u.bytes for u in record.updates}
-    models = [e.payload_bytes for e in record.ledger.sent() if FOG in (e.source, e.destination) and "model" in e.kind]
+    models = [e.payload_bytes for e in record.ledger if FOG in (e.source, e.destination) and "model" in e.kind]
     if models:
         sizes["whole model"] = max(models)
     rows = []
@@ -137,6 +137,12 @@ def graph_rows(record: RunRecord) -> list[dict[str, Any]]:
     return rows
 
 
+def _radio(link: LinkModel, name: str) -> float:
+    """Bytes/s of a node over all of its links; one link's rate where it has no limit of its own."""
+    limit = link.node_limit(name)
+    return limit if math.isfinite(limit) else link.rate_bytes_per_s
+
+
 SCALES = (10, 100, 1_000, 10_000)
 PERIOD_S = 60.0
 
@@ -144,7 +150,7 @@ PERIOD_S = 60.0
 def scale_rows(record: RunRecord, link: LinkModel) -> list[dict[str, Any]]:
     """One fog node for more and more devices that each capture one of this run's clips every PERIOD_S seconds.
 
-    Clips are dealt to the devices in turn; each has as many receivers as in the run; radios have the link's rate.
+    Clips are dealt to the devices in turn; each has as many receivers as in the run; radios have the link's rates.
     """
     payloads = [p for p in captures_of(record) if receivers_of(record, p)]
     if not payloads:
@@ -162,8 +168,8 @@ def scale_rows(record: RunRecord, link: LinkModel) -> list[dict[str, Any]]:
             np.array([float(p.payload_bytes) for p in dealt]),
             np.array([float(p.frames) for p in dealt]),
             receivers=receivers,
-            fog_rate_bytes_per_s=link.rate_bytes_per_s,
-            device_rate_bytes_per_s=link.rate_bytes_per_s,
+            fog_rate_bytes_per_s=_radio(link, FOG),
+            device_rate_bytes_per_s=_radio(link, ""),
             encode_seconds_per_frame=per_frame,
             broadcast=link.broadcast,
             loss=link.loss,

@@ -37,8 +37,8 @@ class PayloadRecord:
 
     ``camera_bytes`` are the clip's JPEG files, ``upload_bytes`` what the device really uploaded for it,
     ``payload_bytes`` what the codec made of it (``bytes_by_part`` adds up to that). PSNR in dB against the decoded
-    camera files; NaN where there is no such region. ``receivers`` are the devices that it was meant for; empty: all
-    others.
+    camera files; NaN where there is no such region. ``decode_seconds`` is the payload's, ``camera_decode_seconds`` that
+    of the camera's files.
     """
 
     round: int
@@ -56,16 +56,15 @@ class PayloadRecord:
     frame_db: float = math.nan
     background_db: float = math.nan
     object_db: float = math.nan
-    receivers: tuple[str, ...] = ()
     decode_seconds: float = math.nan
+    camera_decode_seconds: float = math.nan
 
 
 @dataclass(frozen=True)
 class AccuracyRecord:
     """mAP of one device's detector on its held-back frames after a round, and what rendering and training cost it.
 
-    Round 0 is before training. ``scheme`` is empty for the run's own training; otherwise it names what else was trained
-    on for comparison, for example ``"jpeg"``.
+    Round 0 is before training.
     """
 
     round: int
@@ -75,7 +74,6 @@ class AccuracyRecord:
     trained_frames: int = 0
     render_seconds: float = math.nan
     train_seconds: float = math.nan
-    scheme: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,6 +148,7 @@ class RunRecord:
     ----------
     scenario : the scenario as it was run, plain values (codec, rounds, seed, data, link, command, ...).
     environment : versions of Python and of the packages, platform, cores, accelerator.
+    stored_bytes : what the SuperLink stored, each object once; 0 if it is not known.
     missing : what :meth:`load` could not find or read, one sentence each.
     """
 
@@ -163,6 +162,7 @@ class RunRecord:
     examples: tuple[ExampleRecord, ...] = ()
     updates: tuple[UpdateRecord, ...] = ()
     decisions: tuple[DecisionRecord, ...] = ()
+    stored_bytes: int = 0
     ledger: Ledger = field(default_factory=Ledger)
     missing: tuple[str, ...] = ()
     folder: Path | None = None
@@ -209,7 +209,7 @@ class RunRecord:
         return cls(**loaded, ledger=ledger, missing=tuple(missing), folder=folder)
 
 
-_LATER = ("updates", "decisions")  # not in every record
+_LATER = ("updates", "decisions", "stored_bytes")  # not in every record
 _SAVED = ("scenario", "environment", "devices", "payloads", "accuracy", "failures", "controls", "examples", *_LATER)
 
 
@@ -259,7 +259,12 @@ def _value(hint: Any, value: Any) -> Any:
 
 
 def _rows(hint: Any, value: Any, name: str, missing: list[str]) -> Any:
-    """One section of ``run.json``: a mapping as it is, a list of records with the broken ones left out and reported."""
+    """One section of ``run.json``; of a list of records, those that are broken are left out and reported."""
+    if hint is int:
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+        missing.append(f"run.json: {name!r} is not a whole number from 0 and is left out")
+        return 0
     if typing.get_origin(hint) is not tuple:
         if isinstance(value, Mapping):
             return dict(value)

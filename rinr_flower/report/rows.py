@@ -12,10 +12,11 @@ import numpy as np
 from rinr_flower.bandwidth.ledger import FOG
 from rinr_flower.bandwidth.link import LinkModel
 from rinr_flower.report.record import AccuracyRecord, PayloadRecord, RunRecord
-from rinr_flower.report.schemes import Scheme, captures_of, data_entries, other_entries
+from rinr_flower.report.schemes import Scheme, captures_of, data_entries, other_bytes, other_entries
 from rinr_flower.report.timing import time_of
 
 BASELINE = "serverless jpeg"
+NEAR_ZERO_MAP50 = 0.05  # a device at or below has learned nothing, whatever the mean says
 
 
 def scheme_row(scheme: Scheme, schemes: Sequence[Scheme], link: LinkModel, record: RunRecord) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def scheme_row(scheme: Scheme, schemes: Sequence[Scheme], link: LinkModel, recor
         "payload_bytes": scheme.payload_bytes,
         "overhead_bytes": scheme.overhead_bytes,
         "message_bytes": scheme.message_bytes,
+        "total_bytes": scheme.message_bytes + other_bytes(scheme, schemes[0], record.ledger),
         "gain": base.payload_bytes / scheme.payload_bytes if base and scheme.payload_bytes else math.nan,
         "link_seconds": timing.link,
         "encode_seconds": timing.encode,
@@ -47,25 +49,35 @@ def scheme_row(scheme: Scheme, schemes: Sequence[Scheme], link: LinkModel, recor
     }
 
 
+Measured = tuple[PayloadRecord, int, tuple[float, float, float], float]
+"""A clip, its bytes in a codec, PSNR of frame, background and object, and seconds of encoding."""
+
+
 def codec_rows(record: RunRecord) -> list[dict[str, Any]]:
-    """Bytes per frame and quality of the camera files, the run's codec and every control; means weighted by frames."""
+    """Bytes per frame and quality of the run's codec and every control; means weighted by frames.
+
+    All rows are over the same clips: those that every codec was measured on.
+    """
     frames = {(p.round, p.device, p.clip): p for p in record.payloads}
-    groups: dict[str, list[tuple[PayloadRecord, int, tuple[float, float, float], float]]] = defaultdict(list)
-    for p in record.payloads:
-        groups[p.codec].append((p, p.payload_bytes, (p.frame_db, p.background_db, p.object_db), p.encode_seconds))
     own = {p.codec for p in captures_of(record)}
+    groups: dict[str, dict[tuple[int, str, str], Measured]] = defaultdict(dict)
+    for key, p in frames.items():
+        quality = (p.frame_db, p.background_db, p.object_db)
+        groups[p.codec][key] = (p, p.payload_bytes, quality, p.encode_seconds)
     for c in record.controls:
-        payload = frames.get((c.round, c.device, c.clip))
-        if payload is not None and c.name not in own:
+        key = (c.round, c.device, c.clip)
+        if key in frames and c.name not in own:
             quality = (c.frame_db, c.background_db, c.object_db)
-            groups[c.name].append((payload, c.bytes, quality, c.encode_seconds))
+            groups[c.name][key] = (frames[key], c.bytes, quality, c.encode_seconds)
+    common = set.intersection(*map(set, groups.values())) if groups else set()
     rows = []
-    for name, items in groups.items():
+    for name, known in groups.items():
+        items = [value for key, value in known.items() if key in common or not common]
         count = [p.frames for p, *_ in items]
         camera = sum(p.camera_bytes for p, *_ in items)
         total = sum(size for _, size, *_ in items)
         parts: dict[str, int] = defaultdict(int)
-        for p in record.payloads if name in own else ():
+        for p, *_ in items if name in own else ():
             for part, size in p.bytes_by_part.items():
                 parts[part] += size
         rows.append(
@@ -88,28 +100,29 @@ def codec_rows(record: RunRecord) -> list[dict[str, Any]]:
 
 
 def accuracy_rows(accuracy: Sequence[AccuracyRecord]) -> list[dict[str, Any]]:
-    """Means over devices of mAP after each round, for the run's training and whatever else was trained."""
-    groups: dict[tuple[str, int], list[AccuracyRecord]] = defaultdict(list)
+    """Means over devices of mAP after each round."""
+    groups: dict[int, list[AccuracyRecord]] = defaultdict(list)
     for a in accuracy:
-        groups[a.scheme, a.round].append(a)
+        groups[a.round].append(a)
     return [
         {
-            "scheme": scheme,
             "round": number,
             "devices": len(items),
             "map50": mean([a.map50 for a in items]),
             "map50_95": mean([a.map50_95 for a in items]),
+            "least_map50": min((a.map50 for a in items if math.isfinite(a.map50)), default=math.nan),
+            "near_zero": [a.device for a in items if a.map50 <= NEAR_ZERO_MAP50],
             "trained_frames": sum(a.trained_frames for a in items),
             "render_seconds": mean([a.render_seconds for a in items]),
             "train_seconds": mean([a.train_seconds for a in items]),
         }
-        for (scheme, number), items in sorted(groups.items())
+        for number, items in sorted(groups.items())
     ]
 
 
 def round_rows(record: RunRecord) -> list[dict[str, Any]]:
     """What crossed the links in each round."""
-    data, other = data_entries(record.ledger.sent()), other_entries(record.ledger.sent())
+    data, other = data_entries(record.ledger), other_entries(record.ledger)
     by_round = {**{e.round: None for e in record.ledger}, **{p.round: None for p in record.payloads}}
     data_totals, other_totals = data.totals(lambda e: e.round), other.totals(lambda e: e.round)
     return [
@@ -128,13 +141,12 @@ def round_rows(record: RunRecord) -> list[dict[str, Any]]:
 def device_rows(record: RunRecord) -> list[dict[str, Any]]:
     """Bytes sent and received by every device, its mAP before and after, and its failures."""
     sent, received = (
-        record.ledger.sent().totals(lambda e: e.source),
-        record.ledger.sent().totals(lambda e: e.destination),
+        record.ledger.totals(lambda e: e.source),
+        record.ledger.totals(lambda e: e.destination),
     )
-    own = [a for a in record.accuracy if not a.scheme]
     rows = []
     for d in record.devices:
-        scores = sorted((a for a in own if a.device == d.name), key=lambda a: a.round)
+        scores = sorted((a for a in record.accuracy if a.device == d.name), key=lambda a: a.round)
         rows.append(
             {
                 "name": d.name,

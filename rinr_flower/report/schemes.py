@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from rinr_flower.bandwidth.ledger import FOG, MODEL, PAYLOAD, SHARE, UPDATE, UPLOAD, Entry, Ledger
+from rinr_flower.bandwidth.ledger import FOG, MODEL, PAYLOAD, SHARE, START_MODEL, UPDATE, UPLOAD, Entry, Ledger
 from rinr_flower.bandwidth.model import Bytes, federated_bytes, fog_bytes, fog_training_bytes, serverless_bytes
 from rinr_flower.report.record import ControlRecord, PayloadRecord, RunRecord, UpdateRecord
 
@@ -74,7 +74,6 @@ def schemes_of(record: RunRecord) -> list[Scheme]:
         return []
     receivers = [receivers_of(record, p) for p in payloads]
     rows = [_own(record, payloads, receivers), *_jpeg(record, payloads, receivers)]
-    rows += [_recorded(record, name, payloads, receivers) for name in record.ledger.schemes()]
     for name, controls in _by_name(record.controls).items():
         rows += _control(record, name, controls, payloads, receivers)
     for update in record.updates:
@@ -95,16 +94,14 @@ def captures_of(record: RunRecord) -> list[PayloadRecord]:
 
 
 def receivers_of(record: RunRecord, payload: PayloadRecord) -> tuple[str, ...]:
-    """The devices that a clip was meant for."""
-    if payload.receivers:
-        return payload.receivers
+    """The devices that a clip was meant for: all but its own."""
     names = [d.name for d in record.devices] or sorted({p.device for p in record.payloads})
     return tuple(n for n in names if n != payload.device)
 
 
 def is_serverless(record: RunRecord) -> bool:
     """True if devices sent their captures to each other without a fog node."""
-    return SHARE in record.ledger.sent().by_kind()
+    return SHARE in record.ledger.by_kind()
 
 
 def data_entries(ledger: Ledger) -> Ledger:
@@ -117,12 +114,28 @@ def other_entries(ledger: Ledger) -> Ledger:
     return Ledger(entries=[e for e in ledger if e.kind not in DATA_KINDS])
 
 
+def start_models(ledger: Ledger) -> Ledger:
+    """The entries that carry the model that devices start from, which every way of sharing needs."""
+    return Ledger(entries=[e for e in ledger if e.kind == START_MODEL])
+
+
+def other_bytes(scheme: Scheme, own: Scheme, ledger: Ledger) -> int:
+    """Message bytes of a run's ``ledger`` that ``scheme`` needs besides its own: models and instructions.
+
+    A way that shares images as the run did needs the same; one that sends model updates instead, or a run that did,
+    has at least the start model in common with it.
+    """
+    if scheme is not own and not (scheme.route in IMAGE_ROUTES and own.route in IMAGE_ROUTES):
+        return start_models(ledger).message_bytes
+    return ledger.message_bytes - (own.message_bytes if own.evidence == "sent" else 0)
+
+
 def _own(record: RunRecord, payloads: Sequence[PayloadRecord], receivers: Sequence[tuple[str, ...]]) -> Scheme:
-    if UPDATE in record.ledger.sent().by_kind():
+    if UPDATE in record.ledger.by_kind():
         return _own_updates(record, payloads, receivers)
     route: Route = "serverless" if is_serverless(record) else "fog"
     codec = payloads[0].codec
-    ledger = data_entries(record.ledger.sent())
+    ledger = data_entries(record.ledger)
     sizes = [p.payload_bytes for p in payloads]
     predicted = _predict(route, payloads, receivers, sizes)
     if len(ledger):
@@ -135,7 +148,7 @@ def _own_updates(record: RunRecord, payloads: Sequence[PayloadRecord], receivers
 
     Whole models that devices got instead of updates count as such; the start model, which every way needs, does not.
     """
-    ledger = Ledger(entries=[e for e in record.ledger.sent() if e.kind in (*DATA_KINDS, UPDATE, MODEL)])
+    ledger = Ledger(entries=[e for e in record.ledger if e.kind in (*DATA_KINDS, UPDATE, MODEL)])
     name = record.updates[0].name if record.updates else "update"
     up = [e.payload_bytes for e in ledger if e.kind == UPDATE and e.destination == FOG]
     down = [e.payload_bytes for e in ledger if e.kind == UPDATE and e.source == FOG]
@@ -165,7 +178,7 @@ def _own_updates(record: RunRecord, payloads: Sequence[PayloadRecord], receivers
 
 def _jpeg(record: RunRecord, payloads: Sequence[PayloadRecord], receivers: Sequence[tuple[str, ...]]) -> list[Scheme]:
     """Serverless JPEG and JPEG through the fog, from the run's own upload messages if those were the camera's files."""
-    uploads = {(e.round, e.source, e.content): e for e in record.ledger.sent() if e.kind in (UPLOAD, SHARE)}
+    uploads = {(e.round, e.source, e.content): e for e in record.ledger if e.kind in (UPLOAD, SHARE)}
     matched = [uploads.get((p.round, p.device, f"{p.device}/{p.clip}")) for p in payloads]
     camera = [p.upload_bytes if _is_camera_file(p) else p.camera_bytes for p in payloads]
     plain = [replace(p, upload_bytes=size) for p, size in zip(payloads, camera, strict=True)]
@@ -194,20 +207,6 @@ def _forward(route: Route, uploads: Sequence[Entry], receivers: Sequence[tuple[s
 def _is_camera_file(payload: PayloadRecord) -> bool:
     """True if the upload is the camera's own JPEG files: their bytes, plus boxes and a header."""
     return payload.camera_bytes <= payload.upload_bytes <= 1.05 * payload.camera_bytes + 1024
-
-
-def _recorded(
-    record: RunRecord, name: str, payloads: Sequence[PayloadRecord], receivers: Sequence[tuple[str, ...]]
-) -> Scheme:
-    """A scheme whose messages the run built for comparison, as the ledger holds them."""
-    ledger = data_entries(record.ledger.of_scheme(name))
-    route: Route = "serverless" if SHARE in ledger.by_kind() else "fog"
-    codec = name.removeprefix(route).strip() or name
-    kinds = {kind: payload for kind, (payload, _) in ledger.by_kind().items()}
-    predicted = Bytes(kinds.get(UPLOAD, 0), kinds.get(PAYLOAD, 0), kinds.get(SHARE, 0))
-    if codec == "jpeg":
-        predicted = _predict(route, payloads, receivers, [p.upload_bytes for p in payloads])
-    return Scheme(name, route, codec, predicted, ledger, "metered")
 
 
 def _control(

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rinr_flower.bandwidth.profiles import PROFILES
+from rinr_flower.report.answer import WHOLE, start_model_text
 from rinr_flower.report.chart import Chart
 from rinr_flower.report.html import Html, element, join
 from rinr_flower.report.page import charts
@@ -27,7 +28,16 @@ from rinr_flower.report.units import (
 
 
 def bytes_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) -> Html | None:
-    rows = [dict(r, label=scheme_label(r), evidence=evidence_text(r)) for r in summary["schemes"]]
+    rows = [
+        dict(
+            r,
+            label=scheme_label(r),
+            evidence=evidence_text(r),
+            about=number(r["coverage"]) < WHOLE,
+            other_bytes=number(r["total_bytes"]) - number(r["message_bytes"]),
+        )
+        for r in summary["schemes"]
+    ]
     if not rows and "bytes_by_kind" not in by_name:
         return None
     columns = [
@@ -35,19 +45,23 @@ def bytes_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) -> H
         Column("up", "up_bytes", bytes_text),
         Column("down", "down_bytes", bytes_text),
         Column("across", "across_bytes", bytes_text),
-        Column("predicted", "predicted_bytes", count_text),
-        Column("measured", "payload_bytes", count_text),
+        Column("predicted", "predicted_bytes", count_text, about="about"),
+        Column("measured data", "payload_bytes", count_text, about="about"),
         Column("message overhead", "overhead_bytes", count_text),
-        Column("gain", "gain", ratio_text),
+        Column("models, control", "other_bytes", bytes_text),
+        Column("all together", "total_bytes", bytes_text, about="about"),
+        Column("gain in data", "gain", ratio_text),
         Column("link time", "link_seconds", seconds_text),
         Column("basis", "evidence"),
     ]
     text = (
         "The same captures, shared in different ways. Predicted is the closed form of the communication model, "
         "measured the payload bytes of the messages, both in bytes; message overhead is what serialisation adds. "
-        "Gain is against JPEG files sent from device to device. Basis: sent by this run; metered, this run's own "
-        "upload messages addressed to the other receivers; or encoded at the fog from the same captures and counted, "
-        "not sent. Where only a part of the captures was encoded, the rest is extrapolated by its camera bytes."
+        f"Models and instructions come on top ({start_model_text(summary['headline'])}). "
+        "Gain is in data, against JPEG files sent from device to device. Basis: sent by this run; metered, this run's "
+        "own upload messages addressed to the other receivers; or encoded at the fog from the same captures and "
+        "counted, not sent. Figures with ≈ are extrapolated by camera bytes from the share of the captures that was "
+        "encoded."
     )
     return join(
         element("p", text),
@@ -80,7 +94,7 @@ def evidence_text(row: Mapping[str, Any]) -> str:
     """Where a scheme's measured bytes come from."""
     text = {"sent": "sent", "metered": "metered", "counted": "encoded"}[row["evidence"]]
     coverage = number(row["coverage"])
-    return text if coverage >= 0.9995 else f"{text}, {coverage:.0%}"
+    return text if coverage >= WHOLE else f"{text}, {coverage:.0%}"
 
 
 def quality_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) -> Html | None:
@@ -108,7 +122,12 @@ def quality_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) ->
     )
     names = [f"quality_{region}" for region in ("object", "background", "frame")]
     return join(
-        element("p", "PSNR against the decoded camera files, mean over clips weighted by frames."),
+        element(
+            "p",
+            "PSNR against the decoded camera files, mean over clips weighted by frames. All codecs over the same "
+            f"{summary['codecs'][0]['clips']:,} of {summary['captures']:,} captures: those that every codec was "
+            "measured on.",
+        ),
         charts(*(by_name.get(n) for n in names)),
         table(columns, summary["codecs"]),
         element("p", split, class_="note") if split else None,
@@ -116,18 +135,19 @@ def quality_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) ->
 
 
 def accuracy_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) -> Html | None:
-    rows = [dict(r, label=r["scheme"] or "this run") for r in summary["accuracy"]]
+    rows = [dict(r, near=", ".join(r["near_zero"])) for r in summary["accuracy"]]
     if not rows:
         return None
     columns = [
-        Column("trained on", "label"),
         Column("round", "round", count_text),
         Column("mAP50", "map50", share_text),
+        Column("least of a device", "least_map50", share_text),
         Column("mAP50-95", "map50_95", share_text),
         Column("devices", "devices", count_text),
         Column("frames trained", "trained_frames", count_text),
         Column("render, a device", "render_seconds", seconds_text),
         Column("train, a device", "train_seconds", seconds_text),
+        Column("devices near 0", "near", long=True),
     ]
     return join(charts(by_name.get("accuracy")), table(columns, rows))
 

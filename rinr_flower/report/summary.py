@@ -12,7 +12,8 @@ from rinr_flower.registry import build_dataclass
 from rinr_flower.report.outlook import crossovers, graph_rows, profile_rows, scale_rows
 from rinr_flower.report.record import RunRecord, to_json
 from rinr_flower.report.rows import BASELINE, accuracy_rows, codec_rows, device_rows, round_rows, scheme_row
-from rinr_flower.report.schemes import schemes_of
+from rinr_flower.report.schemes import Scheme, captures_of, schemes_of, start_models
+from rinr_flower.report.timing import turning_rate
 
 SCHEMA_VERSION = 1
 
@@ -27,7 +28,7 @@ def summarise(record: RunRecord, *, title: str = "") -> dict[str, Any]:
     codecs = codec_rows(record)
     accuracy = accuracy_rows(record.accuracy)
     rows = [scheme_row(s, schemes, link, record) for s in schemes]
-    answer = headline(rows, codecs, accuracy)
+    answer = headline(rows, codecs, accuracy) | times(schemes, record, link) | totals(record)
     return to_json(  # type: ignore[no-any-return]
         {
             "schema": "rinr_flower.report",
@@ -37,10 +38,12 @@ def summarise(record: RunRecord, *, title: str = "") -> dict[str, Any]:
             "schemes": rows,
             "kinds": [
                 {"kind": kind, "payload_bytes": payload, "message_bytes": message}
-                for kind, (payload, message) in record.ledger.sent().by_kind().items()
+                for kind, (payload, message) in record.ledger.by_kind().items()
             ],
             "rounds": round_rows(record),
             "codecs": codecs,
+            "captures": len(captures_of(record)),
+            "stored_bytes": record.stored_bytes,
             "accuracy": accuracy,
             "crossovers": crossovers(record),
             "profiles": profile_rows(schemes, compared(rows, answer), link),
@@ -78,48 +81,78 @@ def compared(rows: Sequence[Mapping[str, Any]], answer: Mapping[str, Any]) -> li
 def headline(
     schemes: Sequence[Mapping[str, Any]], codecs: Sequence[Mapping[str, Any]], accuracy: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The answer: gain over serverless JPEG in bytes and link time, mAP kept, and the strongest rival on each route."""
+    """The answer: the run's own way in bytes and time beside serverless JPEG, its rivals, and the winner of all."""
     own = next((s for s in schemes if s["own"]), None)
     base = next((s for s in schemes if s["name"] == BASELINE), None)
     values: dict[str, Any] = {}
     if own and base and own["payload_bytes"]:
+        others = rivals(schemes, codecs, own)
+        quality = next((c for c in codecs if c["own"]), {})
+        this = {"name": own["name"], "bytes": own["payload_bytes"], "ratio": 1.0, "coverage": own["coverage"]}
+        as_good = [this, *(r for r in others if r["as_good"])]
         values |= {
             "scheme": own["name"],
             "codec": own["codec"],
             "bytes": own["payload_bytes"],
+            "total_bytes": own["total_bytes"],
             "baseline_bytes": base["payload_bytes"],
+            "baseline_total_bytes": base["total_bytes"],
             "gain": own["gain"],
             "link_seconds": own["link_seconds"],
             "baseline_link_seconds": base["link_seconds"],
-            "total_seconds": _end_to_end(own),
-            "baseline_total_seconds": _end_to_end(base),
-            "object_db": next((c["object_db"] for c in codecs if c["own"]), math.nan),
-            "rivals": rivals(schemes, codecs, own),
+            "total_seconds": end_to_end(own),
+            "baseline_total_seconds": end_to_end(base),
+            "object_db": quality.get("object_db", math.nan),
+            "frame_db": quality.get("frame_db", math.nan),
+            "winner": min(as_good, key=lambda r: float(r["bytes"])),
+            "compared_ways": len(as_good),
+            "rivals": others,
         }
-    final = {row["scheme"]: row for row in accuracy}
-    start = next((row for row in accuracy if row["scheme"] == "" and row["round"] == 0), None)
-    if "" in final:
-        values |= {"map50": final[""]["map50"], "map50_95": final[""]["map50_95"]}
+    start = next((row for row in accuracy if row["round"] == 0), None)
+    if accuracy:
+        last = accuracy[-1]
+        values |= {key: last[key] for key in ("map50", "map50_95", "least_map50", "near_zero")}
     if start:
         values |= {"start_map50": start["map50"], "start_map50_95": start["map50_95"]}
-    if "jpeg" in final:
-        values |= {"jpeg_map50": final["jpeg"]["map50"], "jpeg_map50_95": final["jpeg"]["map50_95"]}
     return values
+
+
+def times(schemes: Sequence[Scheme], record: RunRecord, link: LinkModel) -> dict[str, Any]:
+    """The link rate below which the run is done before serverless JPEG."""
+    base = next((s for s in schemes if s.name == BASELINE), None)
+    if base is None or base is schemes[0]:
+        return {}
+    return {"rate_bytes_per_s": link.rate_bytes_per_s, "turning_rate": turning_rate(schemes[0], base, record, link)}
+
+
+def totals(record: RunRecord) -> dict[str, Any]:
+    """Bytes of the start model in all its messages, and in how many."""
+    started = start_models(record.ledger)
+    return {"start_model_bytes": started.message_bytes, "start_models": len(started)}
 
 
 def rivals(
     schemes: Sequence[Mapping[str, Any]], codecs: Sequence[Mapping[str, Any]], own: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The other schemes, fewest bytes first; ``as_good`` are those at most 1 dB below the run's own object PSNR."""
-    quality = {row["name"]: row["object_db"] for row in codecs} | {"jpeg": math.inf}
-    target = quality.get(own["codec"], math.nan)
+    """The other schemes that share images, fewest bytes first.
+
+    ``as_good`` are those whose PSNR is at most 1 dB below the run's own, over the boxes and over the frame.
+    """
+    regions = ("object_db", "frame_db")
+    quality = {row["name"]: row for row in codecs} | {"jpeg": dict.fromkeys(regions, math.inf)}
+    target = quality.get(own["codec"], {})
     rows = [
         {
             "name": s["name"],
             "bytes": s["payload_bytes"],
             "ratio": s["payload_bytes"] / own["payload_bytes"],
-            "object_db": quality[s["codec"]],
-            "as_good": quality[s["codec"]] >= target - 1,
+            "coverage": s["coverage"],
+            **{region: quality[s["codec"]][region] for region in regions},
+            "as_good": all(
+                quality[s["codec"]][region] >= target[region] - 1
+                for region in regions
+                if not math.isnan(target.get(region, math.nan))
+            ),
         }
         for s in schemes
         if not s["own"] and s["codec"] in quality
@@ -127,6 +160,6 @@ def rivals(
     return sorted(rows, key=lambda r: float(r["bytes"]))
 
 
-def _end_to_end(row: Mapping[str, Any]) -> float:
+def end_to_end(row: Mapping[str, Any]) -> float:
     """Time from capture to trained detector; NaN if decoding was not measured, which would flatter the scheme."""
     return math.nan if math.isnan(row["decode_seconds"]) else float(row["total_seconds"])

@@ -46,7 +46,7 @@ def time_of(scheme: Scheme, record: RunRecord, link: LinkModel) -> Timing:
     by_round: dict[int, list[float]] = defaultdict(list)
     rendered: dict[int, list[float]] = defaultdict(list)
     for a in record.accuracy:
-        if not a.scheme and a.round > 0:
+        if a.round > 0:
             by_round[a.round].append(a.train_seconds)
             rendered[a.round].append(a.render_seconds)
     train = _total(_largest(values) for values in by_round.values())
@@ -54,7 +54,10 @@ def time_of(scheme: Scheme, record: RunRecord, link: LinkModel) -> Timing:
         return Timing(link.seconds(scheme.ledger), 0.0, math.nan, train)
     payloads = captures_of(record)
     own = bool(payloads) and scheme.codec == payloads[0].codec
-    if own:
+    if scheme.codec == "jpeg":
+        encode = {}
+        decode = {(p.round, p.device, p.clip): p.camera_decode_seconds for p in payloads}
+    elif own:
         encode = {(p.round, p.device, p.clip): p.encode_seconds for p in payloads}
         decode = {(p.round, p.device, p.clip): p.decode_seconds for p in payloads}
     else:
@@ -101,3 +104,30 @@ def _total(values: Iterable[float]) -> float:
 def _largest(values: Iterable[float]) -> float:
     """The largest known value; NaN if there is none."""
     return max((v for v in values if not math.isnan(v)), default=math.nan)
+
+
+def turning_rate(own: Scheme, rival: Scheme, record: RunRecord, link: LinkModel) -> float:
+    """Bytes/s of the link below which ``own`` is done before ``rival``; infinite: at any rate, 0: at none.
+
+    All rates of the link model change together; latencies, encoding, decoding and training stay. NaN where a time is
+    not known, or where ``own`` carries more on the link than ``rival``, so that a faster link is what it needs.
+    """
+    fixed, carried = zip(*(_split(scheme, record, link) for scheme in (own, rival)), strict=True)
+    lead, saved = fixed[0] - fixed[1], carried[1] - carried[0]
+    if math.isnan(lead) or math.isnan(saved) or saved < 0:
+        return math.nan
+    if lead <= 0:
+        return math.inf
+    return saved / lead * link.rate_bytes_per_s
+
+
+def _split(scheme: Scheme, record: RunRecord, link: LinkModel) -> tuple[float, float]:
+    """Seconds that do not depend on the rate of the link, and seconds on the link that are inverse to it."""
+    timing = time_of(scheme, record, link)
+    if math.isnan(timing.decode):
+        return math.nan, math.nan
+    latency = link.times_as_fast(_ALL_BUT_INFINITE).seconds(scheme.ledger)
+    return timing.total - timing.link + latency, timing.link - latency
+
+
+_ALL_BUT_INFINITE = 1e15

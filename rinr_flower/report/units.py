@@ -36,6 +36,11 @@ def seconds_text(value: Any) -> str:
     return f"{seconds * 1e3:.3g} ms"
 
 
+def rate_text(value: Any) -> str:
+    """2 MB/s."""
+    return f"{bytes_text(value)}/s" if math.isfinite(number(value)) else NONE
+
+
 def ratio_text(value: Any) -> str:
     """8.13x."""
     ratio = number(value)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rinr_flower.files import write_text
-from rinr_flower.report.answer import answer, size_text
+from rinr_flower.report.answer import answer, heading, size_text
 from rinr_flower.report.chart import Chart, styled
 from rinr_flower.report.examples import example_rows
 from rinr_flower.report.figures import QUALITIES, accuracy, bytes_by_kind, bytes_by_scheme, quality
@@ -75,7 +75,7 @@ def charts_of(summary: Mapping[str, Any]) -> list[Chart]:
 def report_page(summary: Mapping[str, Any], charts: Sequence[Chart], examples: Sequence[Html]) -> str:
     """The page of one run."""
     by_name = {c.name: c for c in charts}
-    title = f"Bandwidth report: {summary['title']}"
+    title = heading(summary)
     sections = [
         answer(summary),
         missing_note(summary["missing"]),

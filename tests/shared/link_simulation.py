@@ -108,6 +108,5 @@ def _parallel(group: list[Transmission], sizes: list[float], link: LinkModel) ->
             links[t.source, to] += size / link.rate_between(t.source, [to])
             nodes["receives", to] += size
     slowest = max(links.values(), default=0.0)
-    if link.node_rate_bytes_per_s is not None:
-        slowest = max(slowest, max(nodes.values(), default=0.0) / link.node_rate_bytes_per_s)
+    slowest = max([slowest, *(size / link.node_limit(name) for (_, name), size in nodes.items())])
     return slowest / link.duty_cycle + (link.latency_s if group else 0.0)

@@ -40,6 +40,23 @@ def test_own_links_take_as_long_as_the_slowest():
     assert capped.seconds(entries) == pytest.approx(4e6 / 2e6 + 12 * 0.05 / 2)
 
 
+def test_an_lte_radio_does_not_send_to_all_its_peers_at_full_rate_each():
+    link = LinkModel.of_profile("lte", latency_s=0.0)
+    device = 6e6 / 8
+    shares = [Entry(1, "d0", f"d{i}", "share", 1000, 1000, "d0") for i in range(1, 10)]
+    assert link.seconds(shares) == pytest.approx(9 * 1000 / device)
+    # the fog is wired: each device's own radio decides how soon it has what it receives
+    sent = [Entry(1, "fog", f"d{i}", "payload", 1000, 1000) for i in range(10)]
+    assert link.seconds(sent) == pytest.approx(1000 / device)
+
+
+def test_all_rates_change_together():
+    link = LinkModel(
+        rate_bytes_per_s=1e6, shared_medium=False, node_rate_bytes_per_s=2e6, node_rates={"fog": 3e6}, latency_s=0.0
+    )
+    assert link.times_as_fast(2.5).seconds(fog_round()) == pytest.approx(link.seconds(fog_round()) / 2.5)
+
+
 def test_broadcast_sends_each_content_once():
     entries = fog_round()
     link = LinkModel(rate_bytes_per_s=1e6, broadcast=True, joules_per_byte_sent=2.0, joules_per_byte_received=1.0)

@@ -236,7 +236,7 @@ def test_a_report_survives_what_devices_call_themselves_and_where_their_boxes_li
         payloads=tuple(
             dataclasses.replace(p, device=n, clip=n, codec=n) for p, n in zip(record.payloads * 2, NAMES, strict=True)
         ),
-        accuracy=tuple(AccuracyRecord(r, n, 0.5, 0.4, scheme=n * (r % 2)) for r in (0, 1, 2) for n in NAMES),
+        accuracy=tuple(AccuracyRecord(r, n, 0.5, 0.4) for r in (0, 1, 2) for n in NAMES),
         examples=(
             *(ExampleRecord(NAMES[2], 0, "before.png", "after.png", box) for box in BOXES),
             ExampleRecord("outside", 0, "../../../etc/hostname", "after.png"),

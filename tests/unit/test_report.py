@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rinr_flower.bandwidth import Ledger
-from rinr_flower.report import AccuracyRecord, FailureRecord, RunRecord, UpdateRecord
+from rinr_flower.bandwidth import Entry, Ledger
+from rinr_flower.report import AccuracyRecord, ControlRecord, FailureRecord, RunRecord, UpdateRecord
 from rinr_flower.report.comparison import write_comparison
 from rinr_flower.report.units import bytes_text, ratio_text, seconds_text
 from rinr_flower.report.write import summarise, write_report
@@ -113,7 +113,8 @@ def test_the_page_is_self_contained_and_escaped(run, report):
 def test_the_answer_is_stated(run, report):
     text = re.sub(r"<[^>]+>", "", (run / "report.html").read_text())
     head = report["headline"]
-    assert f"took {bytes_text(head['bytes'])}" in text
+    lead = "This run, webp via fog, took the fewest bytes of the 3 ways of no worse quality here: "
+    assert f"{lead}{bytes_text(head['bytes'])} of data" in text
     assert ratio_text(head["gain"]) in text
     assert seconds_text(head["baseline_link_seconds"]) in text
     assert "to the byte" in text
@@ -186,6 +187,99 @@ def test_controls_of_some_clips_are_extrapolated_and_say_so(run):
     assert row["payload_bytes"] == pytest.approx(2 * alpha * sum(p.camera_bytes for p in record.payloads), abs=6)
 
 
+def rival(record, name, share, better_db):
+    """A control of every clip: a share of the run's bytes, so many dB better."""
+    return tuple(
+        ControlRecord(
+            name, p.clip, p.device, p.round, round(share * p.payload_bytes), p.frame_db + better_db,
+            p.background_db + better_db, p.object_db + better_db, 0.2, 0.1,
+        )
+        for p in record.payloads
+    )  # fmt: skip
+
+
+def test_a_rival_that_wins_is_in_the_first_sentence(run, tmp_path):
+    record = RunRecord.load(run)
+    write_report(dataclasses.replace(record, controls=rival(record, "avif", 0.5, -0.5)), tmp_path)
+    head = json.loads((tmp_path / "report.json").read_text())["headline"]
+    bytes_of = 2 * sum(round(0.5 * p.payload_bytes) for p in record.payloads)
+    assert (head["winner"]["name"], head["winner"]["bytes"]) == ("serverless avif", bytes_of)
+    text = re.sub(r"<[^>]+>", "", (tmp_path / "report.html").read_text())
+    assert f"avif device to device would take the fewest bytes at no worse quality: {bytes_text(bytes_of)}" in text
+
+
+def test_a_rival_with_a_worse_frame_does_not_win(run):
+    record = RunRecord.load(run)
+    worse = tuple(dataclasses.replace(c, frame_db=c.frame_db - 2) for c in rival(record, "avif", 0.1, 3))
+    head = summarise(dataclasses.replace(record, controls=worse))["headline"]
+    assert head["winner"]["name"] == "serverless avif"
+    worse = tuple(dataclasses.replace(c, frame_db=c.frame_db - 5) for c in rival(record, "avif", 0.1, 3))
+    head = summarise(dataclasses.replace(record, controls=worse))["headline"]
+    assert head["winner"]["name"] == "fog webp"
+
+
+def test_all_codecs_are_judged_on_the_same_clips(run):
+    record = RunRecord.load(run)
+    first, second = rival(record, "avif", 0.5, 0)[:2], rival(record, "jpeg q50", 0.5, 0)[1:]
+    summary = summarise(dataclasses.replace(record, controls=(*first, *second)))
+    (only,) = [p for p in record.payloads if p.clip == "clip 1"]
+    for row in summary["codecs"]:
+        assert (row["clips"], row["object_db"]) == (1, pytest.approx(only.object_db)), row["name"]
+    assert summary["captures"] == 3
+
+
+def test_models_stand_beside_the_data(run, tmp_path):
+    record = RunRecord.load(run)
+    ledger = Ledger(entries=[*record.ledger])
+    for device in record.devices:
+        ledger.append(Entry(0, "fog", device.name, "start_model", 1_000_000, 1_000_100))
+    write_report(dataclasses.replace(record, ledger=ledger), tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    own, base = scheme(report, "fog webp"), scheme(report, "serverless jpeg")
+    assert own["total_bytes"] == ledger.message_bytes
+    assert base["total_bytes"] - base["message_bytes"] == own["total_bytes"] - own["message_bytes"] == 600 + 3_000_300
+    assert report["headline"]["start_model_bytes"] == 3_000_300
+    assert "start model: 3 × 1 MB = 3 MB" in (tmp_path / "report.html").read_text()
+
+
+def timed(record, encode_seconds):
+    """The run with all its times known; devices train for two seconds a round."""
+    payloads = tuple(
+        dataclasses.replace(p, encode_seconds=encode_seconds, decode_seconds=0.02, camera_decode_seconds=0.01)
+        for p in record.payloads
+    )
+    accuracy = tuple(AccuracyRecord(1, d.name, 0.5, 0.25, 8, 0.03, 2.0) for d in record.devices)
+    return dataclasses.replace(record, payloads=payloads, accuracy=accuracy)
+
+
+def test_the_link_rate_at_which_the_fog_turns_to_win(run):
+    record = timed(RunRecord.load(run), 0.01)
+    head = summarise(record)["headline"]
+    assert head["turning_rate"] > 0
+
+    def totals(rate):
+        link = {"link": {"rate_bytes_per_s": rate}}
+        found = summarise(dataclasses.replace(record, scenario=link))["headline"]
+        return found["total_seconds"], found["baseline_total_seconds"]
+
+    below, above = totals(0.99 * head["turning_rate"]), totals(1.01 * head["turning_rate"])
+    assert below[0] < below[1]
+    assert above[0] > above[1]
+    free = summarise(timed(RunRecord.load(run), -1.0))["headline"]  # as if encoding gave time back
+    assert free["turning_rate"] == "inf"
+
+
+def test_a_device_that_finds_nothing_is_flagged(run, tmp_path):
+    record = RunRecord.load(run)
+    scores = dict(zip((d.name for d in record.devices), (0.9, 0.003, 0.8), strict=True))
+    accuracy = tuple(AccuracyRecord(r, d, s, s / 2) for r in (0, 1) for d, s in scores.items())
+    write_report(dataclasses.replace(record, accuracy=accuracy), tmp_path)
+    head = json.loads((tmp_path / "report.json").read_text())["headline"]
+    assert (head["least_map50"], head["near_zero"]) == (0.003, ["south"])
+    page = (tmp_path / "report.html").read_text()
+    assert "1 of the devices find next to nothing after the last round: </b>south" in page
+
+
 def test_update_schemes_are_the_closed_form(run):
     record = RunRecord.load(run)
     with_updates = RunRecord(
@@ -247,6 +341,23 @@ def test_comparison(run, tmp_path):
     values = json.loads((tmp_path / "comparison.json").read_text())
     assert [r["gain"] for r in values["runs"]] == [summarise(record)["headline"]["gain"]] * 2
     assert "<script>alert" not in page.read_text()
+    assert page.read_text().count("a tie,") == 2
+
+
+def test_seeds_are_told_apart_and_put_together(run, tmp_path):
+    record = RunRecord.load(run)
+    seeds = [
+        dataclasses.replace(
+            record,
+            scenario={**record.scenario, "seed": seed},
+            accuracy=tuple(AccuracyRecord(1, d.name, 0.5, map50_95) for d in record.devices),
+        )
+        for seed, map50_95 in ((0, 0.3), (1, 0.5))
+    ]
+    text = re.sub(r"<[^>]+>", "", write_comparison(seeds, tmp_path).read_text())
+    assert "reached the highest mAP50-95 (0.500)" in text
+    assert "0.400 (0.300 to 0.500)" in text
+    assert "seed 1: " in text
 
 
 def test_command_line(run, tmp_path):

@@ -1,0 +1,51 @@
+"""A run's result in the terminal: every way of sharing, whoever wins, and what a mean would hide."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from rinr_flower.bandwidth import Entry, Ledger
+from rinr_flower.report import AccuracyRecord, ControlRecord, RunRecord
+from rinr_flower.simulations.result_table import show_result
+
+
+def shown(record: RunRecord) -> str:
+    text = io.StringIO()
+    show_result(record, Console(file=text, width=160))
+    return text.getvalue()
+
+
+def test_a_rival_without_a_fog_is_shown_and_wins(saved_run: Path) -> None:
+    record = RunRecord.load(saved_run)
+    controls = [
+        ControlRecord("avif", p.clip, p.device, p.round, p.payload_bytes // 2, p.frame_db, p.background_db, p.object_db)
+        for p in record.payloads[:2]
+    ]
+    ledger = Ledger(entries=[*record.ledger, Entry(0, "fog", "south", "start_model", 10**6, 10**6)])
+    text = shown(dataclasses.replace(record, controls=tuple(controls), ledger=ledger, stored_bytes=5_000))
+    (line,) = [line for line in text.splitlines() if line.startswith("avif device to device")]
+    assert "\u2248" in line  # measured on two of three captures
+    assert "\u2190 fewest bytes" in line
+    for part in (
+        "over 2 of 3 captures, the same for all",
+        "Fewest bytes at no worse quality (within 1 dB, object and frame): avif device to device.",
+        "With models: start model: 1 \u00d7 1 MB = 1 MB.",
+        "Stored at the SuperLink: 5 KB.",
+    ):
+        assert part in text
+
+
+def test_a_device_near_zero_is_named(saved_run: Path) -> None:
+    record = RunRecord.load(saved_run)
+    accuracy = tuple(
+        AccuracyRecord(1, d.name, value, value) for d, value in zip(record.devices, (0.9, 0.003, 0.8), strict=True)
+    )
+    text = shown(dataclasses.replace(record, accuracy=accuracy))
+    assert "finds next to nothing after the last round: south" in text
+    assert [line.split() for line in text.splitlines() if line.strip().startswith("1 ")] == [
+        ["1", "0.568", "0.568", "0.003"]
+    ]
