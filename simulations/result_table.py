@@ -12,10 +12,10 @@ from rich.text import Text
 from rinr_flower.bandwidth import FOG
 from rinr_flower.report import RunRecord
 from rinr_flower.report.answer import extrapolated_bytes_text, scheme_words, start_model_text, time_text
-from rinr_flower.report.units import bytes_text, decibel_text, number, ratio_text, scheme_label, seconds_text
+from rinr_flower.report.units import bytes_text, decibel_text, number, ratio_text, seconds_text
 from rinr_flower.report.write import summarise
 
-_LEAD = "\u2190 fewest bytes"
+_ROUTES = {"fog": "via fog", "serverless": "direct", "training": "trained at fog", "federated": "federated"}
 
 
 def show_result(record: RunRecord, console: Console) -> None:
@@ -30,26 +30,26 @@ def show_result(record: RunRecord, console: Console) -> None:
 
 
 def _schemes(summary: Mapping[str, Any]) -> Table:
-    """Every way of sharing, fewest bytes first; the run in bold, the fewest bytes at no worse quality marked."""
-    table = Table(title="Ways to share the same captures, fewest bytes first", box=None, pad_edge=False)
+    """Every way of sharing, fewest bytes first, in 80 columns; the run in bold, the winner with an asterisk."""
+    table = Table(
+        title="Ways to share the same captures, fewest bytes first", box=None, pad_edge=False, padding=(0, 1, 0, 0)
+    )
     table.add_column("", no_wrap=True)
-    for head in ("data", "with models", "gain", "link", "to trained", "object", "frame"):
+    for head in ("data", "total", "gain", "link", "trained", "box dB", "frame"):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
     quality = {row["name"]: row for row in summary["codecs"]}
     winner = summary["headline"].get("winner", {}).get("name")
     for row in sorted(summary["schemes"], key=lambda r: float(r["payload_bytes"])):
         codec = quality.get(row["codec"], {})
+        mark = "*" if row["name"] == winner else " "
         table.add_row(
-            Text(scheme_label(row)),
+            Text(f"{mark} {row['codec']} {_ROUTES[row['route']]}"),
             extrapolated_bytes_text(row["payload_bytes"], row["coverage"]),
             bytes_text(row["total_bytes"]),
             ratio_text(row["gain"]),
             seconds_text(row["link_seconds"]),
             seconds_text(row["total_seconds"]),
-            decibel_text(codec.get("object_db")),
-            decibel_text(codec.get("frame_db")),
-            _LEAD if row["name"] == winner else "",
+            *(decibel_text(codec.get(key)).removesuffix(" dB") for key in ("object_db", "frame_db")),
             style="bold" if row["own"] else "",
         )
     return table
@@ -62,10 +62,10 @@ def _answer(summary: Mapping[str, Any]) -> list[Text]:
         return []
     measured = summary["codecs"][0]["clips"] if summary["codecs"] else 0
     lines = [
-        f"Gain: over JPEG from device to device. PSNR against the camera's files over {measured} of "
-        f"{summary['captures']} captures, the same for all; \u2248 is extrapolated from them. "
-        f"With models: {start_model_text(head)}.",
-        f"Fewest bytes at no worse quality (within 1 dB, object and frame): {scheme_words(head['winner']['name'])}.",
+        f"* Fewest bytes at no worse quality (within 1 dB, boxes and frame): {scheme_words(head['winner']['name'])}.",
+        f"Direct: from device to device; gain: over JPEG sent so. Total: with models ({start_model_text(head)}). "
+        f"Trained: from capture to trained detector. PSNR over {measured} of {summary['captures']} captures, the same "
+        "for all; \u2248: extrapolated from them.",
         time_text(head),
     ]
     if summary["stored_bytes"]:

@@ -125,11 +125,14 @@ def time_text(head: Mapping[str, Any]) -> str:
     turning, rate = number(head.get("turning_rate")), number(head.get("rate_bytes_per_s"))
     if math.isnan(baseline) or math.isnan(turning):
         return ""
-    order = "is done sooner than" if total < baseline else "takes longer than"
-    text = f"From capture to trained detector this run {order} serverless JPEG on this link ({rate_text(rate)})"
+    order = "sooner" if total < baseline else "later"
+    text = (
+        f"From capture to trained detector: {seconds_text(total)}, {order} than JPEG from device to device "
+        f"({seconds_text(baseline)}) on this link of {rate_text(rate)}"
+    )
     if math.isinf(turning):
-        return f"{text}, and would at any rate of the link."
-    return f"{text}; it is done sooner on links below {rate_text(turning)}."
+        return f"{text}, and sooner on any link."
+    return f"{text}; sooner on links below {rate_text(turning)}."
 
 
 def near_zero_note(head: Mapping[str, Any]) -> Html | None:
@@ -184,7 +187,7 @@ def size_of(row: Mapping[str, Any]) -> str:
 
 def extrapolated_bytes_text(size: Any, coverage: Any) -> str:
     """Bytes, with a mark where only a part of the captures was encoded."""
-    return bytes_text(size) if number(coverage) >= WHOLE else f"≈ {bytes_text(size)}"
+    return bytes_text(size) if number(coverage) >= WHOLE else f"≈{bytes_text(size)}"
 
 
 def fewer_text(gain: float) -> str:

@@ -20,7 +20,7 @@ from rinr_flower.report.html import Html
 
 OWN = "#1457c4"
 JPEG = "#6b7280"
-RIVALS = ("#d1690f", "#0f8a6d", "#a83f8c", "#b08900", "#3f8fc4", "#8a4b2a", "#5b5fc7", "#7a8c1f")
+RIVALS = ("#d1690f", "#0f8a6d", "#a83f8c", "#b08900", "#3f8fc4", "#8a4b2a", "#5b5fc7", "#7a8c1f", "#c2416b", "#2f6f7e")
 STYLE = {
     "font.size": 9,
     "font.family": "DejaVu Sans",
@@ -49,6 +49,7 @@ _PAGE_COLOURS = {
     "#e5e7eb": "--line",
     "#ffffff": "--card",
     "#1457c4": "--own",
+    "#7fb0f5": "--own-light",
 }
 """Colours of figures that follow the page's, which has a dark form."""
 

@@ -42,21 +42,21 @@ def bytes_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) -> H
         return None
     columns = [
         Column("way of sharing", "label"),
-        Column("up", "up_bytes", bytes_text),
-        Column("down", "down_bytes", bytes_text),
-        Column("across", "across_bytes", bytes_text),
-        Column("predicted", "predicted_bytes", count_text, about="about"),
-        Column("measured data", "payload_bytes", count_text, about="about"),
-        Column("message overhead", "overhead_bytes", count_text),
+        Column("data", "payload_bytes", count_text, about="about"),
+        Column("gain", "gain", ratio_text),
         Column("models, control", "other_bytes", bytes_text),
         Column("all together", "total_bytes", bytes_text, about="about"),
-        Column("gain in data", "gain", ratio_text),
         Column("link time", "link_seconds", seconds_text),
         Column("basis", "evidence"),
+        Column("up", "up_bytes", bytes_text),
+        Column("down", "down_bytes", bytes_text, about="about"),
+        Column("across", "across_bytes", bytes_text, about="about"),
+        Column("predicted data", "predicted_bytes", count_text, about="about"),
+        Column("message overhead", "overhead_bytes", count_text),
     ]
     text = (
-        "The same captures, shared in different ways. Predicted is the closed form of the communication model, "
-        "measured the payload bytes of the messages, both in bytes; message overhead is what serialisation adds. "
+        "The same captures, shared in different ways. Data are the payload bytes of the messages, predicted data those "
+        "of the closed form of the communication model; message overhead is what serialisation adds. "
         f"Models and instructions come on top ({start_model_text(summary['headline'])}). "
         "Gain is in data, against JPEG files sent from device to device. Basis: sent by this run; metered, this run's "
         "own upload messages addressed to the other receivers; or encoded at the fog from the same captures and "
@@ -283,7 +283,8 @@ def time_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) -> Ht
             "p",
             "Link is communication by the scenario's link model; encoding (at the fog one clip after the other), "
             "decoding and training are what this run measured; what was measured on some clips only is scaled to all "
-            "frames. A dash was not measured and counts as nothing.",
+            "frames. A dash was not measured and counts as nothing. The start model, sent before the first round, is "
+            "not in it.",
         ),
         charts(by_name.get("time_by_scheme")),
         table(columns, rows),

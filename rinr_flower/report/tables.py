@@ -45,5 +45,5 @@ def _cell(column: Column, row: Mapping[str, Any]) -> Html:
         text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else "" if value is None else str(value)
         return element("td", text, class_="long" if column.long else "text", data_value=text)
     key = number(value)
-    text = f"≈ {column.write(value)}" if row.get(column.about) else column.write(value)
+    text = f"≈{column.write(value)}" if key and row.get(column.about) else column.write(value)
     return element("td", text, data_value="" if math.isnan(key) else key)

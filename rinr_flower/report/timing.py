@@ -112,8 +112,9 @@ def turning_rate(own: Scheme, rival: Scheme, record: RunRecord, link: LinkModel)
     All rates of the link model change together; latencies, encoding, decoding and training stay. NaN where a time is
     not known, or where ``own`` carries more on the link than ``rival``, so that a faster link is what it needs.
     """
-    fixed, carried = zip(*(_split(scheme, record, link) for scheme in (own, rival)), strict=True)
-    lead, saved = fixed[0] - fixed[1], carried[1] - carried[0]
+    own_fixed, own_carried = _split(own, record, link)
+    fixed, carried = _split(rival, record, link)
+    lead, saved = own_fixed - fixed, carried - own_carried
     if math.isnan(lead) or math.isnan(saved) or saved < 0:
         return math.nan
     if lead <= 0:
