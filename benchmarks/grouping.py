@@ -19,8 +19,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from machine import describe
-from result_file import write_result
+from lib.results import FOLDER, write_result
 from rich.console import Console
 from rich.table import Table
 
@@ -127,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "grouping.json")
+    parser.add_argument("--out", type=Path, default=FOLDER / "grouping.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device(options.device)
@@ -138,7 +137,7 @@ def main() -> None:
         row["fitting"] = fitting(shape, networks, device, options.repeats)
         rows.append(row)
     command = f"python benchmarks/grouping.py --device {options.device} --repeats {options.repeats}"
-    write_result(options.out, {"command": command, "machine": describe(), "rows": rows})
+    write_result(options.out, command=command, code=["rinr_flower.inr.siren"], rows=rows)
     table = Table("case", "drawn grouped", "one by one", "times faster", "fitting: times faster", "by values at once")
     for row in rows:
         drawn, sizes = row["drawing"], row["drawing"]["by_values_at_once_s"]

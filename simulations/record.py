@@ -33,6 +33,7 @@ from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
 from rinr_flower.strategies import EdgeOrFog, FogNode, Shared
 from rinr_flower.strategies.keeping import Blob
+from rinr_flower.strategies.local_workers import default_size
 
 Progress = Callable[[str, float], None]
 PACKAGES = ("rinr_flower", "flwr", "ray", "torch", "ultralytics-opencv-headless", "numpy", "pillow")
@@ -75,7 +76,7 @@ def run_record(
         )
     return RunRecord(
         scenario=described,
-        environment=environment(device),
+        environment={**environment(device), "encoders": scenario.encoders or default_size()},
         devices=_devices(strategy, captured),
         payloads=tuple(payloads),
         accuracy=(*_before(folders or (), model, training, device, progress), *_accuracy(strategy)),

@@ -19,7 +19,8 @@ class Timing:
     Attributes
     ----------
     link : on the link, by the link model.
-    encode : at the fog one clip after the other; where devices encode for themselves, the slowest of them.
+    encode : at the fog, whose workers share the clips of a round; where devices encode for themselves, the slowest of
+        them.
     decode : on the device that has most to decode, from files or payloads to what is trained on.
     train : on the slowest device.
     """
@@ -64,7 +65,8 @@ def time_of(scheme: Scheme, record: RunRecord, link: LinkModel) -> Timing:
         controls = [c for c in record.controls if c.name == scheme.codec]
         encode = {(c.round, c.device, c.clip): c.encode_seconds for c in controls}
         decode = {(c.round, c.device, c.clip): c.decode_seconds for c in controls}
-    encoding = 0.0 if scheme.codec == "jpeg" else _encoding(scheme, payloads, _scaled(encode, payloads))
+    seconds = _scaled(encode, payloads)
+    encoding = 0.0 if scheme.codec == "jpeg" else _encoding(scheme, payloads, seconds, encoders_of(record))
     decoding = _total(_largest(values) for values in rendered.values()) if own else math.nan
     if math.isnan(decoding):
         received: dict[str, list[float]] = defaultdict(list)
@@ -75,9 +77,18 @@ def time_of(scheme: Scheme, record: RunRecord, link: LinkModel) -> Timing:
     return Timing(link.seconds(scheme.ledger), encoding, decoding, train)
 
 
-def _encoding(scheme: Scheme, payloads: Sequence[PayloadRecord], seconds: Sequence[float]) -> float:
+def encoders_of(record: RunRecord) -> int:
+    """Clips that the fog encoded at the same time; 1 if the record does not say."""
+    count = record.environment.get("encoders", 1)
+    return count if isinstance(count, int) and count > 0 else 1
+
+
+def _encoding(scheme: Scheme, payloads: Sequence[PayloadRecord], seconds: Sequence[float], workers: int) -> float:
     if scheme.route == "fog":
-        return _total(seconds)
+        rounds: dict[int, list[float]] = defaultdict(list)
+        for p, value in zip(payloads, seconds, strict=True):
+            rounds[p.round].append(value)
+        return _total(max(_total(values) / workers, *values) for values in rounds.values())
     each: dict[str, list[float]] = defaultdict(list)
     for p, value in zip(payloads, seconds, strict=True):
         each[p.device].append(value)

@@ -308,6 +308,9 @@ def test_time_is_added_up_per_scheme(run):
     )
     own = summarise(timed)["schemes"][0]
     assert own["encode_seconds"] == pytest.approx(0.3)  # one clip after the other
+    for workers, seconds in ((2, 0.15), (8, 0.1)):
+        shared = dataclasses.replace(timed, environment={"encoders": workers})
+        assert summarise(shared)["schemes"][0]["encode_seconds"] == pytest.approx(seconds)
     assert own["decode_seconds"] == pytest.approx(2 * 2.5)  # the slowest device of both rounds
     assert own["train_seconds"] == pytest.approx(2 * 4.0)
     assert own["total_seconds"] == pytest.approx(own["link_seconds"] + 0.3 + 5 + 8)
