@@ -74,7 +74,7 @@ def test_code_that_changes_makes_rows_stale(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_codec_depends_on_what_its_bytes_depend_on() -> None:
     scene = closure(code_of(codecs.create("scene")))
-    assert "rinr_flower.codecs.scene.encoder" in scene
+    assert any(name.startswith("rinr_flower.codecs.scene.encode") for name in scene)
     assert "rinr_flower.bitstream.entropy" in scene
     assert "rinr_flower.codecs.video" not in scene
     over = code_of(codecs.create("residual", background="nerv"))
