@@ -1,4 +1,4 @@
-"""What a detector learns from decoded frames: YOLOv8n trained on each codec's frames, tested on the camera's own.
+"""Accuracy after training on decoded frames: YOLOv8n trained on each codec's frames, tested on the camera's own.
 
     python benchmarks/accuracy.py --codecs jpeg jpeg:quality=10 roi_av1 scene:preset=balanced scene@roi_jpeg
     python benchmarks/accuracy.py --data otb100:PATH/Crossing uav123:PATH/boat1 --seeds 0,1,2 --steps 600 --size 320
@@ -68,7 +68,7 @@ def load_clips(specs: Sequence[str], train: slice, test: slice) -> tuple[dict[st
 
 
 def starting_weights(text: str, cache: Path, device: torch.device) -> State | str | None:
-    """What training starts from: "" random, "factory" the factory model, else a path or name as for YoloV8."""
+    """Return the weights to start from: "" random, "factory" the factory model, else a path or name as for YoloV8."""
     if text == "factory":
         return factory_state(cache=cache, device=device)
     return text or None
@@ -83,7 +83,7 @@ def state_digest(state: State) -> str:
 
 
 def frame_ranges(clips: dict[str, Clip]) -> dict[str, range]:
-    """Which frames of a store that holds ``clips`` in order belong to each."""
+    """Return, by clip, its frames in a store that holds ``clips`` in order."""
     ranges, start = {}, 0
     for name, clip in clips.items():
         ranges[name] = range(start, start + len(clip))
@@ -125,7 +125,7 @@ def per_frame(counts: Sequence[int], frames: int) -> Row:
 
 
 def _report(bars: Progress, task: TaskID, done: int = 0) -> Callable[[float], None]:
-    """What takes the share done of the step after ``done`` whole steps of ``task``."""
+    """Return a callback for the share done of the step after ``done`` whole steps of ``task``."""
     return lambda share: bars.update(task, completed=done + share)
 
 

@@ -1,4 +1,4 @@
-"""How the fog scales: ten to a hundred thousand devices, from really encoded clips.
+"""Load of the fog for ten to a hundred thousand devices, from really encoded clips.
 
     python benchmarks/scale.py --codec residual --frames 8
 

@@ -1,4 +1,4 @@
-"""How many times fewer bytes ten devices send through the fog than as JPEG to each other, clip by clip.
+"""Bytes that ten devices save by sharing through the fog, against JPEG to each other, clip by clip.
 
     RINR_DATA=DIR python benchmarks/sharing.py [--frames 16,32] [--codec scene] [--data SPEC ...]
 

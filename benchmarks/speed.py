@@ -1,4 +1,4 @@
-"""How fast frames are decoded, augmented and trained on, against JPEG files.
+"""Speed of decoding, augmentation and training, against JPEG files.
 
     python benchmarks/speed.py decode
     python benchmarks/speed.py augment

@@ -1,4 +1,4 @@
-"""Filling a run's record: what was sent, how good it is, what rivals make of the same captures."""
+"""Build the record of a run: what was sent, how good it is, what rivals make of the same captures."""
 
 from __future__ import annotations
 

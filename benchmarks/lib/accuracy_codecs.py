@@ -1,4 +1,4 @@
-"""What the accuracy benchmark sends: codecs as written on the command line, and their payloads, encoded once.
+"""Codecs of the accuracy benchmark as written on the command line, and their payloads, encoded once.
 
 ``NAME`` or ``NAME:option=value,option=value`` is a codec of the registry, applied to the camera's frames. ``X@Y`` is
 codec ``X`` applied to what the fog decodes when devices upload with codec ``Y`` instead of the camera's own files.
@@ -28,7 +28,7 @@ ENCODING_SEED = 0
 
 @dataclass(frozen=True)
 class Route:
-    """How frames reach the devices that train on them.
+    """The way of frames to the devices that train on them.
 
     Attributes
     ----------

@@ -109,7 +109,7 @@ def _without_docstring(node: ast.AST, body: object) -> object:
 
 
 def _is_text(statement: ast.stmt) -> bool:
-    """Whether a statement is a docstring, or a text that documents the name above it."""
+    """Return True for a docstring and for a text that documents the name above it."""
     return (
         isinstance(statement, ast.Expr)
         and isinstance(statement.value, ast.Constant)

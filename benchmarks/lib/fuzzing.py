@@ -153,7 +153,7 @@ def work(corpus: list[Seed], seed: int, numbers: range, deadly: Mapping[int, str
 
 
 class Tally:
-    """What has come out so far; ``before`` is the report of the part of the run that was done earlier."""
+    """Counts of outcomes; ``before`` is the report of the part of the run that was done earlier."""
 
     def __init__(self, corpus: list[Seed], count: int, seed: int, first: int, before: Mapping[str, Any]) -> None:
         self._fixed = {

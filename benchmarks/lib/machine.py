@@ -1,4 +1,4 @@
-"""What a result file says about the machine and the software that made it: no host name, no path, no user."""
+"""Description of the machine and software behind a result: no host name, no path, no user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which settings of which codecs the rate-distortion benchmark runs.
+"""Settings of the codecs that the rate-distortion benchmark runs.
 
 A series has a *curve*, the codec at its defaults but for one quality knob, and may have a *grid* of other settings.
 Codecs of two layers keep the difference between the qualities of their layers: the knob moves both.

@@ -103,7 +103,7 @@ def measure_faults(work: Path, devices: int, killed: int) -> dict[str, Any]:
 
 
 def verdict(record: RunRecord, victims: Sequence[str], devices: Sequence[str]) -> dict[str, bool]:
-    """What must hold, from the run's own record."""
+    """Check the run's record: True for each property that holds."""
     named = {f.device for f in record.failures if f.round == KILL_IN_ROUND}
     shared = Counter((p.device, p.round) for p in record.payloads)
     survivors = [name for name in devices if name not in victims]

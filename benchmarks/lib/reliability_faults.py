@@ -54,7 +54,7 @@ SHARE = 0.3
 
 @dataclass
 class Faults:
-    """Which fault strikes whom, drawn with a seed, and which have struck."""
+    """A plan of faults by round and device, drawn with a seed, and a list of those that have struck."""
 
     names: list[str]
     rounds: int

@@ -115,7 +115,7 @@ def _left(family: list[psutil.Process], patience_s: float) -> list[psutil.Proces
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """What must not depend on whether a run was broken off."""
+    """Return the parts of a run that an interruption must not change."""
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     keys = [json.loads(line)["key"] for line in _lines(folder / "encoded.jsonl")]
     rows = [

@@ -133,7 +133,7 @@ def read_result(path: Path) -> dict[str, Any] | None:
 
 
 def stale_rows(found: Mapping[str, Any]) -> dict[str, int]:
-    """How many rows depend on each hash of code that is no longer the library's.
+    """Count the rows for each hash of code that is no longer the library's.
 
     Rows without a hash, from before results carried one, stand under ``unknown code``.
     """
@@ -166,7 +166,7 @@ def _block(value: Any) -> str:
 
 
 def _position(known: list[Any], item: Any) -> int:
-    """Where ``item``, as JSON keeps it, stands in ``known``; it is added if it is not there."""
+    """Return the position of ``item``, as JSON keeps it, in ``known``; append it if it is not there."""
     plain = json.loads(json.dumps(item))
     if plain not in known:
         known.append(plain)

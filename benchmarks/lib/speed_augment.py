@@ -1,4 +1,4 @@
-"""What augmentation in coordinate space costs over the plain render.
+"""Cost of augmentation in coordinate space over the plain render.
 
     python benchmarks/speed.py augment [--data SPEC] [--batch 8] [--size 320] [--repeats 5] [--device cpu]
 

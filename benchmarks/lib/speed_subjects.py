@@ -1,4 +1,4 @@
-"""What the decoding benchmark compares: every registered codec in a FrameStore, and JPEG files decoded by libraries."""
+"""Subjects of the decoding benchmark: every registered codec in a FrameStore, and JPEG files decoded by libraries."""
 
 from __future__ import annotations
 

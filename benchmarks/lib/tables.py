@@ -46,7 +46,7 @@ def main_job(results: Path) -> str:
 
 
 def sharing(results: Path) -> str:
-    """How many times fewer bytes ten devices send, by way of sharing."""
+    """Bytes of ten devices by way of sharing, as times fewer than JPEG between them."""
     found = _read(results / "sharing.json")["summary"]
     longest = max(r["frames"] for r in found)
     rows = []
@@ -111,7 +111,7 @@ def rate_envelope(results: Path) -> str:
 
 
 def accuracy(results: Path) -> str:
-    """What a detector learns from each codec's frames, where enough seeds were trained."""
+    """mAP after training on each codec's frames, where enough seeds were trained."""
     found = _read(results / "accuracy.json")
     return _table(_ACCURACY, [_learned(r, found) for r in found["summary"] if len(r["seeds"]) >= ENOUGH_SEEDS])
 
@@ -236,7 +236,7 @@ def train(results: Path) -> str:
 
 
 def augment(results: Path) -> str:
-    """What coordinate-space augmentation costs over the plain render."""
+    """Cost of coordinate-space augmentation over the plain render."""
     found = _read(results / "speed_augment.json")["rows"]
     ways = list(found[0]["ms"])
     rows = [(r["codec"], *(f"{r['ms'][way]:,.0f}" for way in ways), f"{r['over_stretch']:.2f}x") for r in found]
@@ -244,7 +244,7 @@ def augment(results: Path) -> str:
 
 
 def reliability(results: Path) -> str:
-    """What a run survives."""
+    """Faults, kills and load that a run survives."""
     parts = {r["part"]: r for r in _read(results / "reliability.json")["rows"]}
     texts: dict[str, Callable[[Row], tuple[str, str]]] = {
         "resume": lambda r: (
@@ -288,7 +288,7 @@ def reliability(results: Path) -> str:
 
 
 def hostile(results: Path) -> str:
-    """What the fuzzer found, by kind of input."""
+    """Outcomes of the fuzzer, by kind of input."""
     found = _read(results / "fuzz.json")
     ends = ("refused", "decoded", "same", "finding")
     counts = [

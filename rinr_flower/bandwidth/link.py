@@ -137,7 +137,7 @@ class LinkModel:
         return total
 
     def transmissions(self, entries: Iterable[Entry]) -> dict[tuple[int, str], list[Transmission]]:
-        """What goes on air in each (round, kind)."""
+        """Group entries into the messages on air of each (round, kind)."""
         sizes: dict[tuple[int, str], dict[tuple[str, str], int]] = defaultdict(lambda: defaultdict(int))
         heard: dict[tuple[int, str, str, str], dict[str, int]] = defaultdict(dict)
         for e in entries:

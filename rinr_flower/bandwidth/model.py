@@ -45,7 +45,7 @@ class Bytes:
 
 @dataclass(frozen=True)
 class SharingGraph:
-    """Who receives whose captures: ``receivers[i]`` are the indices of the devices that receive device i's."""
+    """Receivers of each device's captures: ``receivers[i]`` are the indices of the devices that receive device i's."""
 
     receivers: tuple[tuple[int, ...], ...]
 
@@ -184,7 +184,7 @@ def _arrays(*values: ArrayLike) -> tuple[Floats, ...]:
 
 
 def _copies(receivers: Floats, broadcast: bool) -> Floats:
-    """How often a sender transmits."""
+    """Transmissions of a sender."""
     return np.minimum(receivers, 1.0) if broadcast else receivers
 
 

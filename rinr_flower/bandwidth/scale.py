@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Deployment:
-    """What is deployed. Per-device arrays have shape (devices,) and hold one capture period.
+    """Devices, fog nodes and radios. Per-device arrays have shape (devices,) and hold one capture period.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ RESOURCES = ("fog_receives", "encoder", "backhaul", "fog_sends", "device_receive
 
 @dataclass(frozen=True)
 class Load:
-    """What one capture period asks of a deployment.
+    """Load of a deployment in one capture period.
 
     Attributes
     ----------
@@ -203,13 +203,13 @@ def fog_nodes_needed(deployment: Deployment) -> dict[str, int | None]:
 
 
 def blocks_of(devices: int, blocks: int) -> NDArray[np.int64]:
-    """Which block (leaf) each device is dealt to: blocks of almost equal size, in order."""
+    """Deal devices to blocks (leaves) of almost equal size, in order; returns each device's block."""
     return np.arange(devices, dtype=np.int64) * blocks // devices
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Who receives from each sender: the interval of ``count`` devices from ``first`` on, around the ring.
+    """Receivers of each sender: the interval of ``count`` devices from ``first`` on, around the ring.
 
     ``with_self``: the interval holds the sender, who does not receive.
     """

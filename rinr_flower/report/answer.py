@@ -46,7 +46,7 @@ def answer(summary: Mapping[str, Any]) -> Html:
 
 
 def winner_text(head: Mapping[str, Any]) -> Html:
-    """Who takes the fewest bytes at no worse quality, and what this run took beside it."""
+    """Name the way of fewest bytes at no worse quality, and what this run took beside it."""
     own, winner = element("b", scheme_words(head["scheme"])), head["winner"]
     took = join(bytes_text(head["bytes"]), " of data")
     baseline = (
@@ -112,7 +112,7 @@ def tile(value: str, text: str, *, kind: str = "") -> Html:
 
 
 def start_model_text(head: Mapping[str, Any]) -> str:
-    """What the start model weighs, once and in all."""
+    """Write the bytes of the start model, once and in all."""
     count, total = head["start_models"], number(head["start_model_bytes"])
     if not count:
         return "no start model was sent"
@@ -120,7 +120,7 @@ def start_model_text(head: Mapping[str, Any]) -> str:
 
 
 def time_text(head: Mapping[str, Any]) -> str:
-    """Whether the run or serverless JPEG is done first, and at which link rate this turns."""
+    """Compare the run with serverless JPEG in time, and name the link rate at which the order turns."""
     total, baseline = number(head["total_seconds"]), number(head["baseline_total_seconds"])
     turning, rate = number(head.get("turning_rate")), number(head.get("rate_bytes_per_s"))
     if math.isnan(baseline) or math.isnan(turning):
@@ -202,7 +202,7 @@ def scheme_words(name: str) -> str:
 
 
 def size_text(summary: Mapping[str, Any]) -> str:
-    """Which run it was, and how big."""
+    """Write the run's name and size."""
     frames = sum(d["frames"] for d in summary["devices"])
     counts = ((len(summary["devices"]), "device"), (len(summary["rounds"]), "round"), (frames, "shared frame"))
     sizes = [f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in counts if count]

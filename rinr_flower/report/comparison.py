@@ -106,7 +106,7 @@ def comparison_row(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Who sent least and who learned most; runs whose figures print alike share a place."""
+    """Name the run that sent least and the one that learned most; runs whose figures print alike share a place."""
     texts = []
     if sent := [r for r in rows if r["bytes"]]:
         least = min(float(r["bytes"]) for r in sent)

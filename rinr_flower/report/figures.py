@@ -107,7 +107,7 @@ def accuracy(summary: Mapping[str, Any]) -> Chart | None:
 
 
 def bytes_by_kind(summary: Mapping[str, Any]) -> Chart | None:
-    """What this run's messages carried, payload and overhead."""
+    """Bars of the run's messages by kind: payload and overhead."""
     rows = summary["kinds"]
     if not rows:
         return None

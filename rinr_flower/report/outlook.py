@@ -1,4 +1,4 @@
-"""What if: other receivers, other radios, other sharing graphs, model updates instead of images."""
+"""Figures for other receivers, radios and sharing graphs, and for model updates instead of images."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def section(heading: str, content: Html | None) -> Html:
 
 
 def missing_note(missing: Sequence[str]) -> Html:
-    """What could not be found or read, if anything."""
+    """List what could not be found or read; empty if there is nothing to list."""
     if not missing:
         return Html()
     items = element("ul", *(element("li", text) for text in missing))

@@ -1,4 +1,4 @@
-"""What a run leaves behind: one record, kept as ``run.json`` and ``ledger.csv`` in the run's folder."""
+"""The record of a run, kept as ``run.json`` and ``ledger.csv`` in the run's folder."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class UpdateRecord:
 
 @dataclass(frozen=True)
 class DecisionRecord:
-    """Where a round trained: ``choice`` is ``"edge"`` (payloads were shared) or ``"fog"`` (an update was sent).
+    """The choice of a round: ``choice`` is ``"edge"`` (payloads were shared) or ``"fog"`` (an update was sent).
 
     ``edge_bytes`` and ``fog_bytes`` are what the communication model gives for each from the round's measured sizes.
     """

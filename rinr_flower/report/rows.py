@@ -121,7 +121,7 @@ def accuracy_rows(accuracy: Sequence[AccuracyRecord]) -> list[dict[str, Any]]:
 
 
 def round_rows(record: RunRecord) -> list[dict[str, Any]]:
-    """What crossed the links in each round."""
+    """Bytes that crossed the links in each round."""
     data, other = data_entries(record.ledger), other_entries(record.ledger)
     by_round = {**{e.round: None for e in record.ledger}, **{p.round: None for p in record.payloads}}
     data_totals, other_totals = data.totals(lambda e: e.round), other.totals(lambda e: e.round)

@@ -59,7 +59,7 @@ class Scheme:
 
     @property
     def overhead_bytes(self) -> int:
-        """What messages add to their payloads."""
+        """Bytes that messages add to their payloads."""
         return self.message_bytes - self.payload_bytes
 
 

@@ -72,7 +72,7 @@ def bytes_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) -> H
 
 
 def exactness_text(summary: Mapping[str, Any]) -> str:
-    """How the run's own bytes compare with the prediction, and what serialisation added."""
+    """Compare the run's own bytes with the prediction, and name what serialisation added."""
     own = next(s for s in summary["schemes"] if s["own"])
     if own["evidence"] != "sent":
         return "This run's ledger holds no image data; its own row is counted from the payloads."
@@ -91,7 +91,7 @@ def exactness_text(summary: Mapping[str, Any]) -> str:
 
 
 def evidence_text(row: Mapping[str, Any]) -> str:
-    """Where a scheme's measured bytes come from."""
+    """Name the source of a scheme's measured bytes."""
     text = {"sent": "sent", "metered": "metered", "counted": "encoded"}[row["evidence"]]
     coverage = number(row["coverage"])
     return text if coverage >= WHOLE else f"{text}, {coverage:.0%}"
@@ -176,7 +176,7 @@ def crossover_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) 
 
 
 def failures_text(failures: Sequence[Mapping[str, Any]]) -> str:
-    """How many of each kind, the most frequent first."""
+    """Count failures by kind, the most frequent first."""
     if not failures:
         return "Nothing failed."
     counts = Counter(str(row["kind"]) for row in failures)

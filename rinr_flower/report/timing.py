@@ -1,4 +1,4 @@
-"""How long a whole run of learning takes: communication, encoding, decoding and training, side by side."""
+"""Time of a whole run of learning: communication, encoding, decoding and training, side by side."""
 
 from __future__ import annotations
 

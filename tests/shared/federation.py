@@ -33,7 +33,7 @@ POLL_S = 4.0  # between two flwr commands that ask how far something is: each ta
 
 
 class Service:
-    """What a unit file starts, started again after ``RestartSec`` whenever it ends, as systemd would.
+    """A unit file's process, started again after ``RestartSec`` whenever it ends, as systemd would.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ class Federation:
             raise RuntimeError(f"run {run} is {status}:\n{self.flwr('log', run, 'fog', '--show')}")
 
     def flwr(self, *words: str) -> str:
-        """What a ``flwr`` command of the operator prints."""
+        """Run a ``flwr`` command of the operator; returns its output."""
         done = subprocess.run(
             [PROGRAMS / "flwr", *words],
             env=self._operator,

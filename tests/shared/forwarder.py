@@ -40,7 +40,7 @@ class Forwarder:
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     def read(self) -> Traffic:
-        """What has been counted until now."""
+        """Return a copy of the counts until now."""
         return Traffic(self.traffic.up, self.traffic.down, self.traffic.connections)
 
     def close(self) -> None:

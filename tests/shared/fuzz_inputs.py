@@ -123,7 +123,7 @@ def seeds() -> list[Seed]:
 
 
 def digest(corpus: Sequence[Seed]) -> str:
-    """What tells one corpus from another: inputs are repeatable only from the same one."""
+    """Hash of a corpus: inputs are repeatable only from the same one."""
     return hashlib.sha256(b"".join(hashlib.sha256(s.data).digest() for s in corpus)).hexdigest()[:16]
 
 

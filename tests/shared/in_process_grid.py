@@ -46,7 +46,7 @@ class InProcessGrid(Grid):
         return message_from_proto(sent)
 
     def answer(self, message: Message) -> Message | None:
-        """What its app says to a message that has arrived."""
+        """Return the answer of the message's app."""
         node = message.metadata.dst_node_id
         try:
             return self.apps[node](message, Context(1, node, {}, RecordDict(), {}))

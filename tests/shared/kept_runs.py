@@ -82,7 +82,7 @@ def go(strategy: FogNode, wire: Wire, rounds: int = ROUNDS) -> np.ndarray:
 
 
 def outcome(strategy: FogNode) -> object:
-    """What must not depend on whether the run was broken off."""
+    """Return the parts of a run that an interruption must not change."""
     kept = {kind: sorted(p.name for p in (strategy.keep.path / kind).iterdir()) for kind in ("captures", "payloads")}
     rows = sorted(
         (e.round, e.source, e.destination, e.kind, e.payload_bytes, e.content)

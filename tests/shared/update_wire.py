@@ -40,7 +40,7 @@ def same(a: State, b: State) -> bool:
 
 
 def run(strategy: FogNode, wire: UpdateWire, rounds: int = 1, start: ArrayRecord | None = None) -> object:
-    """So many rounds more."""
+    """Run ``rounds`` more rounds."""
     config = ConfigRecord(TRAINING.to_config())
     start = ArrayRecord() if start is None else start
     last = strategy.memory.rounds + rounds
