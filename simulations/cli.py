@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,30 +64,21 @@ def simulate(
         raise ConfigError("--resume goes on in the run's own folder; leave --out out")
     scenario = load_scenario(config, overrides) if resume is None else begun_scenario(resume, config, overrides)
 
-    from rinr_flower.report import RunRecord
     from rinr_flower.simulations.result_table import show_result
     from rinr_flower.simulations.run_folder import RunFolder
     from rinr_flower.simulations.runner import resume_scenario, run_scenario
-    from rinr_flower.simulations.stopping import StopSignals, end_at_once
+    from rinr_flower.simulations.stopping import StopSignals
 
-    def show(record: RunRecord) -> None:
-        console = Console()
-        show_result(record, console)
-        console.print(f"report: {record.folder}/report.html", highlight=False, soft_wrap=True)
-
-    def leave(record: RunRecord) -> None:
-        Console(stderr=True).show_cursor(True)
-        show(record)
-        sys.stdout.flush()
-        end_at_once(stop.exit_code)
-
-    stop = StopSignals(leave)
+    stop = StopSignals()
     with _bars() as progress:
         if resume is None:
             record = run_scenario(scenario, progress, stop)
         else:
             record = resume_scenario(scenario, RunFolder(resume.resolve()), progress, stop)
-    show(record)
+    console = Console()
+    show_result(record, console)
+    console.print(f"report: {record.folder}/report.html", highlight=False, soft_wrap=True)
+    raise typer.Exit(stop.exit_code)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from rinr_flower.simulations.start_model import start_model
 from rinr_flower.simulations.stopping import RunStopped, StopSignals
 from rinr_flower.simulations.watched_grid import WatchedGrid
 from rinr_flower.strategies import CompressedFedAvg, EdgeOrFog, FogNode, FogTraining, JpegSharing
-from rinr_flower.strategies.encoding import ray_encoder
+from rinr_flower.strategies.encoding import Encoder, local_encoder
 
 log = logging.getLogger("flwr.rinr_flower")
 
@@ -45,6 +45,7 @@ def main_job(
     identity: FogIdentity | None = None,
     turns: int = 1,
     stop: StopSignals | None = None,
+    encoder: Encoder | None = None,
 ) -> RunRecord:
     """Run all rounds over ``grid`` that ``run`` does not hold yet, then write the run's record and report into it.
 
@@ -56,6 +57,7 @@ def main_job(
     turns : so many devices share what computes for one, and may have to wait for the others; their messages live so
         many times longer.
     stop : signals that end the run early; the record then says so.
+    encoder : decodes and encodes uploads; None takes processes of this machine, ``encoders`` of the scenario at a time.
     """
     signals = StopSignals() if stop is None else stop
     device = pick_device(scenario.device)
@@ -70,7 +72,7 @@ def main_job(
         blur=scenario.blur,
         seed=scenario.seed,
     )
-    strategy = build_strategy(scenario, run, signals.watched(progress), identity)
+    strategy = build_strategy(scenario, run, signals.watched(progress), identity, encoder)
     done = strategy.recall()
     if strategy.start_arrays is None:
         model = start_model(scenario, class_names, device, partial(progress, "start model"))
@@ -114,7 +116,11 @@ def _class_names(scenario: Scenario, folders: Sequence[DeviceFolder] | None) -> 
 
 
 def build_strategy(
-    scenario: Scenario, run: RunFolder, progress: Progress | None = None, identity: FogIdentity | None = None
+    scenario: Scenario,
+    run: RunFolder,
+    progress: Progress | None = None,
+    identity: FogIdentity | None = None,
+    encoder: Encoder | None = None,
 ) -> FogNode:
     """The strategy that the scenario describes, with its ledger and all that it keeps in the run's folder."""
     options: dict[str, Any] = {
@@ -122,8 +128,7 @@ def build_strategy(
         "min_devices": scenario.min_devices,
         "seed": scenario.seed,
         "device": str(pick_device(scenario.device)),
-        # Ray's resources are all with the clients, which are idle while the fog encodes
-        "encoder": ray_encoder(scenario.encoders, cpus=0.0) if scenario.encoders else None,
+        "encoder": local_encoder(scenario.encoders or None) if encoder is None else encoder,
         "ledger": Ledger.open(run.ledger),
         "keep": run,
         "identity": identity,

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 
@@ -16,7 +16,10 @@ from rinr_flower.codecs import codecs
 from rinr_flower.errors import ConfigError
 from rinr_flower.files import write_text
 from rinr_flower.registry import build_dataclass
+from rinr_flower.simulations.client_resources import ClientResources
 from rinr_flower.updates import updates
+
+T = TypeVar("T")
 
 SHIPPED = Path(__file__).parent
 CONTROLS: tuple[Mapping[str, Any], ...] = (
@@ -55,7 +58,7 @@ class Scenario:
         that averages models (``FedAvg``, ``FedProx``, ...), alone or as a mapping with ``name`` and its options.
         ``compressed_fedavg`` takes ``none`` for ``FedAvg``; where the fog trains there is nothing to average.
     min_devices : a round with fewer answers is skipped.
-    encoders : clips that the fog encodes at the same time, each in a Ray task; 0 encodes them in its own process.
+    encoders : groups of clips that the fog encodes at the same time, each in a worker process; 0 takes one per worker.
     classes : names of the classes, for devices whose disks the fog cannot read; else those of the data are taken.
     data : where frames come from, for example ``sample`` or ``otb100:PATH``.
     frames_per_clip : frames of one capture.
@@ -71,7 +74,11 @@ class Scenario:
         objects are what is sharp.
     factory_steps : training steps of the factory model.
     device : ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``: where devices and fog compute.
-    parallel : devices that compute at the same time; 0 takes one per CPU core.
+    parallel : simulated devices that compute at the same time; 0 takes as many as CPUs, GPUs and memory allow.
+    client_resources : what a simulated device reserves, ``num_cpus`` and ``num_gpus``, also as fractions. By default a
+        CPU and, where devices compute on CUDA, an even share of the GPUs.
+    ray_address : the Ray cluster that plays the devices: ``HOST:PORT``, ``auto`` or ``local``. Empty takes the
+        environment variable RAY_ADDRESS, else a Ray of its own on this machine.
     seed : every random choice follows from it.
     link : the link model's fields, see :class:`rinr_flower.bandwidth.LinkModel`.
     timeout_s : how long the fog waits for answers in one exchange, and how long a message lives; in a simulation, in
@@ -104,6 +111,8 @@ class Scenario:
     factory_steps: int = 200
     device: str = "auto"
     parallel: int = 0
+    client_resources: dict[str, Any] = field(default_factory=dict)
+    ray_address: str = ""
     seed: int = 0
     link: dict[str, Any] = field(default_factory=dict)
     timeout_s: float = 1800.0
@@ -153,12 +162,15 @@ class Scenario:
 
             aggregation(self.aggregation)
         self.link_model()
+        self.resources()
+
+    def resources(self) -> ClientResources:
+        """What a simulated device reserves."""
+        return _fields_of(ClientResources, self.client_resources, "client_resources")
 
     def link_model(self) -> LinkModel:
         """The link that turns bytes into seconds."""
-        if not isinstance(self.link, dict):
-            raise ConfigError(f"scenario key 'link' is {self.link!r}; it holds keys and values")
-        return build_dataclass(LinkModel, self.link, where="scenario key 'link'")
+        return _fields_of(LinkModel, self.link, "link")
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as in a scenario file."""
@@ -204,6 +216,13 @@ def begun_scenario(folder: Path, file: str | Path | None, overrides: Mapping[str
 def shipped_scenarios() -> list[str]:
     """Names of the scenario files that come with the package."""
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def _fields_of(kind: type[T], values: object, key: str) -> T:
+    """A dataclass from the scenario key ``key``; ConfigError if that does not hold its fields."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"scenario key {key!r} is {values!r}; it holds keys and values")
+    return build_dataclass(kind, values, where=f"scenario key {key!r}")
 
 
 def _read(file: str | Path) -> dict[str, Any]:

@@ -11,8 +11,6 @@ from types import FrameType, TracebackType
 
 import psutil
 
-from rinr_flower.report import RunRecord
-
 Progress = Callable[[str, float], None]
 """Called with what is being done and the fraction done, 0 to 1."""
 
@@ -30,12 +28,7 @@ def end_at_once(exit_code: int) -> None:
 
 
 class StopSignals:
-    """SIGINT and SIGTERM while it is entered; does nothing outside a process's main thread.
-
-    Parameters
-    ----------
-    leave : called with the record of a run that was stopped, as soon as everything is on the disk. A simulation would
-        still wait for devices in the middle of their work; a command that has nothing else to do ends itself here.
+    """Catch SIGINT and SIGTERM while it is entered; does nothing outside a process's main thread.
 
     Attributes
     ----------
@@ -44,8 +37,7 @@ class StopSignals:
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self, leave: Callable[[RunRecord], None] = lambda record: None) -> None:
-        self.leave = leave
+    def __init__(self) -> None:
         self.caught: signal.Signals | None = None
         self._before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
 

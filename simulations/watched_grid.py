@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
 from rinr_flower.messages.protocol import CONFIG, SERVER_ROUND
 
@@ -42,20 +42,21 @@ class WatchedGrid(Grid):
         replies: list[Message] = []
         while waiting and (end is None or time.monotonic() < end):
             self._progress(what, 1 - len(waiting) / len(asked))
+            pause = time.monotonic() + POLL_S
             arrived = list(self._grid.pull_messages(waiting))
             replies += arrived
             waiting -= {reply.metadata.reply_to_message_id for reply in arrived}
-            if waiting:
-                time.sleep(POLL_S)
+            if waiting and not arrived:
+                time.sleep(max(0.0, pause - time.monotonic()))  # some grids have waited already
         if asked:
             self._progress(what, 1.0)
         return replies
 
-    def set_run(self, run: Run) -> None:
+    def set_run(self, run: Any) -> None:
         self._grid.set_run(run)
 
     @property
-    def run(self) -> Run:
+    def run(self) -> Any:
         return self._grid.run
 
     def create_message(

@@ -119,10 +119,12 @@ class WorkerEncoder:
     ----------
     workers : do the work; they outlive the call.
     at_once : groups at a time; None: one for each worker.
+    device : torch device in the workers; None is the one of the call. Ray shows a worker only its own GPU, as ``cuda``.
     """
 
     workers: Workers
     at_once: int | None = None
+    device: str | None = None
 
     def __call__(
         self,
@@ -143,7 +145,7 @@ class WorkerEncoder:
                 group = [again.popleft()] if again else next(fresh, None)
                 if group is None:
                     return
-                running[self.workers.submit(encode_group, codec, group, seed, device)] = group
+                running[self.workers.submit(encode_group, codec, group, seed, self.device or device)] = group
                 self.workers.step(0)
 
         try:
@@ -185,7 +187,7 @@ def ray_encoder(workers: int, *, cpus: float = 1.0, gpus: float = 0.0, address: 
         raise ConfigError(f"an encoder of {workers} workers; give at least 1")
     if cpus < 0 or gpus < 0:
         raise ConfigError(f"an encoder that reserves {cpus} CPUs and {gpus} GPUs; give at least 0")
-    return WorkerEncoder(RayWorkers(workers, cpus=cpus, gpus=gpus, address=address))
+    return WorkerEncoder(RayWorkers(workers, cpus=cpus, gpus=gpus, address=address), device="cuda" if gpus else None)
 
 
 def encode_group(codec: Codec | None, group: Group, seed: int, device: str) -> list[Encoded]:

@@ -43,6 +43,11 @@ class RayWorkers(Workers):
         self._check = check
         self._explain_at = float("inf")
 
+    def resize(self, size: int, gpus: float) -> None:
+        """End all workers, which must be idle; from now on there are up to ``size``, with ``gpus`` each."""
+        self.close()
+        self.size, self.gpus = size, gpus
+
     def _start(self) -> Worker:
         connect(self.address, cpus=self.size * self.cpus, gpus=self.size * self.gpus)
         import ray

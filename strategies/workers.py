@@ -140,7 +140,7 @@ class Workers(ABC):
             worker.job.end(value, error)
             worker.job, worker.deadline = None, float("inf")
         elif error is not None:
-            self._bury(worker, str(error))
+            self._refuse(worker, error)
         else:
             worker.ready, self._failed_starts = True, 0
 
@@ -157,6 +157,15 @@ class Workers(ABC):
                     raise WorkerError(f"no worker can be started: {how}")
                 self.size = len(self._workers)
                 log.warning("%d workers from now on: others cannot be started: %s", self.size, how)
+
+    def _refuse(self, worker: Worker, error: BaseException) -> None:
+        """Go on without a worker that cannot be used where it runs."""
+        self._workers.remove(worker)
+        self._end(worker)
+        self.size -= 1
+        if self.size == 0:
+            raise error
+        log.warning("%d workers from now on: %s", self.size, error)
 
     @abstractmethod
     def _start(self) -> Worker:
