@@ -19,6 +19,7 @@ from flwr.serverapp import Grid
 
 from rinr_flower.cli import parse_settings
 from rinr_flower.clients import EdgeDevice
+from rinr_flower.errors import ConfigError
 from rinr_flower.report import RunRecord
 from rinr_flower.simulations.fleet import equip, equipped, shares_of, simulated_device
 from rinr_flower.simulations.main_job import main_job
@@ -32,6 +33,11 @@ log = logging.getLogger("flwr.rinr_flower")
 def run_fog(grid: Grid, context: Context) -> RunRecord:
     """The fog's side of a run over all nodes that are connected."""
     scenario, run = open_run(context, lambda: {"num_clients": _settled(grid)})
+    if ":" in scenario.device:
+        raise ConfigError(
+            f"scenario key 'device' is {scenario.device!r}, but under 'flwr run' Ray deals out the GPUs; give 'cuda', "
+            "and each device a share with --federation-config 'client-resources-num-gpus=0.5'"
+        )
     folders = equipped(run.devices, scenario.num_clients) or equip(shares_of(scenario), run.devices)
     with StopSignals() as stop:
         turns = math.ceil(scenario.num_clients / (os.cpu_count() or 1))
@@ -58,7 +64,21 @@ def open_run(context: Context, overrides: Callable[[], dict[str, int]] = dict[st
 def open_device(context: Context) -> EdgeDevice:
     """The device that a simulated node plays."""
     scenario = scenario_of(context)
+    check_gpu_share(scenario.device)
     return simulated_device(context, Path(scenario.out) / "devices", scenario.device)
+
+
+def check_gpu_share(device: str) -> None:
+    """ConfigError in a Ray worker that should compute on a GPU and has no share of one, though there are GPUs."""
+    import ray
+
+    if not ray.is_initialized() or device not in ("auto", "cuda") or ray.get_gpu_ids():
+        return
+    if count := ray.cluster_resources().get("GPU", 0):
+        raise ConfigError(
+            f"there are {count:g} GPUs, but Ray gave this device no share of one; add client-resources-num-gpus=0.5 to "
+            "--federation-config (a half for each device), or compute on the CPU with the scenario key device=cpu"
+        )
 
 
 def scenario_of(context: Context, overrides: dict[str, int] | None = None) -> Scenario:

@@ -22,9 +22,11 @@ from ray.cluster_utils import Cluster
 from small_clips import small_clip
 from tiny_scenario import JPEG, TINY
 
+from rinr_flower.errors import ConfigError
 from rinr_flower.report import RunRecord
 from rinr_flower.simulations.client_resources import ClientResources
 from rinr_flower.simulations.engine import Engine, simulation
+from rinr_flower.simulations.flower_run import check_gpu_share
 from rinr_flower.simulations.scenario import load_scenario
 from rinr_flower.strategies.encoding import Upload, encode_here, ray_encoder
 from rinr_flower.strategies.ray_cluster import RayError
@@ -101,6 +103,21 @@ def test_a_share_of_a_gpu_can_be_asked_for(cluster: Cluster, tmp_path: Path) -> 
     resources = ClientResources(0.5, 0.25)
     with simulation(meeting_app(tmp_path, 8), 20, device=CPU, resources=resources, address=cluster.address) as engine:
         assert (engine.plan.parallel, engine.plan.gpus) == (8, 0.25)
+
+
+def test_a_device_of_flwr_run_without_a_share_of_the_gpus_says_so(cluster: Cluster) -> None:
+    ray.init(address=cluster.address, log_to_driver=False)
+    try:
+        ask_for = ray.remote(check_gpu_share)
+        for device, gpus in (("cpu", 0), ("auto", 0.5), ("cuda", 0.5)):
+            ray.get(ask_for.options(num_gpus=gpus).remote(device))
+        for device in ("auto", "cuda"):
+            with pytest.raises(
+                ConfigError, match=r"2 GPUs, but Ray gave this device no share.*client-resources-num-gpus"
+            ):
+                ray.get(ask_for.options(num_gpus=0).remote(device))
+    finally:
+        ray.shutdown()
 
 
 def faulty_app() -> ClientApp:
