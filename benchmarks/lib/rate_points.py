@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any
 
 from rinr_flower.codecs import Codec, codecs
-from rinr_flower.codecs.presets import VARIANTS, paper_variant
+from rinr_flower.codecs.presets import VARIANTS, paper_variants
 
 Options = Mapping[str, Any]
 
@@ -99,7 +99,7 @@ SERIES: dict[str, Series] = {
 def build(options: Options) -> Codec:
     """The codec of an operating point."""
     if "paper" in options:
-        return paper_variant(options["background"], options["paper"])
+        return paper_variants(options["background"])[options["paper"]]
     return codecs.create(options)
 
 

@@ -145,6 +145,11 @@ class Nerv(Codec):
             parts.append({"background": self._pack(shape, tensors)})
         return parts
 
+    def requantised(self, parts: Mapping[str, bytes], clip: Clip) -> Mapping[str, bytes]:
+        """Parts that this codec wrote with another bit width, larger than its own, with its own."""
+        shape, tensors, _ = _unpack(parts["background"], clip.width, clip.height)
+        return {**parts, "background": self._pack(shape, [quantise(t.dequantise(), self.bits) for t in tensors])}
+
     def _pack(self, shape: NervShape, tensors: Sequence[Quantised]) -> bytes:
         writer = ByteWriter()
         for value in (shape.stem, shape.channels, shape.lower_width, shape.levels, self.bits):
@@ -256,7 +261,7 @@ class NervRenderer(Renderer):
     _places: list[tuple[int, float, tuple[int, int]]] = field(init=False, default_factory=list)
 
     def add(self, payload: Payload) -> None:
-        shape, tensors, bits = _unpack(payload)
+        shape, tensors, bits = _unpack(payload.part("background"), payload.width, payload.height)
         kind = torch.float32 if bits == FLOAT_BITS else torch.int8 if bits <= 8 else torch.int16
         values = [torch.from_numpy(np.ascontiguousarray(t.values)).to(self.device, kind) for t in tensors]
         scales = [torch.from_numpy(np.ascontiguousarray(t.scale)).to(self.device) for t in tensors]
@@ -283,17 +288,18 @@ class NervRenderer(Renderer):
         return sum(t.numel() * t.element_size() for n in self._networks for t in [*n.values, *n.scales])
 
 
-def _unpack(payload: Payload) -> tuple[NervShape, list[Quantised], int]:
-    reader = ByteReader(payload.part("background"), "nerv payload")
+def _unpack(background: bytes, frame_width: int, frame_height: int) -> tuple[NervShape, list[Quantised], int]:
+    """Shape, tensors and bit width of the network of a clip."""
+    reader = ByteReader(background, "nerv payload")
     stem, channels, width = (reader.varint(MAX_WIDTH) for _ in range(3))
     levels, bits = reader.varint(MAX_LEVELS), read_bits(reader)
     strides = tuple(reader.varint(MAX_STRIDE) for _ in range(reader.varint(MAX_BLOCKS)))
     if not (stem and channels and width and levels and _strides_are_valid(strides)):
         raise PayloadError(f"nerv payload declares a network of width zero: {stem}, {channels}, {width}, {strides}")
     factor = math.prod(strides)
-    grid = (-(-payload.height // factor), -(-payload.width // factor))
+    grid = (-(-frame_height // factor), -(-frame_width // factor))
     shape = NervShape(grid, stem, channels, width, strides, levels)
-    if (excess := _excess(shape, payload.width, payload.height)) is not None:
+    if (excess := _excess(shape, frame_width, frame_height)) is not None:
         raise PayloadError(f"nerv payload declares {excess}")
     tensors = unpack_tensors(reader, shape.shapes(), bits, (), "nerv weights")
     reader.end()

@@ -10,7 +10,7 @@ import torch
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
-from rinr_flower.bitstream.weights import Quantised, check_bits, pack_tensors, unpack_tensors
+from rinr_flower.bitstream.weights import Quantised, check_bits, pack_tensors, quantise, unpack_tensors
 from rinr_flower.codecs.base import Codec, Progress, codecs
 from rinr_flower.errors import ConfigError, PayloadError
 from rinr_flower.frames import Clip, Frame, box_mask
@@ -106,7 +106,15 @@ class RapidInr(Codec):
                 tensors = bank.quantise()
                 for row, (c, _) in enumerate(chunk):
                     fitted[c].append([t.rows(row, row + 1) for t in tensors])
-        return [{"background": self._pack(networks)} for networks in fitted]
+        return [
+            {"background": self._pack([Quantised.stack(tensors) for tensors in zip(*networks, strict=True)])}
+            for networks in fitted
+        ]
+
+    def requantised(self, parts: Mapping[str, bytes], clip: Clip) -> Mapping[str, bytes]:
+        """Parts that this codec wrote with another bit width, larger than its own, with its own."""
+        _, _, tensors = _unpack(parts["background"], len(clip))
+        return {**parts, "background": self._pack([quantise(t.dequantise(), self.bits, (0,)) for t in tensors])}
 
     def _fit(
         self,
@@ -137,16 +145,26 @@ class RapidInr(Codec):
         fit(bank.tensors, losses, self.schedule, first=half, progress=progress)
         return bank
 
-    def _pack(self, networks: Sequence[Sequence[Quantised]]) -> bytes:
+    def _pack(self, tensors: Sequence[Quantised]) -> bytes:
         writer = ByteWriter()
         write_shape(writer, self.shape)
         writer.varint(self.bits)
-        writer.raw(pack_tensors([Quantised.stack(tensors) for tensors in zip(*networks, strict=True)], self.bits))
+        writer.raw(pack_tensors(tensors, self.bits))
         return writer.getvalue()
 
     @classmethod
     def renderer(cls, device: torch.device) -> Renderer:
         return FusedSirens(device) if kernel_draws(device) else SirenRenderer(device)
+
+
+def _unpack(background: bytes, frames: int) -> tuple[SirenShape, int, list[Quantised]]:
+    """Shape, bit width and tensors of one network for each of the ``frames``."""
+    reader = ByteReader(background, "rapid_inr payload")
+    shape = read_shape(reader)
+    bits = read_bits(reader)
+    tensors = unpack_tensors(reader, shape.shapes(frames), bits, (0,), "rapid_inr weights")
+    reader.end()
+    return shape, bits, tensors
 
 
 class _Pixels:
@@ -210,11 +228,7 @@ class SirenRenderer(Renderer):
         self._banks = Banks(self.device)
 
     def add(self, payload: Payload) -> None:
-        reader = ByteReader(payload.part("background"), "rapid_inr payload")
-        shape = read_shape(reader)
-        bits = read_bits(reader)
-        tensors = unpack_tensors(reader, shape.shapes(len(payload)), bits, (0,), "rapid_inr weights")
-        reader.end()
+        shape, bits, tensors = _unpack(payload.part("background"), len(payload))
         self._places += self._banks.add(shape, bits, tensors)
         self._sizes += [(payload.width, payload.height)] * len(payload)
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from rinr_flower.errors import ConfigError, RinrError
-from rinr_flower.files import write_text
-from rinr_flower.report.record import RunRecord, to_json
+from rinr_flower.report.record import RunRecord
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -29,7 +27,10 @@ def bandwidth_report(
     reproduce: Annotated[
         bool, typer.Option("--reproduce", help="repeat the experiments of Residual-INR instead; goes on where it was")
     ] = False,
-    data: Annotated[str | None, typer.Option(help="data set of --reproduce [sample]")] = None,
+    profile: Annotated[str | None, typer.Option(help="settings of --reproduce: published, quick [quick]")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="data set of --reproduce, instead of the profile's; repeatable")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value of --reproduce (clips, frames, steps, ...); repeatable")
     ] = None,
@@ -38,10 +39,10 @@ def bandwidth_report(
     if reproduce:
         if runs:
             raise ConfigError(f"--reproduce takes no run folders; leave {runs[0]} out")
-        _reproduce(data, settings or [], out or Path("reproduction"))
+        _reproduce(profile or "quick", data or [], settings or [], out or Path("reproduction"))
         return
-    if data is not None or settings:
-        raise ConfigError("--data and --set belong to --reproduce")
+    if profile is not None or data or settings:
+        raise ConfigError("--profile, --data and --set belong to --reproduce")
     if not runs:
         raise ConfigError("give the folder of a run, or --reproduce; --help explains both")
     _render(runs, out)
@@ -66,16 +67,13 @@ def _render(runs: list[Path], out: Path | None) -> None:
         console.print(str(page), highlight=False, soft_wrap=True)
 
 
-def _reproduce(data: str | None, settings: list[str], out: Path) -> None:
+def _reproduce(name: str, data: list[str], settings: list[str], out: Path) -> None:
     from rinr_flower.cli import parse_settings
-    from rinr_flower.registry import build_dataclass
-    from rinr_flower.report.reproduction import Experiment, reproduce
-    from rinr_flower.report.reproduction_page import quality_table, reproduction_page, transmission_table
+    from rinr_flower.report.experiment import profile
+    from rinr_flower.report.reproduction import reproduce
+    from rinr_flower.report.reproduction_page import write_reproduction
 
-    options: dict[str, Any] = {**parse_settings(settings), **({} if data is None else {"data": data})}
-    if isinstance(options.get("updates"), str):
-        options["updates"] = tuple(options["updates"].split(","))
-    experiment = build_dataclass(Experiment, options, where="--reproduce")
+    experiment = profile(name, **parse_settings(settings), **({"data": data} if data else {}))
     with _bar() as bar:
         task = bar.add_task("reproduction", total=1.0)
 
@@ -83,11 +81,9 @@ def _reproduce(data: str | None, settings: list[str], out: Path) -> None:
             bar.update(task, description=what, completed=done)
 
         results = reproduce(experiment, out, tell)
-    tables = {"quality": quality_table(results), "transmission": transmission_table(results)}
-    values = {"schema": "rinr_flower.reproduction", "version": 1, **results, **tables}
-    write_text(out / "reproduction.json", json.dumps(to_json(values), indent=1, allow_nan=False))
-    write_text(out / "reproduction.html", reproduction_page(results))
-    Console().print(str(out / "reproduction.html"), highlight=False, soft_wrap=True)
+    options = [f"--profile {name}", *(f"--data {spec}" for spec in data), *(f"--set {text}" for text in settings)]
+    page = write_reproduction(results, out, f"bandwidth-report --reproduce {' '.join(options)}")
+    Console().print(str(page), highlight=False, soft_wrap=True)
 
 
 def _bar() -> Progress:

@@ -13,19 +13,18 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rinr_flower.codecs import Codec, codecs, decode
-from rinr_flower.codecs.presets import VARIANTS, paper_variant
-from rinr_flower.datasets import load
+from rinr_flower.codecs.presets import Encoded, encode_variants
 from rinr_flower.decoding import FrameStore
-from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.errors import ConfigError
 from rinr_flower.files import append_lines, write_file, write_text
 from rinr_flower.frames import Clip
 from rinr_flower.quality import measure
+from rinr_flower.report.experiment import BACKGROUNDS, Experiment
 from rinr_flower.report.record import to_json
 
 if TYPE_CHECKING:
@@ -34,65 +33,8 @@ if TYPE_CHECKING:
 Progress = Callable[[str, float], None]
 """Called with what is being done and the fraction of all measurements that are done, 0 to 1."""
 
-RIVALS: dict[str, tuple[str, dict[str, Any]]] = {
-    "JPEG": ("jpeg", {}),
-    "JPEG q20": ("jpeg", {"quality": 20}),
-    "AVIF q30": ("avif", {}),
-    "ROI-JPEG": ("roi_jpeg", {}),
-    "ROI-AVIF": ("roi_avif", {}),
-    "AV1": ("av1", {}),
-    "ROI-AV1": ("roi_av1", {}),
-    "H.264": ("x264", {}),
-    "scene": ("scene", {}),
-}
-NEEDS_VIDEO = frozenset({"av1", "roi_av1", "x264", "roi_x264"})
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """What is repeated, and at which size.
-
-    Attributes
-    ----------
-    data : data set specification, see :func:`rinr_flower.datasets.load`.
-    clips : at most so many of its clips.
-    frames, held_back : frames of a clip that are shared, and frames after them that mAP is measured on.
-    steps : fitting steps of the paper's variants (10,000 a frame in the source).
-    train_steps, image_size, factory_steps : of the YOLOv8n that is fine-tuned on what was decoded.
-    devices : devices in the communication figures, all-to-all.
-    updates : update compressors for training at the fog.
-    seed : of fitting and training.
-    """
-
-    data: str = "sample"
-    clips: int = 4
-    frames: int = 8
-    held_back: int = 4
-    steps: int = 1_500
-    train_steps: int = 60
-    image_size: int = 160
-    factory_steps: int = 150
-    devices: int = 10
-    updates: tuple[str, ...] = ("full", "quantised", "stc", "svd")
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("clips", "frames", "held_back", "steps", "train_steps", "factory_steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.devices < 2:
-            raise ConfigError(f"devices is {self.devices}; it must be at least 2")
-
-    def rows(self) -> dict[str, Codec]:
-        """Every codec that is measured, by the name of its row."""
-        made: dict[str, Codec] = {}
-        for background, short in (("rapid_inr", "Rapid-INR"), ("nerv", "NeRV")):
-            for variant in VARIANTS:
-                made[f"{short} {variant}"] = paper_variant(background, variant, steps=self.steps)
-        for label, (name, options) in RIVALS.items():
-            if name not in NEEDS_VIDEO or _has_video():
-                made[label] = codecs.create(name, **options)
-        return made
+SOURCE_DETECTOR = "m"
+"""The source's YOLOv8 scale: its size is the line of training at the fog."""
 
 
 class Journal:
@@ -132,95 +74,117 @@ class Journal:
 
 
 def reproduce(experiment: Experiment, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Run what is not in ``folder`` yet; returns all results: ``experiment``, ``clips``, ``accuracy``, ``updates``.
+    """Run what is not in ``folder`` yet.
 
+    Returns all results: ``experiment``, ``deviations``, ``clips`` (one measurement a row and clip), ``accuracy`` (one a
+    row and seed), ``updates``, ``detector_bytes`` (of a whole YOLOv8m), ``cpu_seconds`` (of everything measured).
     Raises ConfigError if the folder belongs to other settings, DataError on bad data.
     """
     journal = Journal(folder, experiment)
-    rows = experiment.rows()
-    shared, held_back = _split(experiment)
-    total = len(rows) * (len(shared) + 1) + len(experiment.updates) + 1
-    done = 0
+    shared, held_back = experiment.clips_of_data()
+    others, trained = experiment.others(), experiment.trained()
+    encodings = (len(BACKGROUNDS) + len(others)) * len(shared)
+    total, done = encodings + len(trained) * len(experiment.seeds) + len(experiment.updates) + 1, 0
 
     def tell(what: str) -> None:
         nonlocal done
         progress(what, done / total)
         done += 1
 
-    measured = []
-    for label, codec in rows.items():
-        for number, clip in enumerate(shared):
-            tell(f"{label}, {clip.name}")
-            file = payload_file(folder, label, number)
-            if not file.exists():
-                journal.results.pop(("clip", label, str(number)), None)
-            encode = partial(_encode, codec, clip, file, experiment.seed)
-            measured.append({"row": label, **journal.get(("clip", label, str(number)), encode)})
+    by_row: dict[str, list[dict[str, Any]]] = {row: [] for row in experiment.rows()}
+    seed = experiment.seeds[0]
+    for number, clip in enumerate(shared):
+        for background in BACKGROUNDS:
+            tell(f"{background}, {clip.name}")
+            variants = experiment.variants(background)
+            files = {row: payload_file(folder, row, number) for row in variants}
+            encode = partial(encode_variants, variants, clip, seed=seed)
+            for row, value in _measured(journal, clip, number, files, encode).items():
+                by_row[row].append(value)
+        for row, codec in others.items():
+            tell(f"{row}, {clip.name}")
+            files = {row: payload_file(folder, row, number)}
+            encode = partial(_encode_one, row, codec, clip, seed)
+            by_row[row] += _measured(journal, clip, number, files, encode).values()
     tell("start model")
     start = _start(experiment, shared, folder / "start.npz")
     accuracy = []
-    for label in rows:
-        tell(f"mAP on {label}")
-        files = [payload_file(folder, label, number) for number in range(len(shared))]
-        train = partial(_train, experiment, start, files, held_back, _trained_file(folder, label))
-        accuracy.append({"row": label, **journal.get(("accuracy", label), train)})
+    for row in trained:
+        files = [payload_file(folder, row, number) for number in range(len(shared))]
+        for s in experiment.seeds:
+            tell(f"mAP on {row}, seed {s}")
+            train = partial(_train, experiment, start, files, held_back, _trained_file(folder, row, s), s)
+            accuracy.append({"row": row, "seed": s, **journal.get(("accuracy", row, str(s)), train)})
     updates = []
     for name in experiment.updates:
         tell(f"update {name}")
-        pack = partial(
-            _update, name, start, _trained_file(folder, "JPEG"), experiment.seed, experiment.image_size, held_back
-        )
+        pack = partial(_update, name, experiment, start, _trained_file(folder, "JPEG", seed), held_back)
         updates.append({"name": name, **journal.get(("update", name), pack)})
+    size = journal.get(("detector",), partial(_detector_size, shared))
     progress("done", 1.0)
-    return {"experiment": to_json(experiment), "clips": measured, "accuracy": accuracy, "updates": updates}
+    measured = [{"row": row, **value} for row, values in by_row.items() for value in values]
+    return {
+        "experiment": to_json(experiment),
+        "deviations": to_json(experiment.deviations()),
+        "clips": measured,
+        "accuracy": accuracy,
+        "updates": updates,
+        "detector_bytes": size["bytes"],
+        "cpu_seconds": _cpu_seconds(measured, accuracy),
+    }
 
 
-def payload_file(folder: Path, label: str, number: int) -> Path:
+def payload_file(folder: Path, row: str, number: int) -> Path:
     """Where a row's payload of one clip is kept."""
-    return folder / "payloads" / f"{label.replace(' ', '_')}-{number}.rinr"
+    return folder / "payloads" / f"{_file_name(row)}-{number}.rinr"
 
 
-def _trained_file(folder: Path, label: str) -> Path:
-    return folder / "trained" / f"{label.replace(' ', '_')}.npz"
+def _trained_file(folder: Path, row: str, seed: int) -> Path:
+    return folder / "trained" / f"{_file_name(row)}-{seed}.npz"
 
 
-def _has_video() -> bool:
-    try:
-        import av  # noqa: F401
-    except ImportError:
-        return False
-    return True
+def _file_name(row: str) -> str:
+    return row.replace(" ", "_").replace("(", "").replace(")", "")
 
 
-def _split(experiment: Experiment) -> tuple[list[Clip], list[Clip]]:
-    """Frames that are shared and the frames after them, of every clip that is long enough."""
-    whole = load(experiment.data, frames=slice(0, experiment.frames + experiment.held_back), seed=experiment.seed)
-    enough = [c for c in whole if len(c) >= experiment.frames + 1][: experiment.clips]
-    if not enough:
-        longest = max(map(len, whole))
-        raise DataError(f"{experiment.data}: no clip has {experiment.frames + 1} frames (the longest has {longest})")
-    return [c[: experiment.frames] for c in enough], [c[experiment.frames :] for c in enough]
+def _measured(
+    journal: Journal,
+    clip: Clip,
+    number: int,
+    files: dict[str, Path],
+    encode: Callable[[], dict[str, Encoded]],
+) -> dict[str, dict[str, Any]]:
+    """What every row's payload of a clip measures; encoded only if one of them is not written down with its file."""
+    keys = {row: ("clip", row, str(number)) for row in files}
+    if not all(keys[row] in journal.results and file.exists() for row, file in files.items()):
+        for row, encoded in encode().items():
+            journal.results.pop(keys[row], None)
+            write_file(files[row], encoded.data)
+            journal.get(keys[row], partial(_measure, clip, encoded))
+    return {row: journal.results[key] for row, key in keys.items()}
 
 
-def _encode(codec: Codec, clip: Clip, file: Path, seed: int) -> dict[str, Any]:
+def _encode_one(row: str, codec: Codec, clip: Clip, seed: int) -> dict[str, Encoded]:
     start = time.process_time()
     data = codec.encode(clip, seed=seed)
-    encoded = time.process_time()
-    store = FrameStore([data])
+    return {row: Encoded(data, time.process_time() - start)}
+
+
+def _measure(clip: Clip, encoded: Encoded) -> dict[str, Any]:
+    start = time.process_time()
+    store = FrameStore([encoded.data])
     store.render(range(len(store)), (clip.height, clip.width))
     rendered = time.process_time()
-    quality = measure(clip, decode(data))
-    write_file(file, data)
     return {
         "clip": clip.name,
         "frames": len(clip),
         "width": clip.width,
         "height": clip.height,
         "camera_bytes": clip.file_bytes(),
-        "payload_bytes": len(data),
-        "encode_cpu_seconds": encoded - start,
-        "decode_cpu_seconds": rendered - encoded,
-        **dataclasses.asdict(quality),
+        "payload_bytes": len(encoded.data),
+        "encode_cpu_seconds": encoded.cpu_seconds,
+        "decode_cpu_seconds": rendered - start,
+        **dataclasses.asdict(measure(clip, decode(encoded.data))),
     }
 
 
@@ -234,8 +198,10 @@ def _start(experiment: Experiment, clips: Sequence[Clip], file: Path) -> State:
     from rinr_flower.detection.state import read_state, write_state
 
     if not file.exists():
-        factory = Factory(steps=experiment.factory_steps, size=experiment.image_size)
-        write_state(file, YoloV8(_names(clips), weights=factory_state(factory), seed=experiment.seed).state())
+        scale = experiment.detector
+        factory = Factory(scale=scale, steps=experiment.factory_steps, size=experiment.image_size)
+        detector = YoloV8(_names(clips), scale=scale, weights=factory_state(factory), seed=experiment.seeds[0])
+        write_state(file, detector.state())
     return read_state(file)
 
 
@@ -244,18 +210,21 @@ def _held_back_store(held_back: Sequence[Clip]) -> FrameStore:
 
 
 def _train(
-    experiment: Experiment, start: State, files: Sequence[Path], held_back: Sequence[Clip], kept: Path
+    experiment: Experiment,
+    start: State,
+    files: Sequence[Path],
+    held_back: Sequence[Clip],
+    kept: Path,
+    seed: int,
 ) -> dict[str, Any]:
     """Fine-tune on the payloads, evaluate on the camera's later frames; the trained weights are kept in ``kept``."""
     from rinr_flower.detection import YoloV8
     from rinr_flower.detection.state import write_state
 
-    detector = YoloV8(_names(held_back), weights=start, seed=experiment.seed)
+    detector = YoloV8(_names(held_back), scale=experiment.detector, weights=start, seed=seed)
     store = FrameStore(file.read_bytes() for file in files)
     begin = time.process_time()
-    detector.fit(
-        store, range(len(store)), steps=experiment.train_steps, size=experiment.image_size, seed=experiment.seed
-    )
+    detector.fit(store, range(len(store)), steps=experiment.train_steps, size=experiment.image_size, seed=seed)
     seconds = time.process_time() - begin
     test = _held_back_store(held_back)
     result = detector.evaluate(test, range(len(test)), size=experiment.image_size)
@@ -265,7 +234,7 @@ def _train(
 
 
 def _update(
-    name: str, start: State, trained_file: Path, seed: int, image_size: int, held_back: Sequence[Clip]
+    name: str, experiment: Experiment, start: State, trained_file: Path, held_back: Sequence[Clip]
 ) -> dict[str, Any]:
     """Size of the update of the model that the fog trained on the JPEG files, and mAP of what arrives."""
     import torch
@@ -277,9 +246,24 @@ def _update(
     base, trained = (
         {key: torch.from_numpy(value) for key, value in state.items()} for state in (start, read_state(trained_file))
     )
+    seed = experiment.seeds[0]
     data = updates.create(name).compress(base, trained, seed=seed)
     arrived = {key: value.numpy() for key, value in apply_update(base, data).items()}
-    detector = YoloV8(_names(held_back), weights=arrived, seed=seed)
+    detector = YoloV8(_names(held_back), scale=experiment.detector, weights=arrived, seed=seed)
     test = _held_back_store(held_back)
-    result = detector.evaluate(test, range(len(test)), size=image_size)
+    result = detector.evaluate(test, range(len(test)), size=experiment.image_size)
     return {"bytes": len(data), "map50": result.map50, "map50_95": result.map50_95}
+
+
+def _detector_size(clips: Sequence[Clip]) -> dict[str, Any]:
+    """Bytes of the source's detector, sent whole in float32."""
+    from rinr_flower.detection import YoloV8
+
+    state = YoloV8(_names(clips), scale=SOURCE_DETECTOR).state()
+    return {"bytes": sum(array.nbytes for array in state.values())}
+
+
+def _cpu_seconds(measured: Sequence[dict[str, Any]], accuracy: Sequence[dict[str, Any]]) -> float:
+    """Processor time of encoding, decoding and training; variants that share a background count it once each."""
+    spent = sum(r["encode_cpu_seconds"] + r["decode_cpu_seconds"] for r in measured)
+    return float(spent + sum(r["train_cpu_seconds"] for r in accuracy))

@@ -1,70 +1,158 @@
-"""Repeating the source's experiments: the journal, the tables, and the command's errors."""
+"""Repeating the source's experiments: profiles, variants, the journal, tables, and the command's errors."""
 
-import dataclasses
 import json
+import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from rinr_flower.codecs import codecs, decode
-from rinr_flower.codecs.presets import VARIANTS
+from rinr_flower.bitstream.container import Payload
+from rinr_flower.codecs import RapidInr, Residual, codecs, decode
+from rinr_flower.codecs.nerv import Nerv
+from rinr_flower.codecs.object_sizes import PAPER_SIZES
+from rinr_flower.codecs.presets import VARIANTS, encode_variants, paper_variants
 from rinr_flower.datasets import load
 from rinr_flower.errors import ConfigError
-from rinr_flower.report.reproduction import Experiment, Journal, _encode, payload_file
-from rinr_flower.report.reproduction_page import quality_table, reproduction_page, transmission_table
+from rinr_flower.frames import Clip
+from rinr_flower.inr.siren import SirenShape
+from rinr_flower.report.experiment import PROFILES, SOURCE, _scaled, profile
+from rinr_flower.report.reproduction import Journal, _encode_one, _measure, payload_file
+from rinr_flower.report.reproduction_tables import (
+    LINE,
+    accuracy_table,
+    claims_table,
+    quality_table,
+    transmission_table,
+)
 
-EXPERIMENT = Experiment(data="sample", clips=1, frames=2, held_back=1)
+EXPERIMENT = profile("quick", data=["sample"], clips=1, frames=2, held_back=1)
+TINY = {"steps": 2, "batch_points": 64}
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """Two codecs really measured on a clip of the sample; without training."""
-    folder = tmp_path_factory.mktemp("reproduction")
-    clip = load(EXPERIMENT.data, frames=slice(0, 2))[0]
-    rows = [
-        {"row": label, **_encode(codecs.create("jpeg", **options), clip, payload_file(folder, label, 0), 0)}
-        for label, options in (("JPEG", {}), ("JPEG q20", {"quality": 20}))
-    ]
-    values = {
-        "experiment": json.loads(json.dumps(dataclasses.asdict(EXPERIMENT))),
+def clip():
+    return load("sample", frames=slice(0, 2))[0]
+
+
+@pytest.fixture(scope="module")
+def results(clip):
+    """Two codecs really measured on a clip of the sample; made-up training."""
+    rows = []
+    for label, options in (("JPEG", {}), ("JPEG q20", {"quality": 20})):
+        encoded = _encode_one(label, codecs.create("jpeg", **options), clip, 0)[label]
+        rows.append({"row": label, **_measure(clip, encoded)})
+    return {
+        "experiment": {"devices": 10, "frames": 2},
         "clips": rows,
-        "accuracy": [],
+        "accuracy": [{"row": "JPEG", "seed": s, "map50": 0.5, "map50_95": 0.2 + 0.1 * s} for s in range(3)],
         "updates": [{"name": "full", "bytes": 12_000_000, "map50": None, "map50_95": None}],
+        "detector_bytes": 100_000_000,
     }
-    return folder, clip, values
 
 
-def test_a_measurement_is_of_the_payload_that_was_kept(results):
-    folder, clip, values = results
-    for row in values["clips"]:
-        data = payload_file(folder, row["row"], 0).read_bytes()
-        assert row["payload_bytes"] == len(data)
-        assert len(decode(data)) == row["frames"] == len(clip)
-        assert row["camera_bytes"] == sum(len(f.file) for f in clip.frames)
+def test_published_settings_are_the_sources():
+    published = profile("published")
+    assert (published.steps, published.learning_rate, published.w0) == (10_000, 2e-4, 30)
+    assert published.batch_points is None
+    assert published.deviations() == []
+    rapid, nerv = (published.variants(b) for b in ("Rapid-INR", "NeRV"))
+    assert list(rapid) == [f"Rapid-INR {v}" for v in VARIANTS]
+    for codec in rapid.values():
+        for part in (codec, codec.background) if isinstance(codec, Residual) else (codec,):
+            fitted = (part.steps, part.learning_rate, part.w0, part.batch_points)
+            assert fitted == (10_000, 2e-4, 30, None), "background and objects alike"
+    assert nerv["NeRV BS"].shape(640, 360).parameters == 1_391_155
+    assert nerv["NeRV BS"].steps == 300 * published.frames
+    assert rapid["Rapid-INR DE"].mode == "direct"
+    assert [c.sizes for c in (*rapid.values(), *nerv.values()) if isinstance(c, Residual)] == [PAPER_SIZES] * 6
 
 
-def test_tables(results):
-    _, clip, values = results
-    small = next(r for r in quality_table(values) if r["row"] == "JPEG q20")
-    assert small["bytes_per_frame"] == values["clips"][1]["payload_bytes"] / 2
-    rows = {r["row"]: r for r in transmission_table(values)}
+def test_networks_have_the_bytes_that_the_talk_prints():
+    large, small = (paper_variants("rapid_inr")[v] for v in ("BS", "BE"))
+    assert large.bits == 16
+    assert large.shape.parameters * 2 == pytest.approx(SOURCE["bytes_of_one_network"], rel=0.05)
+    assert small.shape.parameters * 4 == pytest.approx(SOURCE["bytes_of_background"], rel=0.05)
+    objects = [SirenShape(hidden, layers).parameters * 4 for _, hidden, layers in PAPER_SIZES]
+    assert objects[2] == pytest.approx(SOURCE["bytes_of_object"], rel=0.15)
+
+
+def test_every_deviation_is_named():
+    for name in PROFILES:
+        profile(name)
+    named = {d["setting"]: (d["published"], d["here"]) for d in profile("published", steps="7", seeds="3").deviations()}
+    assert named == {"steps": (10_000, 7), "seeds": ((0, 1, 2), (3,))}
+    assert {"steps", "nerv_epochs", "detector", "batch_points"} <= {d["setting"] for d in EXPERIMENT.deviations()}
+
+
+@pytest.mark.parametrize("background", ["rapid_inr", "nerv"])
+def test_variants_share_one_fit_and_are_what_the_codecs_write(background, clip):
+    options = {"steps": 2, **({"batch_points": 64} if background == "rapid_inr" else {"stem": 4, "channels": 2})}
+    variants = paper_variants(background, options, options, TINY)
+    encoded = encode_variants(variants, clip, seed=1)
+    assert list(encoded) == list(VARIANTS)
+    for name in ("BE", "DE", "RE"):
+        assert encoded[name].data == variants[name].encode(clip, seed=1), "float32: fitted once, the same bytes"
+    if background == "rapid_inr":
+        for name in ("BS", "QRE"):
+            assert encoded[name].data == variants[name].encode(clip, seed=1), "quantised afterwards"
+    assert len(encoded["QRE"].data) < 0.5 * len(encoded["RE"].data)
+    for value in encoded.values():
+        assert len(decode(value.data)) == len(clip)
+
+
+@pytest.mark.parametrize("codec", [RapidInr(hidden=6, layers=2, **TINY), Nerv(stem=4, channels=2, width=4, steps=2)])
+def test_requantised_weights_are_the_float_ones_rounded(codec, clip):
+    from dataclasses import replace
+
+    exact = codecs.create(codec.name, **{**vars(codec), "bits": 32})
+    parts = Payload.from_bytes(exact.encode(clip)).parts
+    fine = replace(codec, bits=16).requantised(parts, clip)
+    a, b = (decode(Payload.of_clip(codec.name, clip, p).to_bytes()).images().astype(int) for p in (parts, fine))
+    assert np.abs(a - b).max() <= 2
+    assert len(fine["background"]) < 0.7 * len(parts["background"])
+
+
+def test_wide_frames_are_scaled_with_their_boxes(clip):
+    small = _scaled(clip, clip.width // 2)
+    assert small.width == clip.width // 2
+    np.testing.assert_allclose(small.frames[0].boxes, clip.frames[0].boxes / 2, rtol=0.02)
+    assert isinstance(small, Clip)
+    assert len(small.frames[0].file) > 100
+    assert _scaled(clip, clip.width) is clip
+
+
+def test_tables(results, clip):
+    small = next(r for r in quality_table(results) if r["row"] == "JPEG q20")
+    assert small["bytes_per_frame"] == results["clips"][1]["payload_bytes"] / 2
+    rows = {r["row"]: r for r in transmission_table(results)}
     camera = clip.file_bytes()
     assert rows["JPEG, device to device"]["bytes"] == pytest.approx(10 * 9 * camera, abs=1)
-    expected = 10 * camera + 90 * values["clips"][1]["payload_bytes"]
-    assert rows["JPEG q20, via fog"]["bytes"] == pytest.approx(expected, abs=1)
-    assert rows["JPEG q20, via fog"]["link_seconds"] == pytest.approx(expected / 2e6)
+    expected = 10 * camera + 90 * results["clips"][1]["payload_bytes"]
+    way = rows["JPEG q20, via fog"]
+    assert way["bytes"] == pytest.approx(expected, abs=1)
+    assert way["link_seconds"] == pytest.approx(expected / 2e6)
+    assert way["latency_seconds"] == way["link_seconds"] + way["decode_cpu_seconds"]
     assert rows["trained at the fog, full update"]["bytes"] == pytest.approx(10 * camera + 10 * 12_000_000, abs=1)
-    page = reproduction_page(values)
-    assert "JPEG q20, via fog" in page
-    assert "http" not in page.replace("http-equiv", "")
+    assert rows[LINE]["bytes"] == pytest.approx(10 * camera + 10 * 100_000_000, abs=1)
+    assert accuracy_table(results)["JPEG"] == pytest.approx(
+        {"seeds": 3, "map50": 0.5, "map50_least": 0.5, "map50_most": 0.5,
+         "map50_95": 0.3, "map50_95_least": 0.2, "map50_95_most": 0.4}
+    )  # fmt: skip
 
 
-def test_all_variants_of_the_paper_are_rows():
-    rows = Experiment().rows()
-    for background in ("Rapid-INR", "NeRV"):
-        for variant in VARIANTS:
-            assert f"{background} {variant}" in rows
+def test_claims_are_differences_clip_by_clip():
+    levels = {"BS": (30, 31), "BE": (20, 20), "DE": (33, 36), "RE": (34, 35), "QRE": (33.5, 34)}
+    rows = [
+        {"row": f"Rapid-INR {v}", "clip": str(i), "object_db": db, "payload_bytes": 100 if v == "BS" else 50}
+        for v, values in levels.items()
+        for i, db in enumerate(values)
+    ]
+    first, second, third = claims_table({"clips": rows})
+    assert (first["median_db"], first["worst_db"], first["holds"], first["bytes_ratio"]) == (4, 4, "2 of 2", 0.5)
+    assert (second["median_db"], second["worst_db"], second["holds"]) == (0, -1, "1 of 2")
+    assert third["median_db"] == -0.75
 
 
 def test_the_journal_goes_on_where_it_was(tmp_path):
@@ -79,7 +167,40 @@ def test_the_journal_goes_on_where_it_was(tmp_path):
     assert again.get(("c", "3"), lambda: {"x": 3}) == {"x": 3}
     assert list(Journal(tmp_path, EXPERIMENT).results) == [("a", "1"), ("b", "2"), ("c", "3")]
     with pytest.raises(ConfigError, match="other settings"):
-        Journal(tmp_path, dataclasses.replace(EXPERIMENT, frames=3))
+        Journal(tmp_path, profile("quick", frames=3))
+
+
+@pytest.mark.system
+def test_a_tiny_run_from_end_to_end(tmp_path):
+    """The command itself: every row encoded, trained, drawn; asked again, it does nothing anew."""
+    settings = {
+        "frames": 2, "held_back": 1, "clips": 1, "steps": 3, "nerv_epochs": 1, "nerv_stem": 4, "nerv_channels": 2,
+        "nerv_large_width": 4, "nerv_small_width": 2, "batch_points": 64, "train_steps": 1, "factory_steps": 1,
+        "image_size": 64, "seeds": "0,1", "updates": "quantised",
+    }  # fmt: skip
+    command = [sys.executable, "-c", "from rinr_flower.report.cli import main; main()", "--reproduce", "--data"]
+    command += ["sample:sequences=1,width=64,height=48,frames=3", "--out", str(tmp_path)]
+    command += [text for key, value in settings.items() for text in ("--set", f"{key}={value}")]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, env=one_thread)
+    assert done.returncode == 0, done.stderr
+    values = json.loads((tmp_path / "reproduction.json").read_text())
+    for name in ("variants_rapid_inr", "variants_nerv", "one_against_two", "accuracy_by_bytes", "latency"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+        assert (tmp_path / f"{name}.svg").read_text().lstrip().startswith("<?xml")
+    for row in values["clips"]:
+        data = payload_file(tmp_path, row["row"], 0).read_bytes()
+        assert row["payload_bytes"] == len(data)
+        assert len(decode(data)) == row["frames"] == 2
+    assert {r["seed"] for r in values["accuracy"]} == {0, 1}
+    assert values["detector_bytes"] == pytest.approx(SOURCE["detector_bytes"] * 1.049, rel=0.01), "98.8 MiB of float32"
+    page = (tmp_path / "reproduction.html").read_text()
+    for text in ("Residual-INR, as printed", "JPEG q20, via fog", LINE, "nerv_epochs", "bandwidth-report --reproduce"):
+        assert text in page
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
+    before = (tmp_path / "results.jsonl").read_bytes()
+    assert subprocess.run(command, capture_output=True, check=False, timeout=100).returncode == 0
+    assert (tmp_path / "results.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -87,6 +208,8 @@ def test_the_journal_goes_on_where_it_was(tmp_path):
     [
         (["--reproduce", "--set", "speed=1"], "no option 'speed'"),
         (["--reproduce", "--set", "frames=0"], "frames is 0"),
+        (["--reproduce", "--set", "seeds=a"], "not whole numbers"),
+        (["--reproduce", "--profile", "slow"], "known: published, quick"),
         (["--reproduce", "run"], "takes no run folders"),
         (["--data", "sample"], "belong to --reproduce"),
         ([], "give the folder of a run"),

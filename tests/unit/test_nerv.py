@@ -29,6 +29,12 @@ def make_clip(width: int = 43, height: int = 31, frames: int = 3) -> Clip:
                              for i in range(frames)))  # fmt: skip
 
 
+def unpacked(data: bytes):
+    """Shape, tensors and bit width of the network."""
+    payload = Payload.from_bytes(data)
+    return _unpack(payload.part("background"), payload.width, payload.height)
+
+
 @pytest.fixture(scope="module")
 def payload() -> bytes:
     return codecs.create("nerv", **SMALL).encode(make_clip(), seed=3)
@@ -128,7 +134,7 @@ def test_rendering_does_not_depend_on_the_batch(payload):
     for row in range(4):
         assert (renderer.render(chosen[row : row + 1], view.select(torch.tensor([row])))[0] == batch[row]).all()
     assert (renderer.render(torch.tensor([0]), view.select(torch.tensor([0])))[0] == batch[3]).all()
-    shape, tensors, _ = _unpack(Payload.from_bytes(payload))
+    shape, tensors, _ = unpacked(payload)
     assert renderer.resident_bytes == 2 * (shape.parameters + 4 * len(tensors)), "8-bit weights stay 8 bit"
 
 
@@ -155,10 +161,10 @@ def test_weight_on_the_boxes_raises_the_object_at_the_background_s_cost():
 
 def test_pruning_leaves_that_share_of_weights_and_saves_bytes(payload):
     pruned = codecs.create("nerv", **SMALL, prune=0.6).encode(make_clip(), seed=3)
-    _, tensors, _ = _unpack(Payload.from_bytes(pruned))
+    _, tensors, _ = unpacked(pruned)
     weights = np.concatenate([t.values.reshape(-1) for t in tensors if t.values.ndim > 1])
     assert (weights == 0).mean() >= 0.59
-    _, dense, _ = _unpack(Payload.from_bytes(payload))
+    _, dense, _ = unpacked(payload)
     assert (np.concatenate([t.values.reshape(-1) for t in dense if t.values.ndim > 1]) == 0).mean() < 0.2
     assert len(pruned) < 0.7 * len(payload)
     assert measure(make_clip(), decode(pruned)).frame_db > 14
@@ -231,7 +237,7 @@ def test_damage_is_a_payload_error_or_decodes(payload):
 
 def test_best_weights_are_what_is_stored(payload):
     """The stored integers draw the clip as well as the fit said: nothing is lost between fitting and the payload."""
-    shape, tensors, bits = _unpack(Payload.from_bytes(payload))
+    shape, tensors, bits = unpacked(payload)
     assert bits == 8
     weights = [torch.from_numpy(t.dequantise()) for t in tensors]
     drawn = forward(weights, shape, torch.arange(3) / 3)[:, :, :31, :43].permute(0, 2, 3, 1).numpy()
