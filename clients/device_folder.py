@@ -16,7 +16,7 @@ from rinr_flower.frames import Clip
 class DeviceFolder:
     """The folder of one device.
 
-    ``device.json`` names the device, its captures (a list of clips for every round) and the clip held back for
+    ``device.json`` names the device, its captures (a list of clips for every round) and the clips held back for
     evaluation; every clip is a ``jpeg`` payload in a file beside it.
     """
 
@@ -26,12 +26,14 @@ class DeviceFolder:
             content = json.loads((path / "device.json").read_text(encoding="utf-8"))
             self.name: str = content["name"]
             self._captures: list[list[dict[str, str]]] = content["captures"]
-            self._held_back: dict[str, str] = content["held_back"]
+            self._held_back: list[dict[str, str]] = content["held_back"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{path} is not a device's folder: {type(error).__name__} {error}") from error
 
     @classmethod
-    def write(cls, path: Path, name: str, captures: Sequence[Sequence[Clip]], held_back: Clip) -> DeviceFolder:
+    def write(
+        cls, path: Path, name: str, captures: Sequence[Sequence[Clip]], held_back: Sequence[Clip]
+    ) -> DeviceFolder:
         """Make the folder. ``captures`` holds the clips of every round."""
         path.mkdir(parents=True, exist_ok=True)
 
@@ -45,7 +47,7 @@ class DeviceFolder:
                 [put(clip, f"round-{number:03d}-{i}.rinr") for i, clip in enumerate(clips)]
                 for number, clips in enumerate(captures, start=1)
             ],
-            "held_back": put(held_back, "held-back.rinr"),
+            "held_back": [put(clip, f"held-back-{i}.rinr") for i, clip in enumerate(held_back)],
         }
         write_file(path / "device.json", json.dumps(content, indent=1).encode())
         return cls(path)
@@ -63,9 +65,9 @@ class DeviceFolder:
         """All captures of the rounds up to and with ``server_round``."""
         return [clip for number in range(1, server_round + 1) for clip in self.captures(number)]
 
-    def held_back(self) -> OwnClip:
+    def held_back(self) -> list[OwnClip]:
         """Frames that are never captured."""
-        return self._read(self._held_back)
+        return [self._read(clip) for clip in self._held_back]
 
     def _read(self, clip: dict[str, str]) -> OwnClip:
         try:

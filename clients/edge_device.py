@@ -100,9 +100,9 @@ class EdgeDevice:
         log = training.fit(detector, store, seed=server_round)
         return Trained(detector.state(), log, len(store), tuple(refused))
 
-    def evaluate(self, held_back: OwnClip, model: Arrays | None, training: Training) -> Accuracy:
+    def evaluate(self, held_back: Sequence[OwnClip], model: Arrays | None, training: Training) -> Accuracy:
         """Accuracy on frames that were held back."""
-        store = FrameStore([held_back.data], device=self.device)
+        store = FrameStore([clip.data for clip in held_back], device=self.device)
         return self._detector(model, training).evaluate(store, range(len(store)), size=training.image_size)
 
     def _detector(self, model: Arrays | None, training: Training) -> Detector:

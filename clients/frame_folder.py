@@ -13,8 +13,9 @@ from typing import Any
 from rinr_flower.bitstream.container import MAX_FRAMES
 from rinr_flower.clients.own_frames import OwnClip
 from rinr_flower.codecs import codecs
-from rinr_flower.datasets.images import Shot, existing_folder, image_files, read_frame
-from rinr_flower.datasets.yolo import label_files, read_labels
+from rinr_flower.datasets.folder import label_files
+from rinr_flower.datasets.images import ImageShot, existing_folder, image_files
+from rinr_flower.datasets.yolo_labels import read_labels
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.files import read_file, read_record, write_record
 from rinr_flower.frames import Clip, Frame
@@ -24,8 +25,8 @@ log = logging.getLogger("flwr.rinr_flower")
 HELD_BACK = "held-back"  # subfolder of the frames for evaluation; also the name of the record of the first files
 _RECORD = re.compile(r"([0-9]{6,})\.json")
 
-Taken = dict[str, str]
-"""A frame that was taken: ``file`` is its image's name in the folder, ``sha256`` is of image and labels."""
+Found = tuple[Path, str, Frame]
+"""A frame that was read, with its image file and the SHA-256 of image and labels."""
 
 
 class FrameFolder:
@@ -40,8 +41,8 @@ class FrameFolder:
     path : the folder. Class names are the lines of ``classes.txt``; without it, all boxes are of class 0, ``object``.
     name : the device's.
     held_back : so many files, the first, are for evaluation; 0 takes those in the subfolder ``held-back``.
-    frames_per_clip : frames of a clip at most. A clip's frames have one size.
-    clips_per_round : clips of a round at most; what is left waits for the next one.
+    frames_per_clip : frames of a clip at most. If they have several sizes, they make a clip for each.
+    clips_per_round : so many times frames_per_clip are a round's frames at most; the rest waits for the next one.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class CameraFrames:
         latest = self.captures(server_round)
         return [clip for number in self._rounds() if number < server_round for clip in self._clips(number)] + latest
 
-    def held_back(self) -> OwnClip:
+    def held_back(self) -> list[OwnClip]:
         """The frames for evaluation; DataError if there are none."""
         folder, count = self._folder.path, self._folder.first_held_back
         if count:
@@ -95,14 +96,14 @@ class CameraFrames:
         else:
             place = folder / HELD_BACK
             found = self._frames(place, image_files(place) if place.is_dir() else [])
-        same = [frame for _, _, frame in found if frame.image.shape == found[0][2].image.shape]
-        if not same:
+        if not found:
             raise DataError(
                 f"{folder}: no frames to evaluate on; put some into {HELD_BACK}/, or set held-back=N for the first N"
             )
-        if len(same) < len(found):
-            log.warning("%s: %d held-back frames of another size are left out", folder, len(found) - len(same))
-        return OwnClip(HELD_BACK, self._encoded(HELD_BACK, same[:MAX_FRAMES]))
+        return [
+            OwnClip(HELD_BACK, self._encoded(HELD_BACK, [frame for _, _, frame in same[:MAX_FRAMES]]))
+            for same in _by_size(found)
+        ]
 
     def _take(self, server_round: int, known: Sequence[int]) -> None:
         """Write down which files are the round's."""
@@ -113,22 +114,14 @@ class CameraFrames:
         )
         left = [path for path in image_files(folder.path) if path.name not in used]
         clips: list[dict[str, Any]] = []
-        # more than needed, in case some are broken or of another size; the rest need not be read
-        while left and len(clips) < folder.clips_per_round:
-            frames: list[tuple[Path, str, Frame]] = []
-            other_sizes: list[Path] = []
-            while left and len(frames) < folder.frames_per_clip:
-                batch, left = left[: folder.frames_per_clip], left[folder.frames_per_clip :]
-                for path, digest, frame in self._frames(folder.path, batch):
-                    if len(frames) < folder.frames_per_clip and (
-                        not frames or frame.image.shape == frames[0][2].image.shape
-                    ):
-                        frames.append((path, digest, frame))
-                    else:
-                        other_sizes.append(path)
-            left = other_sizes + left
-            if frames:
-                taken = [{"file": path.name, "sha256": digest} for path, digest, _ in frames]
+        for _ in range(folder.clips_per_round):
+            frames: list[Found] = []
+            while left and len(frames) < folder.frames_per_clip:  # in case some are broken; the rest need not be read
+                wanted = folder.frames_per_clip - len(frames)
+                batch, left = left[:wanted], left[wanted:]
+                frames += self._frames(folder.path, batch)
+            for same in _by_size(frames):
+                taken = [{"file": path.name, "sha256": digest} for path, digest, _ in same]
                 clips.append({"name": f"{folder.path.name} {len(records) + len(clips) + 1}", "frames": taken})
         if clips:
             write_record(self._memory / f"{server_round:06d}.json", clips)
@@ -152,13 +145,13 @@ class CameraFrames:
                 clips.append(OwnClip(record["name"], self._encoded(record["name"], same)))
         return clips
 
-    def _frames(self, folder: Path, images: Sequence[Path]) -> list[tuple[Path, str, Frame]]:
+    def _frames(self, folder: Path, images: Sequence[Path]) -> list[Found]:
         """Each image that can be read, the SHA-256 of its files, and its frame."""
         labels, names = label_files(folder, images)
         found, broken = [], 0
         for image, label in zip(images, labels, strict=True):
             try:
-                frame, dropped = read_frame(Shot(image, partial(read_labels, label, len(names) or 1)))
+                frame, dropped = ImageShot(image, partial(read_labels, label, len(names) or 1)).frame()
                 if dropped:
                     log.warning("%s: %d boxes that are empty or outside the image are left out", image, dropped)
                 digest = hashlib.sha256(read_file(image))
@@ -203,3 +196,11 @@ class CameraFrames:
         if names:
             write_record(path, names)
         return names
+
+
+def _by_size(frames: Sequence[Found]) -> list[list[Found]]:
+    """The frames in lists of one size each, in the order in which the sizes come."""
+    sizes: dict[tuple[int, ...], list[Found]] = {}
+    for found in frames:
+        sizes.setdefault(found[2].image.shape, []).append(found)
+    return list(sizes.values())

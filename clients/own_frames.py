@@ -33,8 +33,8 @@ class CapturedFrames(Protocol):
     def captured_until(self, server_round: int) -> list[OwnClip]:
         """All captures of the rounds up to and with ``server_round``."""
 
-    def held_back(self) -> OwnClip:
-        """Frames that are never captured, for evaluation."""
+    def held_back(self) -> list[OwnClip]:
+        """Frames that are never captured, for evaluation: a clip for each of their sizes."""
 
 
 class OwnFrames(Protocol):

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from rinr_flower.errors import DataError
 
 MAX_SIDE_PX = 16384
 MAX_FRAME_PX = 64_000_000
 MAX_JPEG_SCANS = 100  # each scan of a progressive JPEG passes over all pixels; cameras write about ten
-IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "AVIF", "TIFF", "PPM")  # Pillow knows others that start programs
+CAMERA_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000")  # others of Pillow's start programs
+PAYLOAD_FORMATS = ("JPEG", "WEBP", "AVIF")  # what codecs write
+ORIENTATION = 0x0112  # EXIF tag
+LYING = (5, 6, 7, 8)  # its values for pictures whose rows are shown as columns
+_PNG_ORIENTATION = (b"eXIf", b"Orientation")  # in a chunk of its own, or in XMP
 _JPEG_SCAN = b"\xff\xda"
 
 Window = tuple[int, int, int, int]
@@ -86,37 +92,84 @@ class Clip:
         return sum(len(f.file) for f in self.frames)
 
 
-def read_image(data: bytes, *, name: str, sizes: Collection[tuple[int, int]] = ()) -> NDArray[np.uint8]:
+def read_image(
+    data: bytes,
+    *,
+    name: str,
+    sizes: Collection[tuple[int, int]] = (),
+    formats: Sequence[str] = CAMERA_FORMATS,
+) -> NDArray[np.uint8]:
     """Decode an image file held in memory to RGB uint8 (height, width, 3), EXIF rotation applied.
 
-    Grey, palette and CMYK files become RGB. Raises DataError, naming ``name``, when the bytes are not an image in one
-    of IMAGE_FORMATS (whatever the name says) or are cut off; and, before pixels are decoded, when they hold more than
-    MAX_FRAME_PX pixels or MAX_JPEG_SCANS scans, or are of none of the ``sizes`` (width, height), where there are any.
+    Grey, palette and CMYK files become RGB; of 16 bits the upper 8 are taken, as OpenCV does; floating-point values in
+    0..1 are scaled to 0..255. Raises DataError, naming ``name``, when the bytes are not an image in one of ``formats``
+    (whatever the name says), are cut off, or have values of unknown range; and, before pixels are decoded, when they
+    hold more than MAX_FRAME_PX pixels or MAX_JPEG_SCANS scans, or are of none of the ``sizes`` (width, height), where
+    there are any.
     """
+    with _named(name), Image.open(io.BytesIO(data), formats=formats) as picture:
+        width, height = picture.size
+        _check_size(width, height, name)
+        if sizes and not {(width, height), (height, width)} & set(sizes):
+            declared = " or ".join(f"{w}x{h}" for w, h in sizes)
+            raise DataError(f"{name}: {width}x{height} pixels where {declared} are declared")
+        if picture.format in ("JPEG", "MPO") and data.count(_JPEG_SCAN) > MAX_JPEG_SCANS:
+            raise DataError(f"{name}: a JPEG of more than {MAX_JPEG_SCANS} scans; save it again as baseline")
+        upright = _as_rgb(ImageOps.exif_transpose(picture), picture.format, name)
+        if sizes and upright.size not in sizes:
+            raise DataError(f"{name}: its pixels lie on their side and no EXIF field says so")
+        return np.asarray(upright)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) of an image file as :func:`read_image` shows it, from its header. Raises DataError."""
+    with _named(str(path)), Image.open(path, formats=CAMERA_FORMATS) as picture:
+        width, height = picture.size
+        _check_size(width, height, str(path))
+        if picture.format == "TIFF":  # which Pillow turns itself
+            return width, height
+        if picture.format == "PNG" and not any(mark in path.read_bytes() for mark in _PNG_ORIENTATION):
+            return width, height  # Pillow would decode the picture to look for the field behind its pixels
+        lies = picture.getexif().get(ORIENTATION) in LYING
+        return (height, width) if lies else (width, height)
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if width * height > MAX_FRAME_PX or max(width, height) > MAX_SIDE_PX:
+        raise DataError(f"{name}: {width}x{height} pixels is over the limit of {MAX_FRAME_PX:,}; scale the image down")
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors of Pillow become a DataError that names the file."""
     try:
-        with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as picture:
-            width, height = picture.size
-            if width * height > MAX_FRAME_PX or max(width, height) > MAX_SIDE_PX:
-                raise DataError(
-                    f"{name}: {width}x{height} pixels is over the limit of {MAX_FRAME_PX:,}; scale the image down"
-                )
-            if sizes and not {(width, height), (height, width)} & set(sizes):
-                declared = " or ".join(f"{w}x{h}" for w, h in sizes)
-                raise DataError(f"{name}: {width}x{height} pixels where {declared} are declared")
-            if picture.format in ("JPEG", "MPO") and data.count(_JPEG_SCAN) > MAX_JPEG_SCANS:
-                raise DataError(f"{name}: a JPEG of more than {MAX_JPEG_SCANS} scans; save it again as baseline")
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
-            if sizes and upright.size not in sizes:
-                raise DataError(f"{name}: its pixels lie on their side and no EXIF field says so")
-            return np.asarray(upright)
+        yield
     except DataError:
         raise
     except MemoryError as error:
         raise DataError(f"{name}: its pixels do not fit in memory") from error
-    except (
-        Exception
-    ) as error:  # Pillow's plug-ins raise OSError, SyntaxError, ValueError, struct.error, ... on bad files
-        raise DataError(f"{name}: not a readable image ({len(data):,} bytes): {error}") from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"{name}: not a readable image: its content is in none of the formats read here") from error
+    except OSError as error:
+        raise DataError(f"{name}: not a readable image: {error.strerror or error}") from error
+    except Exception as error:  # Pillow's plug-ins raise SyntaxError, ValueError, struct.error, ...
+        raise DataError(f"{name}: not a readable image: {error}") from error
+
+
+def _as_rgb(picture: Image.Image, kind: str | None, name: str) -> Image.Image:
+    """Eight bits a channel: Pillow's own conversion would clip wider values to white or black."""
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and kind == "PPM"):
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    elif picture.mode in ("I", "F"):
+        values = np.asarray(picture, np.float64)
+        low, high = float(values.min()), float(values.max())
+        if picture.mode == "I" or not (low >= 0 and high <= 1):
+            raise DataError(
+                f"{name}: values from {low:g} to {high:g}, and nothing says which of them is white; save it with 8 or "
+                "16 bits a channel, or as floating-point values in 0..1"
+            )
+        picture = Image.fromarray((values * 255 + 0.5).astype(np.uint8))
+    return picture.convert("RGB")
 
 
 def write_jpeg(image: NDArray[np.uint8], quality: int) -> bytes:

@@ -9,34 +9,68 @@ from pathlib import Path
 from flwr.app import Context
 
 from rinr_flower.clients import DeviceFolder, EdgeDevice
-from rinr_flower.datasets import Share, deal, load
+from rinr_flower.datasets import Broken, Share, deal, sources
 from rinr_flower.devices import pick_device
 from rinr_flower.errors import DataError
+from rinr_flower.files import read_record, write_record
+from rinr_flower.report import FailureRecord
 from rinr_flower.simulations.scenario import Scenario
 
 OPENED_BYTES = 1 << 28
 """Memory of a process in which payloads stay open for the next device that it simulates."""
 
 
-def shares_of(scenario: Scenario, progress: Callable[[float], None] | None = None) -> list[Share]:
-    """The scenario's data, dealt to its devices. DataError if it is not there, not right, or too little."""
+DATA_SET = "data set"  # what a report calls it among the devices
+LISTED = 20
+LEFT_OUT = "left-out.json"
+"""File beside the devices' folders: why each broken file of the data set is in none of them."""
+
+
+def shares_of(
+    scenario: Scenario, progress: Callable[[float], None] | None = None, broken: Broken | None = None
+) -> list[Share]:
+    """The scenario's data, dealt to its devices. DataError if it is not there, not right, or too little.
+
+    ``broken`` gathers what cannot be read; the scenario says whether that is an error.
+    """
+    gathered = Broken(scenario.skip_broken) if broken is None else broken
     return deal(
-        load(scenario.data, seed=scenario.seed, progress=progress),
+        sources(scenario.data, seed=scenario.seed, broken=gathered),
         scenario.num_clients,
         frames_per_clip=scenario.frames_per_clip,
         holdout=scenario.holdout,
         rounds=scenario.rounds,
+        how=scenario.deal,
         seed=scenario.seed,
+        broken=gathered,
+        progress=progress,
     )
 
 
-def equip(shares: Sequence[Share], devices: Path) -> list[DeviceFolder]:
-    """Write every device's folder."""
+def equip(shares: Sequence[Share], devices: Path, left_out: Sequence[str] = ()) -> list[DeviceFolder]:
+    """Write every device's folder, and why files of the data set are in none of them."""
     folders = []
     for number, share in enumerate(shares):
-        captures = [[replace(clip, name=f"{clip.name} {taken}")] for taken, clip in enumerate(share.captures, start=1)]
+        captures = [
+            [replace(clip, name=f"{clip.name} {taken}") for clip in part]
+            for taken, part in enumerate(share.captures, start=1)
+        ]
         folders.append(DeviceFolder.write(devices / f"{number:03d}", share.name, captures, share.held_back))
+    write_record(devices / LEFT_OUT, list(left_out))
     return folders
+
+
+def left_out(devices: Path) -> list[FailureRecord]:
+    """Rows for the report: why files of the data set are in no device's folder, the first of them one by one."""
+    try:
+        reasons = read_record(devices / LEFT_OUT)
+    except DataError:  # devices that were equipped by something else
+        return []
+    rows = [FailureRecord(0, DATA_SET, "left out", reason) for reason in reasons[:LISTED]]
+    if len(reasons) > LISTED:
+        rest = f"{len(reasons) - LISTED} more of {len(reasons)} errors; all are in {devices.name}/{LEFT_OUT}"
+        rows.append(FailureRecord(0, DATA_SET, "left out", rest))
+    return rows
 
 
 def equipped(devices: Path, count: int) -> list[DeviceFolder]:

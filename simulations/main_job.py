@@ -106,7 +106,7 @@ def main_job(
 def _class_names(scenario: Scenario, folders: Sequence[DeviceFolder] | None) -> tuple[str, ...]:
     """From the devices' own frames where the fog can read them, else from the scenario."""
     if folders is not None:
-        return Payload.from_bytes(folders[0].held_back().data).class_names
+        return Payload.from_bytes(folders[0].held_back()[0].data).class_names
     if not scenario.classes:
         raise ConfigError(
             "scenario key 'classes' is empty; the fog cannot read its devices' disks, so the scenario must name the "

@@ -29,6 +29,7 @@ from rinr_flower.report import (
     RunRecord,
     UpdateRecord,
 )
+from rinr_flower.simulations.fleet import left_out
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
 from rinr_flower.strategies import EdgeOrFog, FogNode, Shared
@@ -80,7 +81,7 @@ def run_record(
         devices=_devices(strategy, captured),
         payloads=tuple(payloads),
         accuracy=(*_before(folders or (), model, training, device, progress), *_accuracy(strategy)),
-        failures=tuple(strategy.failures),
+        failures=(*left_out(run.devices), *strategy.failures),
         controls=tuple(_controls(scenario, captured, originals, progress)),
         examples=tuple(examples),
         updates=_updates(strategy),

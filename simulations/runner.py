@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from rinr_flower.clients import DeviceFolder, client_app
+from rinr_flower.datasets import Broken
 from rinr_flower.devices import pick_device
 from rinr_flower.report import RunRecord
 from rinr_flower.simulations.engine import check_device, logged_to, simulation
@@ -22,10 +23,11 @@ Progress = Callable[[str, float], None]
 def run_scenario(scenario: Scenario, progress: Progress, stop: StopSignals | None = None) -> RunRecord:
     """Run a scenario; its folder holds record and report when this returns. Raises RinrError on bad input."""
     check_device(pick_device(scenario.device), scenario.ray_address)
-    shares = shares_of(scenario, partial(progress, "data"))
+    broken = Broken(scenario.skip_broken)
+    shares = shares_of(scenario, partial(progress, "data"), broken)
     run = RunFolder.create(scenario.out)
     scenario.save(run.scenario)
-    return run_equipped(scenario, run, equip(shares, run.devices), progress, stop)
+    return run_equipped(scenario, run, equip(shares, run.devices, broken.reasons), progress, stop)
 
 
 def resume_scenario(
@@ -35,7 +37,8 @@ def resume_scenario(
     check_device(pick_device(scenario.device), scenario.ray_address)
     folders = equipped(run.devices, scenario.num_clients)
     if not folders:
-        folders = equip(shares_of(scenario, partial(progress, "data")), run.devices)
+        broken = Broken(scenario.skip_broken)
+        folders = equip(shares_of(scenario, partial(progress, "data"), broken), run.devices, broken.reasons)
     if run.whole_rounds() >= scenario.rounds:
         return main_job(None, scenario, run, folders, progress)
     return run_equipped(scenario, run, folders, progress, stop)

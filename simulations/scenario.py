@@ -13,6 +13,7 @@ import yaml
 
 from rinr_flower.bandwidth import LinkModel
 from rinr_flower.codecs import codecs
+from rinr_flower.datasets.dealing import dealings
 from rinr_flower.errors import ConfigError
 from rinr_flower.files import write_text
 from rinr_flower.registry import build_dataclass
@@ -61,6 +62,9 @@ class Scenario:
     encoders : groups of clips that the fog encodes at the same time, each in a worker process; 0 takes one per worker.
     classes : names of the classes, for devices whose disks the fog cannot read; else those of the data are taken.
     data : where frames come from, for example ``sample`` or ``otb100:PATH``.
+    deal : how the data is dealt to the devices: ``sequence`` (each gets a stretch of one), ``source``, ``iid``, or
+        ``dirichlet``, alone or as a mapping with ``name`` and options, see :mod:`rinr_flower.datasets.dealing`.
+    skip_broken : files of the data set that cannot be read are left out and named in the report, not an error.
     frames_per_clip : frames of one capture.
     holdout : frames that each device keeps for evaluation and never captures.
     weights : detector weights: ``factory`` trains a start model on other generated sequences, ``scratch`` starts from
@@ -99,6 +103,8 @@ class Scenario:
     encoders: int = 0
     classes: list[str] = field(default_factory=list)
     data: str = "sample"
+    deal: str | dict[str, Any] = "sequence"
+    skip_broken: bool = False
     frames_per_clip: int = 16
     holdout: int = 16
     weights: str = "factory"
@@ -152,6 +158,7 @@ class Scenario:
         for component in (self.codec, self.upload, *self.controls):
             codecs.create(component)
         updates.create(self.compressor)
+        dealings.create(self.deal)
         if self.aggregation != "none" and self.strategy in ("fog_training", "auto"):
             raise ConfigError(
                 f"aggregation is {self.aggregation!r}, but strategy {self.strategy!r} averages no models; leave it "
@@ -252,7 +259,7 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
     mapping = values.get(outer, {})
     if isinstance(mapping, str):
         mapping = {"name": mapping}
-    if outer in ("codec", "upload", "compressor", "aggregation") and "name" not in mapping:
+    if outer in ("codec", "upload", "compressor", "aggregation", "deal") and "name" not in mapping:
         mapping = {"name": next(f.default for f in dataclasses.fields(Scenario) if f.name == outer), **mapping}
     mapping = dict(mapping)
     _put(mapping, inner, value)

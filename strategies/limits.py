@@ -21,7 +21,7 @@ class CaptureLimits:
     seconds : for decoding them; those that are left when it is over are refused.
     """
 
-    clips: int = 64
+    clips: int = 1024
     frames: int = 4096
     boxes: int = 65_536
     megabytes: float = 256.0

@@ -141,7 +141,7 @@ def prepare(work: Path, devices: int, rounds: int) -> Scenario:
     shares = shares_of(scenario)
     for number, share in enumerate(shares, start=1):
         write_camera_folder(work / "cameras" / f"camera-{number}", share)
-    named = replace(scenario, classes=list(shares[0].held_back.class_names))
+    named = replace(scenario, classes=list(shares[0].held_back[0].class_names))
     named.save(work / "fog.yaml")
     return named
 

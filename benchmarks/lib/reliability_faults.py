@@ -139,7 +139,7 @@ class Fleet:
         folders = equip(shares_of(scenario), folder.devices)
         fog, keys = Ed25519PrivateKey.generate(), [Ed25519PrivateKey.generate() for _ in folders]
         names = [device.name for device in folders]
-        classes = Payload.from_bytes(folders[0].held_back().data).class_names
+        classes = Payload.from_bytes(folders[0].held_back()[0].data).class_names
         training = Training(
             classes, scenario.scale, scenario.image_size, scenario.steps, scenario.batch, scenario.learning_rate
         )

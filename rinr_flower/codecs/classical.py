@@ -16,7 +16,7 @@ from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import pack_blobs, unpack_blobs
 from rinr_flower.codecs.base import Codec, Progress, codecs
 from rinr_flower.errors import ConfigError, DataError, PayloadError
-from rinr_flower.frames import Clip, Frame, read_image, write_jpeg
+from rinr_flower.frames import PAYLOAD_FORMATS, Clip, Frame, read_image, write_jpeg
 from rinr_flower.rendering.pixels import PixelRenderer
 
 
@@ -114,7 +114,7 @@ def read_file(data: bytes, name: str, sizes: Collection[tuple[int, int]]) -> NDA
     PayloadError, naming ``name``, if it is none, or of none of ``sizes``, each (width, height), which is checked first.
     """
     try:
-        return read_image(data, name=name, sizes=sizes)
+        return read_image(data, name=name, sizes=sizes, formats=PAYLOAD_FORMATS)
     except DataError as error:
         raise PayloadError(str(error)) from error
 

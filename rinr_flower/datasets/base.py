@@ -5,22 +5,23 @@ from __future__ import annotations
 import dataclasses
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
+from rinr_flower.datasets.source import Broken, Progress, Source, read_clips, surveyed
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.frames import Clip
 from rinr_flower.registry import Registry, build_dataclass
 
-Progress = Callable[[float], None]
-"""Called with the fraction done, 0 to 1."""
-
 _OPTION = re.compile(r"([A-Za-z_]+)=([^/\\]*)")
+_BY_SUFFIX = {".yaml": "yolo", ".yml": "yolo", ".json": "coco"} | dict.fromkeys(
+    (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"), "video"
+)
+"""What kind of data set a file alone is."""
 
 
 class Dataset(ABC):
-    """Where clips come from.
+    """Where pictures come from.
 
     A data set is a frozen dataclass: its fields are its options, set in a specification as ``,key=value``. One that
     reads files has a field ``path``, which is what the specification says before the options.
@@ -29,10 +30,11 @@ class Dataset(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def clips(self, *, frames: slice, seed: int, progress: Progress | None) -> list[Clip]:
-        """All clips in a stable order, each cut to ``frames`` (of every sequence) before its files are read.
+    def sources(self, *, seed: int, broken: Broken) -> list[Source]:
+        """All sequences and collections in a stable order, their pictures not read yet.
 
-        ``seed`` chooses what is generated; files on disk do not depend on it. Raises DataError.
+        ``seed`` chooses what is generated; files on disk do not depend on it. What costs one sequence only is raised
+        within ``broken.caught()``, so that all of it is told at once. Raises DataError.
         """
 
     @classmethod
@@ -70,45 +72,89 @@ def find(spec: str) -> Dataset:
 
     Raises ConfigError, listing the known kinds, when it is none of these.
     """
-    kind, _, location = spec.partition(":")
+    kind, colon, location = spec.partition(":")
     if kind not in datasets.names():
-        path = Path(spec)
+        path = Path(spec).expanduser()
         if path.is_dir():
             return datasets.get("folder").parse(spec)
-        if path.suffix in (".yaml", ".yml") and path.is_file():
-            return datasets.get("yolo").parse(spec)
-        if "/" in kind:
-            raise DataError(f"{spec}: no such folder; give a folder of images, or KIND:PATH")
+        if path.suffix.lower() in _BY_SUFFIX and path.is_file():
+            return datasets.get(_BY_SUFFIX[path.suffix.lower()]).parse(spec)
+        if not colon:
+            what = "a file of no kind that is read" if path.is_file() else "no such folder"
+            kinds = ", ".join(datasets.names())
+            raise DataError(f"{spec}: {what}; give a folder of images, a data set file, or KIND:PATH (kinds: {kinds})")
     return datasets.get(kind).parse(location)
 
 
-def load(spec: str, *, frames: slice | None = None, seed: int = 0, progress: Progress | None = None) -> list[Clip]:
-    """Clips of a data set.
+def sources(
+    spec: str,
+    *,
+    frames: slice | None = None,
+    seed: int = 0,
+    broken: Broken | None = None,
+    progress: Progress | None = None,
+) -> list[Source]:
+    """Sequences and collections of a data set; headers and labels are checked, pictures not read yet.
+
+    Parameters as for :func:`load`.
+    """
+    gathered = Broken() if broken is None else broken
+    spec, clip = _chosen(spec)
+    before = len(gathered.reasons)
+    found = find(spec).sources(seed=seed, broken=gathered)
+    if clip is not None and found:
+        found = [_named(found, clip, spec)]
+    if frames is not None:
+        found = [source.cut(frames) for source in found]
+    if not found:
+        gathered.settle(before)
+    return surveyed(found, gathered, progress, before=before)
+
+
+def load(
+    spec: str,
+    *,
+    frames: slice | None = None,
+    seed: int = 0,
+    broken: Broken | None = None,
+    progress: Progress | None = None,
+) -> list[Clip]:
+    """Clips of a data set, all read into memory.
 
     Parameters
     ----------
-    spec : ``otb100:PATH``, ``uav123:PATH``, ``dac_sdc:PATH`` (each down to one sequence, ``otb100:PATH/Crossing``),
-        ``yolo:PATH/data.yaml``, ``folder:PATH``, ``sample``, or a kind that another distribution registered. Options
-        follow as ``,key=value``: ``sample:sequences=4,frames=16``.
+    spec : ``KIND:PATH`` with options as ``,key=value`` (``docs/data.md`` lists the kinds), a folder of images, or a
+        data set YAML file. ``#3`` or ``#NAME`` at its end names one of several sequences.
     frames : which frames of every sequence, 0-based; all by default. Files outside it are not read.
     seed : of a generated data set; the same seed gives the same pixels.
+    broken : gathers what cannot be read, and leaves it out if it says so; by default it is an error.
     progress : called with the fraction done.
 
     Raises
     ------
     ConfigError : unknown kind or option, with the known ones.
-    DataError : missing path, wrong layout, unreadable image or annotation; the text names the file.
+    DataError : missing path, wrong layout, unreadable images or annotations; the text names all files.
     """
-    return find(spec).clips(frames=frames or slice(None), seed=seed, progress=progress)
+    gathered = Broken() if broken is None else broken
+    found = sources(spec, frames=frames, seed=seed, broken=gathered)
+    return read_clips([group for source in found for group in source.groups()], gathered, progress)
 
 
-def cut(count: int, frames: slice, *, name: str) -> range:
-    """The frame numbers that ``frames`` selects out of ``count``; DataError when that is none."""
-    chosen = range(count)[frames]
-    if not chosen:
-        first = "" if frames.start is None else frames.start
-        last = "" if frames.stop is None else frames.stop
-        raise DataError(
-            f"{name} has {count} frames; frames {first}:{last} selects none of them, choose within 0:{count}"
-        )
-    return chosen
+def _chosen(spec: str) -> tuple[str, str | None]:
+    """The specification without ``#CLIP`` at its end, and the clip; a path that exists as written keeps its ``#``."""
+    outer, sign, clip = spec.rpartition("#")
+    if not sign or Path(spec).exists() or Path(_split(spec.partition(":")[2])[0]).exists():
+        return spec, None
+    return outer, clip
+
+
+def _named(found: list[Source], clip: str, spec: str) -> Source:
+    by_name = [source for source in found if source.name == clip]
+    if by_name:
+        return by_name[0]
+    if clip.isdecimal() and 1 <= int(clip) <= len(found):
+        return found[int(clip) - 1]
+    names = ", ".join(source.name for source in found[:8])
+    raise DataError(
+        f"{spec} has no clip {clip!r}; it has 1 to {len(found)} ({names}{', ...' if len(found) > 8 else ''})"
+    )

@@ -1,59 +1,63 @@
-"""Labelled image files on disk -> clips: what every reader shares once it has found its files and boxes."""
+"""Image files on disk: which files are pictures, in which order, and how one is read."""
 
 from __future__ import annotations
 
 import io
 import logging
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rinr_flower.datasets.base import Progress, cut
+from rinr_flower.datasets.source import Labels, Shot
 from rinr_flower.errors import DataError
 from rinr_flower.files import read_file
-from rinr_flower.frames import Clip, Frame, clean_boxes, read_image
+from rinr_flower.frames import ORIENTATION, image_size, read_image
 
 log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".webp", ".avif", ".tif", ".tiff", ".jp2", ".j2k",
+    ".pgm", ".ppm", ".pnm", ".pbm",
+)  # fmt: skip
+NOT_READ = (
+    ".gif", ".heic", ".heif", ".dng", ".raw", ".arw", ".cr2", ".cr3", ".nef", ".jxl", ".tga", ".psd", ".exr", ".svg",
+)  # fmt: skip
+"""Suffixes of pictures that are left out, with a warning."""
 _JPEG = b"\xff\xd8\xff"
-_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+_TURNED = range(2, 9)  # values of the EXIF tag for pictures that are not shown as they are stored; 0 is in no standard
 
 
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """Boxes (n, 4) x1, y1, x2, y2 in pixels, or in fractions of the image's size, and their classes (n,)."""
+class ImageShot(Shot):
+    """An image file; ``labels`` are read when they are needed first."""
 
-    boxes: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
-    classes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    normalised: bool = False
+    def __init__(self, path: Path, labels: Callable[[], Labels]) -> None:
+        self.path = path
+        self.name = str(path)
+        self._labels = labels
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        return image_size(self.path)
+
+    @cached_property
+    def labels(self) -> Labels:
+        return self._labels()
+
+    def picture(self) -> tuple[NDArray[np.uint8], bytes]:
+        """Read the file; its bytes are kept if it is a JPEG that is shown as it is stored."""
+        data = read_file(self.path)
+        return read_image(data, name=self.name), data if _is_upright_jpeg(data) else b""
 
 
-@dataclass(frozen=True, eq=False)
-class Shot:
-    """An image file and where its labels come from; labels are read when the frame is."""
-
-    path: Path
-    labels: Callable[[], Labels]
-
-
-def shot_of(path: Path, boxes: NDArray[np.float64]) -> Shot:
+def labelled(path: Path, boxes: NDArray[np.float64]) -> ImageShot:
     """An image whose boxes (n, 4), in pixels and of class 0, are already known."""
     labels = Labels(boxes, np.zeros(len(boxes), np.int64))
-    return Shot(path, lambda: labels)
-
-
-@dataclass(frozen=True, eq=False)
-class Recording:
-    """Files of one sequence in order."""
-
-    name: str
-    shots: Sequence[Shot]
+    return ImageShot(path, lambda: labels)
 
 
 def natural(path: Path) -> list[tuple[int, int, str]]:
@@ -62,9 +66,62 @@ def natural(path: Path) -> list[tuple[int, int, str]]:
     return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]
 
 
+def natural_path(path: Path) -> list[list[tuple[int, int, str]]]:
+    """Sort key: :func:`natural` for every folder of the path."""
+    return [natural(Path(part)) for part in path.parts]
+
+
 def image_files(folder: Path) -> list[Path]:
-    """The image files directly in ``folder``, in natural order."""
-    return sorted((p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()), key=natural)
+    """The image files directly in ``folder``, in natural order, with links that lead nowhere.
+
+    Hidden files (``._1.jpg``) are no data.
+    """
+    return sorted(_pictures(p for p in visible(folder) if not p.is_dir()), key=natural)
+
+
+def images_below(folder: Path) -> list[Path]:
+    """The image files in ``folder`` at any depth, in natural order; links are followed, hidden folders are not."""
+    return sorted(_pictures(files_below(folder)), key=natural_path)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files in ``folder`` at any depth, following links to folders, but none back to a folder above itself."""
+
+    def walk(here: Path, above: frozenset[Path]) -> Iterator[Path]:
+        real = here.resolve()
+        if real in above:
+            log.warning("%s: this link leads back to a folder above it and is not followed", here)
+            return
+        for path in visible(here):
+            if path.is_dir():
+                yield from walk(path, above | {real})
+            else:
+                yield path
+
+    return walk(folder, frozenset())
+
+
+def folders_below(folder: Path) -> list[Path]:
+    """``folder`` and all folders in it at any depth, in natural order."""
+    found = {path.parent for path in files_below(folder)}
+    return sorted(found, key=natural_path)
+
+
+def visible(folder: Path) -> list[Path]:
+    """What is in a folder, without names that begin with a dot."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
+
+
+def _pictures(paths: Iterator[Path]) -> Iterator[Path]:
+    others: dict[tuple[Path, str], int] = {}
+    for path in paths:
+        suffix = path.suffix.lower()
+        if suffix in IMAGE_SUFFIXES:
+            yield path
+        elif suffix in NOT_READ:
+            others[path.parent, suffix] = others.get((path.parent, suffix), 0) + 1
+    for (folder, suffix), count in others.items():
+        log.warning("%s: %d %s files are left out: this format is not read here", folder, count, suffix)
 
 
 def existing_folder(path: str, *, expected: str) -> Path:
@@ -77,6 +134,15 @@ def existing_folder(path: str, *, expected: str) -> Path:
     return folder
 
 
+def existing_file(path: str, *, expected: str) -> Path:
+    """``path`` as an existing file; DataError that says what was expected."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        what = "a folder, not a file" if file.is_dir() else "no such file"
+        raise DataError(f"{path}: {what}; expected {expected}")
+    return file
+
+
 def read_text(path: Path) -> list[str]:
     """A text file's lines; DataError when it cannot be read or is not text."""
     try:
@@ -85,47 +151,8 @@ def read_text(path: Path) -> list[str]:
         raise DataError(f"{path}: not a text file; expected annotations as text") from None
 
 
-def read_frame(shot: Shot) -> tuple[Frame, int]:
-    """A frame, and how many of its boxes were not finite, empty or outside the image and so dropped.
-
-    A JPEG keeps its own bytes in ``Frame.file`` unless EXIF says that it is to be shown rotated.
-    """
-    data = read_file(shot.path)
-    image = read_image(data, name=str(shot.path))
-    labels = shot.labels()
-    height, width = image.shape[:2]
-    scale = np.array([width, height, width, height]) if labels.normalised else np.ones(4)
-    boxes, classes, dropped = clean_boxes(labels.boxes * scale, labels.classes, width, height)
-    return Frame(image, boxes, classes, data if _is_upright_jpeg(data) else b""), dropped
-
-
 def _is_upright_jpeg(data: bytes) -> bool:
     if not data.startswith(_JPEG):
         return False
     with Image.open(io.BytesIO(data)) as picture:
-        return bool(picture.getexif().get(_ORIENTATION, 1) == 1)
-
-
-def read_sequences(
-    sequences: Sequence[Recording], class_names: tuple[str, ...], *, frames: slice, progress: Progress | None
-) -> list[Clip]:
-    """Read every sequence, cut to ``frames``. One that mixes image sizes becomes one clip for each size."""
-    chosen = [[s.shots[i] for i in cut(len(s.shots), frames, name=s.name)] for s in sequences]
-    total, done = sum(map(len, chosen)), 0
-    clips: list[Clip] = []
-    for sequence, shots in zip(sequences, chosen, strict=True):
-        sizes: dict[tuple[int, int], list[Frame]] = {}
-        dropped = 0
-        for shot in shots:
-            frame, bad = read_frame(shot)
-            dropped += bad
-            sizes.setdefault((frame.width, frame.height), []).append(frame)
-            done += 1
-            if progress is not None:
-                progress(done / total)
-        if dropped:
-            log.warning("%s: skipped %d boxes that are not finite, empty or outside the image", sequence.name, dropped)
-        for (width, height), same in sizes.items():
-            name = sequence.name if len(sizes) == 1 else f"{sequence.name} {width}x{height}"
-            clips.append(Clip(name, tuple(same), class_names))
-    return clips
+        return picture.getexif().get(ORIENTATION, 1) not in _TURNED

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rinr_flower.datasets.base import Dataset, Progress, datasets
-from rinr_flower.datasets.images import Recording, existing_folder, image_files, read_sequences, shot_of
+from rinr_flower.datasets.base import Dataset, datasets
+from rinr_flower.datasets.images import existing_folder, image_files, labelled, visible
 from rinr_flower.datasets.rectangles import present, read_rectangles
+from rinr_flower.datasets.source import Broken, Source
 from rinr_flower.errors import DataError
-from rinr_flower.frames import Clip
 
 LAYOUT = "OTB sequences, each a folder with img/ and groundtruth_rect*.txt"
 ANNOTATED = {"David": (300, 770), "Diving": (1, 215), "Football1": (1, 74), "Freeman3": (1, 460), "Freeman4": (1, 283)}
@@ -30,19 +30,23 @@ class Otb100(Dataset):
 
     path: str
 
-    def clips(self, *, frames: slice, seed: int, progress: Progress | None) -> list[Clip]:
+    def sources(self, *, seed: int, broken: Broken) -> list[Source]:
         root = existing_folder(self.path, expected=LAYOUT)
-        folders = [root] if _is_sequence(root) else sorted(p for p in root.iterdir() if _is_sequence(p))
+        folders = [root] if _is_sequence(root) else sorted(p for p in visible(root) if _is_sequence(p))
         if not folders:
             raise DataError(f"{root}: no sequence here; expected {LAYOUT}")
-        return read_sequences([_recording(f) for f in folders], ("object",), frames=frames, progress=progress)
+        found = []
+        for folder in folders:
+            with broken.caught():
+                found.append(_sequence(folder))
+        return found
 
 
 def _is_sequence(folder: Path) -> bool:
     return (folder / "img").is_dir() or bool(folder.is_dir() and list(folder.glob("groundtruth_rect*.txt")))
 
 
-def _recording(folder: Path) -> Recording:
+def _sequence(folder: Path) -> Source:
     folder = folder.resolve()
     files = sorted(folder.glob("groundtruth_rect*.txt"))
     images = image_files(folder / "img") if (folder / "img").is_dir() else []
@@ -60,4 +64,4 @@ def _recording(folder: Path) -> Recording:
                 "each image needs one row, so images or rows are missing"
             )
     boxes = [present(np.stack(rows)) for rows in zip(*tracks, strict=True)]
-    return Recording(folder.name, [shot_of(image, found) for image, found in zip(images, boxes, strict=True)])
+    return Source(folder.name, [labelled(image, found) for image, found in zip(images, boxes, strict=True)])

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
-from rinr_flower.datasets.base import Dataset, Progress, cut, datasets
+import numpy as np
+from numpy.typing import NDArray
+
+from rinr_flower.datasets.base import Dataset, datasets
 from rinr_flower.datasets.scene import Family, Scene
+from rinr_flower.datasets.source import Broken, Labels, Shot, Source
 from rinr_flower.errors import ConfigError
-from rinr_flower.frames import Clip, Frame, clean_boxes, read_image, write_jpeg
+from rinr_flower.frames import read_image, write_jpeg
 
 MAX_FRAMES = 100_000
 
@@ -56,23 +61,47 @@ class Sample(Dataset):
             if not low <= value <= high:
                 raise ConfigError(f"sample: {field}={value} is not in {low}..{high}")
 
-    def clips(self, *, frames: slice, seed: int, progress: Progress | None) -> list[Clip]:
+    def sources(self, *, seed: int, broken: Broken) -> list[Source]:
         if seed < 0:
             raise ConfigError(f"sample: seed {seed} must not be negative")
-        chosen = cut(self.frames, frames, name="every sample sequence")
-        clips = []
-        for done, number in enumerate(range(self.first, self.first + self.sequences)):
-            scene = Scene(self.family, number, seed, width=self.width, height=self.height, frames=max(chosen) + 1)
-            made = []
-            for position, index in enumerate(chosen):
-                made.append(self._frame(scene, index, f"sample {number}, frame {index}"))
-                if progress is not None:
-                    progress((done + (position + 1) / len(chosen)) / self.sequences)
-            clips.append(Clip(f"{self.family}-{number:02d}", tuple(made), ("cup",)))
-        return clips
+        numbers = range(self.first, self.first + self.sequences)
+        return [
+            Source(f"{self.family}-{n:02d}", [Generated(self, n, seed, i) for i in range(self.frames)], ("cup",))
+            for n in numbers
+        ]
 
-    def _frame(self, scene: Scene, index: int, name: str) -> Frame:
-        picture, extents = scene.render(index)
-        file = write_jpeg(picture, self.quality)
-        boxes, classes, _ = clean_boxes(extents, [0] * len(extents), self.width, self.height)
-        return Frame(read_image(file, name=name), boxes, classes, file)
+
+class Generated(Shot):
+    """A frame of the sample; it is rendered each time it is read."""
+
+    def __init__(self, sample: Sample, sequence: int, seed: int, index: int) -> None:
+        self.name = f"sample {sequence}, frame {index}"
+        self._of = (sample, sequence, seed)
+        self._index = index
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        return self._of[0].width, self._of[0].height
+
+    @cached_property
+    def labels(self) -> Labels:
+        return _labels(_scene(*self._of).render(self._index)[1])
+
+    def picture(self) -> tuple[NDArray[np.uint8], bytes]:
+        """Render the frame, and read it back from its JPEG file."""
+        picture, extents = _scene(*self._of).render(self._index)
+        self.labels = _labels(extents)
+        file = write_jpeg(picture, self._of[0].quality)
+        return read_image(file, name=self.name), file
+
+    def check(self) -> None:
+        """Nothing can be wrong with it."""
+
+
+def _labels(extents: NDArray[np.float64]) -> Labels:
+    return Labels(extents, np.zeros(len(extents), np.int64))
+
+
+@lru_cache(maxsize=1)  # frames are read sequence after sequence; a scene holds its photographs
+def _scene(sample: Sample, number: int, seed: int) -> Scene:
+    return Scene(sample.family, number, seed, width=sample.width, height=sample.height, frames=sample.frames)

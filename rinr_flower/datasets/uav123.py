@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rinr_flower.datasets.base import Dataset, Progress, datasets
-from rinr_flower.datasets.images import Recording, existing_folder, image_files, read_sequences, read_text, shot_of
+from rinr_flower.datasets.base import Dataset, datasets
+from rinr_flower.datasets.images import existing_folder, image_files, labelled, read_text
 from rinr_flower.datasets.rectangles import present, read_rectangles
+from rinr_flower.datasets.source import Broken, Source
 from rinr_flower.errors import ConfigError, DataError
-from rinr_flower.frames import Clip
 
 LAYOUT = "UAV123's data_seq/VARIANT/FOLDER/*.jpg and anno/VARIANT/SEQUENCE.txt"
 _CONFIG_ROW = re.compile(
@@ -48,10 +48,10 @@ class Uav123(Dataset):
     path: str
     variant: str | None = None
 
-    def clips(self, *, frames: slice, seed: int, progress: Progress | None) -> list[Clip]:
+    def sources(self, *, seed: int, broken: Broken) -> list[Source]:
         root, wanted = _root(self.path)
         variant = self._choose_variant(root)
-        annotations = {p.stem: p for p in sorted((root / "anno" / variant).glob("*.txt"))}
+        annotations = {p.stem: p for p in sorted((root / "anno" / variant).glob("[!.]*.txt"))}
         if wanted is not None and wanted not in annotations:
             raise DataError(
                 f"{self.path}: no sequence {wanted!r}; anno/{variant} has {', '.join(annotations) or 'none'}"
@@ -60,8 +60,11 @@ class Uav123(Dataset):
         names = [wanted] if wanted is not None else list(annotations)
         if not names:
             raise DataError(f"{root / 'anno' / variant}: no annotation files; expected {LAYOUT}")
-        recordings = [_recording(root / "data_seq" / variant, n, annotations[n], stretches.get(n)) for n in names]
-        return read_sequences(recordings, ("object",), frames=frames, progress=progress)
+        found = []
+        for name in names:
+            with broken.caught():
+                found.append(_sequence(root / "data_seq" / variant, name, annotations[name], stretches.get(name)))
+        return found
 
     def _choose_variant(self, root: Path) -> str:
         found = sorted(p.name for p in (root / "data_seq").iterdir() if (root / "anno" / p.name).is_dir())
@@ -118,7 +121,7 @@ def _read_subset(path: Path) -> dict[str, Stretch]:
         ) from error
 
 
-def _recording(folders: Path, name: str, annotation: Path, stretch: Stretch | None) -> Recording:
+def _sequence(folders: Path, name: str, annotation: Path, stretch: Stretch | None) -> Source:
     rows = read_rectangles(annotation)
     if stretch is None:
         images = _whole_folder(folders, name)
@@ -134,7 +137,7 @@ def _recording(folders: Path, name: str, annotation: Path, stretch: Stretch | No
             "some are missing, or subset.json or configSeqs.m should say where the sequence starts and ends"
         )
     boxes = [present(row[None]) for row in rows]
-    return Recording(name, [shot_of(image, found) for image, found in zip(images, boxes, strict=True)])
+    return Source(name, [labelled(image, found) for image, found in zip(images, boxes, strict=True)])
 
 
 def _whole_folder(folders: Path, name: str) -> list[Path]:

@@ -1,189 +1,188 @@
-"""YOLO label files: a folder of images, and the data set YAML of Ultralytics."""
+"""The data set YAML of ultralytics, read as ultralytics reads it (``check_det_dataset``, ``YOLODataset``)."""
 
 from __future__ import annotations
 
+import json
 import logging
-import re
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import yaml
 
-from rinr_flower.datasets.base import Dataset, Progress, datasets
-from rinr_flower.datasets.images import (
-    IMAGE_SUFFIXES,
-    Labels,
-    Recording,
-    Shot,
-    existing_folder,
-    image_files,
-    natural,
-    read_sequences,
-    read_text,
-)
+from rinr_flower.datasets.base import Dataset, datasets
+from rinr_flower.datasets.images import IMAGE_SUFFIXES, ImageShot, images_below, natural_path, read_text
+from rinr_flower.datasets.source import Broken, Source
+from rinr_flower.datasets.yolo_labels import MAX_CLASSES, label_path, read_labels
 from rinr_flower.errors import ConfigError, DataError
-from rinr_flower.frames import Clip
 
 log = logging.getLogger(__name__)
 
-MAX_CLASSES = 10_000
-
-
-def read_labels(path: Path | None, n_classes: int | None) -> Labels:
-    """One label file: rows ``class x_centre y_centre width height``, or ``class x1 y1 x2 y2 x3 y3 ...``, a polygon
-    whose extent becomes the box; all in fractions of the image's size.
-
-    No file (None) means no objects. ``n_classes`` None accepts any class up to a limit. Raises DataError (file:line).
-    """
-    if path is None:
-        return Labels(normalised=True)
-    boxes, classes = [], []
-    for number, line in enumerate(read_text(path), 1):
-        if not line.strip():
-            continue
-        try:
-            label, *values = (float(value) for value in line.split())
-        except ValueError:
-            raise DataError(f"{path}:{number}: {line[:60]!r} is not numbers; expected class x y width height") from None
-        if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-            raise DataError(
-                f"{path}:{number}: {len(values) + 1} numbers; expected class x y width height, or a class and a polygon"
-            )
-        if label != label // 1 or not 0 <= label < (n_classes or MAX_CLASSES):
-            raise DataError(f"{path}:{number}: class {label:g} is not a whole number below {n_classes or MAX_CLASSES}")
-        if any(abs(value) > 2 for value in values):
-            raise DataError(
-                f"{path}:{number}: {max(values, key=abs):g} is not a fraction of the image's size; "
-                "divide x and width by the image's width, y and height by its height"
-            )
-        boxes.append(_extent(values))
-        classes.append(int(label))
-    return Labels(np.array(boxes).reshape(-1, 4), np.array(classes, np.int64), normalised=True)
-
-
-def _extent(values: list[float]) -> list[float]:
-    if len(values) > 4:
-        return [min(values[0::2]), min(values[1::2]), max(values[0::2]), max(values[1::2])]
-    x, y, width, height = values
-    return [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
-
-
-def label_path(image: Path) -> Path:
-    """Where Ultralytics looks: the last ``images`` folder of the path becomes ``labels``, the suffix ``.txt``."""
-    parts = list(image.parts)
-    for position in range(len(parts) - 2, -1, -1):
-        if parts[position] == "images":
-            parts[position] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")
-
-
-def label_files(folder: Path, images: Sequence[Path]) -> tuple[list[Path | None], tuple[str, ...]]:
-    """The label file of every image of a folder, None where it has none, and the class names of ``classes.txt``.
-
-    Both are looked for where :class:`Folder` says; without a ``classes.txt`` there are no names.
-    """
-    beside = sorted(p for p in folder.parent.iterdir() if p.name.endswith("labels") and p.is_dir())
-    places = (folder, folder / "labels", *beside, label_path(folder / "image").parent)
-    found = [next((q for p in places if (q := p / f"{i.stem}.txt").is_file()), None) for i in images]
-    return found, _class_list(places)
-
-
-@datasets.register("folder")
-@dataclass(frozen=True)
-class Folder(Dataset):
-    """One folder of images with YOLO label files, as one clip in the order of the names.
-
-    An image's labels are a ``.txt`` file of its name beside it, or in a folder ``labels`` inside the images' folder or
-    beside it (there, any name that ends in ``labels``). An image without one has no objects. Class names are the lines
-    of ``classes.txt`` where there is one.
-
-    Attributes
-    ----------
-    path : the folder of the images, or the one that holds ``images/``.
-    """
-
-    path: str
-
-    def clips(self, *, frames: slice, seed: int, progress: Progress | None) -> list[Clip]:
-        expected = "a folder of images with YOLO label files (one .txt an image)"
-        root = existing_folder(self.path, expected=expected).resolve()
-        folder = root if image_files(root) or not (root / "images").is_dir() else root / "images"
-        images = image_files(folder)
-        if not images:
-            raise DataError(f"{root}: no images ({', '.join(IMAGE_SUFFIXES)}) here; expected {expected}")
-        found, names = label_files(folder, images)
-        if not any(found):
-            log.warning("%s: no label file beside any image or in %s: no boxes", folder, folder.parent / "labels")
-        shots = [
-            Shot(image, partial(read_labels, labels, len(names) if names else None))
-            for image, labels in zip(images, found, strict=True)
-        ]
-        clips = read_sequences([Recording(folder.name, shots)], names or ("object",), frames=frames, progress=progress)
-        return clips if names else [_numbered_classes(clip, clips) for clip in clips]
-
-
-def _class_list(places: tuple[Path, ...]) -> tuple[str, ...]:
-    for place in (*places, places[0].parent):
-        if (place / "classes.txt").is_file():
-            return tuple(line.strip() for line in read_text(place / "classes.txt") if line.strip())
-    return ()
-
-
-def _numbered_classes(clip: Clip, clips: list[Clip]) -> Clip:
-    highest = max((int(f.classes.max()) for c in clips for f in c.frames if len(f.classes)), default=0)
-    names = ("object",) if highest == 0 else tuple(f"class {i}" for i in range(highest + 1))
-    return Clip(clip.name, clip.frames, names)
+EXPECTED = "an Ultralytics data set YAML with train:, val: and names:"
+SPLITS = ("train", "val", "test")
 
 
 @datasets.register("yolo")
 @dataclass(frozen=True)
 class Yolo(Dataset):
-    """A data set as Ultralytics describes it in a YAML file. Every folder of images is one clip.
+    """A data set as ultralytics describes it in a YAML file. Every folder of images is one clip, or a collection where
+    its images have several sizes.
 
-    ``train``, ``val`` and ``test`` are folders (searched at any depth), text files that list images, or lists of these,
-    relative to ``path:``, which is relative to the YAML file. ``download:`` is never run.
+    ``train``, ``val`` (or ``validation``) and ``test`` are folders (searched at any depth), text files that list
+    images, or lists of these, relative to ``path:``. A relative ``path:`` is looked for where ultralytics does, in the
+    working directory and in its own data sets folder, and beside the YAML file. ``download:`` is never run.
 
     Attributes
     ----------
-    path : the YAML file.
+    path : the YAML file, or a folder that holds one; ``FILE.yaml/val`` is the same as ``FILE.yaml,split=val``.
     split : which part is read; ``all`` is every part there is.
     """
 
     path: str
     split: Literal["train", "val", "test", "all"] = "train"
 
-    def clips(self, *, frames: slice, seed: int, progress: Progress | None) -> list[Clip]:
-        file = Path(self.path).expanduser()
-        description = _description(file)
-        names = _names(description, file)
-        root = _root(description, file)
-        splits = [s for s in ("train", "val", "test") if description.get(s)]
-        if self.split != "all" and self.split not in splits:
-            raise ConfigError(
-                f"{file}: no {self.split!r} part; it has {', '.join(splits) or 'none of train, val, test'}"
-            )
+    def sources(self, *, seed: int, broken: Broken) -> list[Source]:
+        file, split = _yaml_file(Path(self.path).expanduser(), self.split)
+        description = _Description.read(file)
+        splits = [s for s in SPLITS if description.parts.get(s)]
+        if split != "all" and split not in splits:
+            raise ConfigError(f"{file}: no {split!r} part; it has {', '.join(splits) or 'none of train, val, test'}")
+        wanted = splits if split == "all" else [split]
+        root = description.root(wanted)
         folders: dict[Path, list[Path]] = {}
-        for split in splits if self.split == "all" else [self.split]:
-            sources = description[split]
-            for source in sources if isinstance(sources, list) else [sources]:
-                for image in _images(root, file, str(source), f"{file}: {split}"):
-                    folders.setdefault(image.parent, []).append(image)
-        recordings = [_recording(folder, images, root, len(names)) for folder, images in folders.items()]
-        return read_sequences(recordings, names, frames=frames, progress=progress)
+        for part in wanted:
+            for source in description.parts[part]:
+                place = _place(root, source)
+                with broken.caught():
+                    for image in description.images(place, root, f"{file}: {part}", broken):
+                        folders.setdefault(image.parent, []).append(image)
+        return [description.source(folder, images, root) for folder, images in folders.items()]
 
 
-def _recording(folder: Path, images: list[Path], root: Path, n_classes: int) -> Recording:
-    labels = [path if (path := label_path(image)).is_file() else None for image in images]
-    if not any(labels):
-        log.warning("%s: no label file for any image, expected %s", folder, label_path(images[0]))
-    name = str(folder.relative_to(root)) if folder.is_relative_to(root) else folder.name
-    shots = [Shot(i, partial(read_labels, path, n_classes)) for i, path in zip(images, labels, strict=True)]
-    return Recording(name, shots)
+def _yaml_file(path: Path, split: str) -> tuple[Path, str]:
+    """The YAML file and the part of it that a path names."""
+    if not path.exists() and path.name in (*SPLITS, "all") and path.parent.exists():
+        path, split = path.parent, path.name
+    if path.is_dir():
+        found = [f for pattern in ("*.yaml", "*.yml") for f in sorted(path.glob(pattern))]
+        same = [f for f in found if f.stem in (path.name, "data")]
+        if len(found) != 1 and len(same) != 1:
+            raise DataError(f"{path}: {len(found)} YAML files; name one, expected {EXPECTED}")
+        path = found[0] if len(found) == 1 else same[0]
+    return path, split
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What a YAML file says: ``parts`` are the sources of each split, ``keypoints`` the numbers of a pose."""
+
+    file: Path
+    path: str | None
+    parts: dict[str, list[str]]
+    names: tuple[str, ...]
+    keypoints: int
+
+    @classmethod
+    def read(cls, file: Path) -> _Description:
+        content = _content(file)
+        if "val" not in content and "validation" in content:
+            content["val"] = content["validation"]
+        parts: dict[str, list[str]] = {}
+        for split in SPLITS:
+            value = content.get(split)
+            if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+                parts[split] = list(value)
+            elif isinstance(value, str):
+                parts[split] = [value] if value else []
+            elif value is not None:
+                raise DataError(f"{file}: {split}: is {value!r}; expected a folder, a .txt file, or a list of these")
+        path = content.get("path")
+        if path is not None and not isinstance(path, str):
+            raise DataError(f"{file}: path: is {path!r}; expected the folder of the data set")
+        return cls(file, path, parts, _names(content, file), _keypoints(content, file))
+
+    def root(self, splits: Sequence[str]) -> Path:
+        """The folder that the parts are relative to: the first of those that ``path:`` can mean that holds them all."""
+        beside = self.file.absolute().parent
+        if not self.path:
+            return beside
+        tried = list(dict.fromkeys(Path(os.path.normpath(p / self.path)) for p in (Path.cwd(), beside, *_own_folder())))
+        wanted = [source for split in splits for source in self.parts[split]]
+        whole = [root for root in tried if all(_place(root, source).exists() for source in wanted)]
+        there = [root for root in tried if root.is_dir()]
+        if not whole and not there:
+            raise DataError(f"{self.file}: path: {self.path} is no folder; tried {', '.join(map(str, tried))}")
+        return (whole or there)[0]
+
+    def images(self, place: Path, root: Path, where: str, broken: Broken) -> list[Path]:
+        """The images of a folder or of a list of images."""
+        if place.is_dir():
+            images = images_below(place)
+        elif place.is_file() and place.suffix.lower() not in IMAGE_SUFFIXES:
+            images = sorted(self._listed(place, root, broken), key=natural_path)
+        else:
+            raise DataError(f"{where}: {place} is neither a folder of images nor a .txt list of them")
+        if not images:
+            raise DataError(f"{where}: no images in {place}")
+        return images
+
+    def _listed(self, listing: Path, root: Path, broken: Broken) -> Iterator[Path]:
+        """The images that a file lists, a line each: ``./`` is the list's own folder.
+
+        A list may come from elsewhere with the images, so that it names only files in the folders that the YAML names.
+        """
+        homes = {root, self.file.absolute().parent, listing.parent}
+        homes |= {_place(root, source) for sources in self.parts.values() for source in sources}
+        for line in (line.strip() for line in read_text(listing)):
+            if Path(line).suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            bases = [listing.parent] if line.startswith("./") else [root, Path.cwd(), listing.parent]
+            places = [Path(os.path.normpath(base / line)) for base in bases]
+            place = next((p for p in places if p.is_file()), places[0])
+            with broken.caught():
+                if not place.is_file():
+                    raise DataError(f"{listing}: lists {line}, but there is no {place}")
+                if not any(place.is_relative_to(home) for home in homes):
+                    raise DataError(
+                        f"{listing}: {place} lies outside {root}; a list names files of its own data set; name their "
+                        f"folder in {self.file.name} (path:, train:)"
+                    )
+                yield place
+
+    def source(self, folder: Path, images: list[Path], root: Path) -> Source:
+        real = folder.resolve()
+        labels = [
+            next((path for path in (label_path(image), label_path(real / image.name)) if path.is_file()), None)
+            for image in images
+        ]
+        if not any(labels):
+            log.warning("%s: no label file for any image, expected %s", folder, label_path(images[0]))
+        shots = [
+            ImageShot(image, partial(read_labels, path, len(self.names), self.keypoints))
+            for image, path in zip(images, labels, strict=True)
+        ]
+        name = str(folder.relative_to(root)) if folder.is_relative_to(root) else folder.name
+        return Source(name if name != "." else folder.name, shots, self.names, consecutive=None)
+
+
+def _place(root: Path, source: str) -> Path:
+    """A part of a YAML file as a path; ``../`` is left away where that alone exists, as in Roboflow's exports."""
+    place = Path(os.path.normpath(root / source))
+    inside = Path(os.path.normpath(root / source.removeprefix("../")))
+    return place if place.exists() or not inside.exists() else inside
+
+
+def _own_folder() -> list[Path]:
+    """The folder where ultralytics keeps data sets, as its settings say, if it has been used here."""
+    home = os.environ.get("YOLO_CONFIG_DIR")
+    settings = (Path(home) if home else Path.home() / ".config" / "Ultralytics") / "settings.json"
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        return [Path(json.loads(settings.read_text(encoding="utf-8"))["datasets_dir"])]
+    return []
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -195,26 +194,38 @@ class _PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def _description(file: Path) -> dict[str, Any]:
+def _content(file: Path) -> dict[str, Any]:
     if not file.is_file():
-        raise DataError(f"{file}: no such file; expected an Ultralytics data set YAML with train:, val: and names:")
+        raise DataError(f"{file}: no such file; expected {EXPECTED}")
     try:
-        description = yaml.load("\n".join(read_text(file)), _PlainLoader)
+        content = yaml.load("\n".join(read_text(file)), _PlainLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise DataError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(description, dict):
-        raise DataError(f"{file}: not a mapping; expected an Ultralytics data set YAML with train:, val: and names:")
-    return description
+    if not isinstance(content, dict):
+        raise DataError(f"{file}: not a mapping; expected {EXPECTED}")
+    return content
 
 
-def _names(description: dict[str, Any], file: Path) -> tuple[str, ...]:
-    names, count = description.get("names"), description.get("nc")
+def _names(content: dict[str, Any], file: Path) -> tuple[str, ...]:
+    names, count = content.get("names"), content.get("nc")
+    if count is not None or "nc" in content:
+        try:
+            number = float(count) if not isinstance(count, bool) else float("nan")
+            count = int(number) if number == int(number) and 0 < number <= MAX_CLASSES else None
+        except (TypeError, ValueError, OverflowError):
+            count = None
+        if count is None:
+            raise DataError(f"{file}: nc: is {content['nc']!r}; expected a number of classes up to {MAX_CLASSES}")
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        try:
+            numbered = {int(key): value for key, value in names.items()}
+        except (TypeError, ValueError):
+            numbered = {}
+        if sorted(numbered) != list(range(len(names))):
             raise DataError(f"{file}: names: has the numbers {sorted(names, key=str)}; expected 0..{len(names) - 1}")
-        names = [names[i] for i in range(len(names))]
-    if names is None and isinstance(count, int) and 0 < count <= MAX_CLASSES:
-        names = [f"class {i}" for i in range(count)]
+        names = [numbered[i] for i in range(len(numbered))]
+    if names is None and count is not None:
+        names = [f"class_{i}" for i in range(count)]
     if not isinstance(names, list) or not names:
         raise DataError(f"{file}: names: is {names!r}; expected a list of class names, or a mapping from 0, 1, ...")
     if count is not None and count != len(names):
@@ -222,39 +233,11 @@ def _names(description: dict[str, Any], file: Path) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def _root(description: dict[str, Any], file: Path) -> Path:
-    root = Path(str(description.get("path") or "."))
-    return (root if root.is_absolute() else file.parent / root).resolve()
-
-
-def _images(root: Path, file: Path, source: str, where: str) -> list[Path]:
-    homes = (root, file.parent.resolve())
-    place = _within(homes, root / source, where)
-    if place.is_dir():
-        images = sorted(p for p in place.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-        images.sort(key=lambda p: [natural(Path(part)) for part in p.parts])
-    elif place.is_file() and place.suffix == ".txt":
-        lines = [line.strip() for line in read_text(place)]
-        images = [_listed(line, place, root, homes) for line in lines if line]
-    else:
-        raise DataError(f"{where}: {place} is neither a folder of images nor a .txt list of them")
-    if not images:
-        raise DataError(f"{where}: no images in {place}")
-    return images
-
-
-def _within(homes: Sequence[Path], place: Path, where: str) -> Path:
-    """``place`` resolved; DataError unless it lies in the data set's folder or in that of its YAML file."""
-    resolved = place.resolve()
-    if not any(resolved.is_relative_to(home) for home in homes):
-        raise DataError(f"{where}: {resolved} lies outside {homes[0]}; set path: to a folder that holds all its files")
-    return resolved
-
-
-def _listed(line: str, listing: Path, root: Path, homes: Sequence[Path]) -> Path:
-    """A line of a list: ``./`` is the list's own folder, other relative paths are the data set's."""
-    base = listing.parent if re.match(r"\.[/\\]", line) else root
-    path = _within(homes, base / line, str(listing))
-    if not path.is_file():
-        raise DataError(f"{listing}: lists {line}, but there is no {path}")
-    return path
+def _keypoints(content: dict[str, Any], file: Path) -> int:
+    """How many numbers of keypoints follow a box."""
+    shape = content.get("kpt_shape")
+    if shape is None:
+        return 0
+    if not isinstance(shape, list) or len(shape) != 2 or not all(type(n) is int and 0 <= n <= 1000 for n in shape):
+        raise DataError(f"{file}: kpt_shape: is {shape!r}; expected [number of keypoints, 2 or 3]")
+    return int(shape[0] * shape[1])

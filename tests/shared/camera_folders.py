@@ -14,8 +14,9 @@ FRAMES = "frames"  # name of the folder, and so of every clip in it
 def write_camera_folder(parent: Path, share: Share) -> Path:
     """The folder ``parent/frames`` with all captures in order; the frames for evaluation are in ``held-back`` in it."""
     folder = parent / FRAMES
-    _write(folder, [frame for clip in share.captures for frame in clip.frames], share.held_back.class_names)
-    _write(folder / "held-back", share.held_back.frames, share.held_back.class_names)
+    names = share.held_back[0].class_names
+    _write(folder, [frame for part in share.captures for clip in part for frame in clip.frames], names)
+    _write(folder / "held-back", [frame for clip in share.held_back for frame in clip.frames], names)
     return folder
 
 

@@ -42,12 +42,16 @@ SMALL = {
 def test_three_real_devices_share_the_same_bytes_as_three_simulated_ones(tmp_path: Path) -> None:
     scenario = load_scenario("default", {**SMALL, "out": str(tmp_path / "simulated")})
     shares = [
-        replace(share, name=f"camera-{i}", captures=tuple(replace(clip, name=FRAMES) for clip in share.captures))
+        replace(
+            share,
+            name=f"camera-{i}",
+            captures=tuple((replace(clip, name=FRAMES),) for (clip,) in share.captures),
+        )
         for i, share in enumerate(shares_of(scenario), start=1)
     ]
     frames = {share.name: write_camera_folder(tmp_path / "cameras" / share.name, share) for share in shares}
     out = tmp_path / "deployed"
-    replace(scenario, classes=list(shares[0].held_back.class_names), data="unused", out=str(out)).save(
+    replace(scenario, classes=list(shares[0].held_back[0].class_names), data="unused", out=str(out)).save(
         tmp_path / "fog.yaml"
     )
     with Federation(tmp_path / "federation", frames, frames_per_clip=4) as started:

@@ -86,12 +86,11 @@ def test_yolo_labels_beside_a_folder_of_png(data_root: Path) -> None:
     assert frame.boxes[0].tolist() == pytest.approx(corners, abs=1e-3)
 
 
-@pytest.mark.parametrize("spec", ["nope:somewhere", "nope"])
-def test_unknown_kind_lists_the_known_ones(spec: str) -> None:
-    with pytest.raises(
-        ConfigError, match="unknown data set 'nope'; known: dac_sdc, folder, otb100, sample, uav123, yolo"
-    ):
-        load(spec)
+def test_unknown_kind_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"unknown data set 'nope'; known: .*dac_sdc, folder, .*otb100, sample"):
+        load("nope:somewhere")
+    with pytest.raises(DataError, match=r"^nope: no such folder; give .*KIND:PATH \(kinds: .*dac_sdc, folder"):
+        load("nope")
 
 
 def test_specification_errors(tmp_path: Path) -> None:
@@ -99,7 +98,7 @@ def test_specification_errors(tmp_path: Path) -> None:
         load("otb100")
     with pytest.raises(ConfigError, match="no option 'length'; known: clip_length, path"):
         load(f"dac_sdc:{tmp_path},length=3")
-    with pytest.raises(DataError, match="no such folder; give a folder of images, or KIND:PATH"):
+    with pytest.raises(DataError, match="missing: no such folder; give a folder of images"):
         load(f"{tmp_path}/missing")
 
 
@@ -111,16 +110,17 @@ def test_a_path_may_hold_commas_and_equal_signs(tmp_path: Path) -> None:
 PLUGIN = """
 import dataclasses
 import numpy as np
-from rinr_flower.datasets import Dataset
-from rinr_flower.frames import Clip, Frame
+from rinr_flower.datasets import Dataset, Source
+from rinr_flower.datasets.source import ReadShot
+from rinr_flower.frames import Frame
 
 @dataclasses.dataclass(frozen=True)
 class Grey(Dataset):
     path: str
     level: int = 7
 
-    def clips(self, *, frames, seed, progress):
-        return [Clip(self.path, (Frame(np.full((8, 8, 3), self.level, np.uint8)),))]
+    def sources(self, *, seed, broken):
+        return [Source(self.path, [ReadShot("one", Frame(np.full((8, 8, 3), self.level, np.uint8)))])]
 """
 
 

@@ -31,7 +31,7 @@ def test_dac_groups_unrelated_images_and_keeps_sequences(tmp_path: Path) -> None
         (XML.format(CORNERS.replace("31", "wide")), "'wide'.*not four numbers"),
         ("<annotation>", "not readable as XML"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', "declares a document type"),
-        (None, r"0\.jpg: no annotation 0\.xml beside it"),
+        (None, r"0\.xml: no such annotation"),
     ],
 )
 def test_dac_bad_annotations(tmp_path: Path, xml: str | None, text: str) -> None:

@@ -33,7 +33,7 @@ def payload(seed: int, class_name: str = "cup") -> bytes:
 
 def make(path: Path) -> DeviceFolder:
     captures = [[small_clip(f"clip {number}", number, SIZE)] for number in (1, 2, 3)]
-    return DeviceFolder.write(path, "camera-1", captures, small_clip("rest", 9, SIZE))
+    return DeviceFolder.write(path, "camera-1", captures, [small_clip("rest", 9, SIZE)])
 
 
 def ask(folder: DeviceFolder, kind: str, content: RecordDict, budget: int = BUDGET) -> RecordDict:

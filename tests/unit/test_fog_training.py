@@ -39,7 +39,7 @@ def cameras(path: Path, sides: tuple[int, ...], count: int = 2) -> UpdateWire:
     for number in range(count):
         captures = [[small_clip(f"clip {i}", 10 * number + i, (side, side))] for i, side in enumerate(sides)]
         rest = small_clip("rest", number, (32, 32))
-        folder = DeviceFolder.write(path / str(number), f"device-{number}", captures, rest)
+        folder = DeviceFolder.write(path / str(number), f"device-{number}", captures, [rest])
         apps.append(client_app(lambda context, folder=folder: EdgeDevice(folder)))
         held.append(partial(kept, folder.path / "state"))
     return UpdateWire(apps, held)

@@ -104,10 +104,13 @@ def test_clips_are_bounded_and_the_rest_waits(tmp_path: Path) -> None:
 
 
 def test_frames_of_another_size_are_a_clip_of_their_own(tmp_path: Path) -> None:
-    put(tmp_path / "yard", 1, 3, 5)
+    put(tmp_path / "yard", 1, 3, 5, 7)
     put(tmp_path / "yard", 2, 4, size=(40, 48))
-    assert files(frames(tmp_path).captures(1)) == [on_disk(tmp_path, 1, 3, 5)]
-    assert files(frames(tmp_path).captures(2)) == [on_disk(tmp_path, 2, 4)]
+    clips = frames(tmp_path, frames_per_clip=4).captures(1)
+    assert files(clips) == [on_disk(tmp_path, 1, 3), on_disk(tmp_path, 2, 4)]
+    assert [clip.name for clip in clips] == ["yard 1", "yard 2"]
+    assert files(frames(tmp_path).captures(2)) == [on_disk(tmp_path, 5, 7)]
+    assert files(frames(tmp_path, held_back=3).held_back()) == [on_disk(tmp_path, 1, 3), on_disk(tmp_path, 2)]
 
 
 def test_each_job_takes_all_files_anew(tmp_path: Path) -> None:
@@ -140,11 +143,11 @@ def test_broken_files_are_skipped_counted_and_named_and_may_be_made_good(
 
 
 def test_boxes_that_are_no_boxes_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    put(tmp_path / "yard", 1, label="0 0.5 0.5 0.5 0.5\n0 0.5 0.5 0 0\n0 1.9 1.9 0.1 0.1\n0 nan 0.5 0.5 0.5")
+    put(tmp_path / "yard", 1, label="0 0.5 0.5 0.5 0.5\n0 0.5 0.5 0 0\n0 0.3 0.5 0.01 0.5")
     with caplog.at_level(logging.WARNING, "flwr.rinr_flower"):
         (clip,) = frames(tmp_path).captures(1)
     assert np.array_equal(_clip(clip).frames[0].boxes, [[8, 6, 24, 18]])
-    assert "3 boxes" in caplog.text
+    assert "2 boxes" in caplog.text
 
 
 def test_frames_that_were_deleted_or_altered_since_are_left_out(
@@ -179,7 +182,7 @@ def test_a_subfolder_is_held_back(tmp_path: Path) -> None:
     put(tmp_path / "yard", 1)
     put(tmp_path / "yard" / "held-back", 2, 3)
     assert files(frames(tmp_path).captures(1)) == [on_disk(tmp_path, 1)]
-    clip = frames(tmp_path).held_back()
+    (clip,) = frames(tmp_path).held_back()
     assert files([clip]) == [[(tmp_path / "yard" / "held-back" / f"{n}.jpg").read_bytes() for n in (2, 3)]]
     assert len(_clip(clip).frames[0].boxes) == 1
 
@@ -188,7 +191,7 @@ def test_the_first_files_are_held_back_and_stay_so(tmp_path: Path) -> None:
     put(tmp_path / "yard", 1, 2, 3)
     assert files(frames(tmp_path, held_back=2).captures(1)) == [on_disk(tmp_path, 3)]
     put(tmp_path / "yard", 0)
-    assert files([frames(tmp_path, held_back=2).held_back()]) == [on_disk(tmp_path, 1, 2)]
+    assert files(frames(tmp_path, held_back=2).held_back()) == [on_disk(tmp_path, 1, 2)]
     assert files(frames(tmp_path, held_back=2).captures(2)) == [on_disk(tmp_path, 0)]
 
 

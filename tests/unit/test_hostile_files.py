@@ -151,8 +151,8 @@ def data_set(folder: Path, description: str) -> str:
     return f"yolo:{folder / 'set' / 'data.yaml'}"
 
 
-@pytest.mark.parametrize("source", ["../private", "HERE/private", "images/../../private", "list.txt", "above.txt"])
-def test_a_data_set_cannot_leave_its_folder(source: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["list.txt", "above.txt"])
+def test_a_list_of_images_cannot_leave_the_folders_that_the_yaml_names(source: str, tmp_path: Path) -> None:
     spec = data_set(tmp_path, f"train: {source}\nnames: [a]\n")
     (tmp_path / "set" / "list.txt").write_text(f"images/a.jpg\n{tmp_path}/private/b.jpg\n")
     (tmp_path / "set" / "above.txt").write_text("./../private/b.jpg\n")
@@ -160,8 +160,9 @@ def test_a_data_set_cannot_leave_its_folder(source: str, tmp_path: Path) -> None
         load(spec)
 
 
-def test_a_data_set_may_lie_where_its_file_says(tmp_path: Path) -> None:
-    assert len(load(data_set(tmp_path, "path: ../private\ntrain: .\nnames: [a]\n"))[0]) == 1
+@pytest.mark.parametrize("parts", ["path: ../private\ntrain: .", "train: ../private", "train: [HERE/private]"])
+def test_a_data_set_may_lie_where_its_file_says(parts: str, tmp_path: Path) -> None:
+    assert len(load(data_set(tmp_path, f"{parts}\nnames: [a]\n"))[0]) == 1
 
 
 LAUGHS = "\n".join(["a: &a [x,x,x,x,x,x,x,x,x,x]", *(f"{b}: &{b} [{','.join([f'*{a}'] * 10)}]" for a, b in zip(

@@ -229,7 +229,7 @@ def test_a_malformed_signature_record_is_refused(change: dict[str, object]) -> N
 
 def test_a_device_answers_its_fog_alone_and_signs_its_answer(tmp_path: Path) -> None:
     TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
-    folder = DeviceFolder.write(tmp_path, "camera-1", [], Clip("rest", (Frame(np.zeros((8, 8, 3), np.uint8)),)))
+    folder = DeviceFolder.write(tmp_path, "camera-1", [], [Clip("rest", (Frame(np.zeros((8, 8, 3), np.uint8)),))])
     app = client_app(lambda context: EdgeDevice(folder, identity=devices["camera-1"]))
 
     def ask(asked: RecordDict) -> RecordDict:

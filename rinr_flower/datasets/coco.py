@@ -1,0 +1,148 @@
+"""COCO's annotations in JSON (Lin et al., *Microsoft COCO: Common Objects in Context*, ECCV 2014)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rinr_flower.datasets.base import Dataset, datasets
+from rinr_flower.datasets.images import ImageShot, existing_file, existing_folder
+from rinr_flower.datasets.source import Broken, Labels, Source
+from rinr_flower.errors import DataError
+from rinr_flower.files import read_file
+
+EXPECTED = "COCO annotations: a JSON object with images, annotations and categories"
+ORDER = ("frame_index", "frame_id")
+"""Keys of an image for its place in its video (BURST and BDD100K write the first, TAO and COCO-VID the second)."""
+
+
+@datasets.register("coco")
+@dataclass(frozen=True)
+class Coco(Dataset):
+    """The images of a COCO file with their boxes. They are a collection; with ``videos``, each video is a sequence.
+
+    Classes are the categories in the order of their ids. Boxes that stand for a crowd (``iscrowd``) are left out, as
+    ultralytics leaves them out.
+
+    Attributes
+    ----------
+    path : the JSON file.
+    images : the folder that ``file_name`` is relative to. By default it is looked for where COCO, Roboflow, CVAT and
+        Label Studio put it: the file's own folder, ``images/`` or the split's name (``val2017``) in it or beside it.
+    """
+
+    path: str
+    images: str = ""
+
+    def sources(self, *, seed: int, broken: Broken) -> list[Source]:
+        file = existing_file(self.path, expected=EXPECTED)
+        content = _content(file)
+        names, class_of = _categories(file, content["categories"])
+        boxes: dict[Any, list[dict[str, Any]]] = {}
+        for annotation in content["annotations"]:
+            if not isinstance(annotation, dict) or "image_id" not in annotation:
+                raise DataError(f"{file}: an annotation without image_id: {str(annotation)[:80]}")
+            boxes.setdefault(annotation["image_id"], []).append(annotation)
+        images = {image["id"]: image for image in content["images"] if _is_image(file, image)}
+        orphans = [key for key in boxes if key not in images]
+        with broken.caught():
+            if orphans:
+                raise DataError(f"{file}: {len(orphans)} images have annotations but are not listed: {orphans[:5]}")
+        folder = self._folder(file, [str(image["file_name"]) for image in images.values()])
+        videos: dict[Any, list[dict[str, Any]]] = {}
+        for image in images.values():
+            with broken.caught():
+                if not (folder / _inside(file, image)).is_relative_to(folder):
+                    raise DataError(f"{file}: image {image['id']} lies outside {folder}: {image['file_name']}")
+                videos.setdefault(image.get("video_id"), []).append(image)
+        titles = {video.get("id"): str(video.get("name", video.get("id"))) for video in content.get("videos", [])}
+        found = []
+        for video, frames in videos.items():
+            if video is not None:
+                frames.sort(key=lambda image: next((image[key] for key in ORDER if key in image), image["id"]))
+            shots = [
+                ImageShot(
+                    folder / str(image["file_name"]), partial(_labels, file, boxes.get(image["id"], []), class_of)
+                )
+                for image in frames
+            ]
+            name = file.stem if video is None else titles.get(video, str(video))
+            found.append(Source(name, shots, names, consecutive=video is not None))
+        return found
+
+    def _folder(self, file: Path, files: Sequence[str]) -> Path:
+        """Where the images are: the first candidate that holds the first file."""
+        if self.images:
+            return existing_folder(self.images, expected=f"the images of {file.name}")
+        here, split = file.parent, file.stem.split("_")[-1]
+        inner = ["", "images", split, f"images/{split}", file.stem, "data"]
+        tried = list(dict.fromkeys(base / part for base in (here, here.parent) for part in inner))
+        for folder in tried:
+            if files and (folder / files[0]).is_file():
+                return folder
+        first = files[0] if files else "any image"
+        raise DataError(f"{file}: no {first} in {', '.join(map(str, tried))}; say {self.name}:{file},images=FOLDER")
+
+
+def _content(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(read_file(file))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file}: not readable as JSON ({error}); expected {EXPECTED}") from error
+    missing = [key for key in ("images", "annotations", "categories") if not isinstance(_get(content, key), list)]
+    if missing:
+        raise DataError(f"{file}: no list {', '.join(missing)}; expected {EXPECTED}")
+    if not content["images"]:
+        raise DataError(f"{file}: it lists no images")
+    return dict(content)
+
+
+def _get(content: Any, key: str) -> Any:
+    return content.get(key) if isinstance(content, dict) else None
+
+
+def _categories(file: Path, categories: Sequence[Any]) -> tuple[tuple[str, ...], dict[int, int]]:
+    """Class names in the order of their ids, and the class of each id."""
+    try:
+        names = {int(category["id"]): str(category["name"]) for category in categories}
+    except (TypeError, ValueError, KeyError) as error:
+        raise DataError(f"{file}: categories: each has an id and a name ({error!r})") from error
+    ids = sorted(names)
+    return tuple(names[i] for i in ids) or ("object",), {category: row for row, category in enumerate(ids)}
+
+
+def _is_image(file: Path, image: Any) -> bool:
+    if isinstance(image, dict) and "id" in image and isinstance(image.get("file_name"), str):
+        return True
+    raise DataError(f"{file}: images: each has an id and a file_name: {str(image)[:80]}")
+
+
+def _inside(file: Path, image: dict[str, Any]) -> Path:
+    path = Path(str(image["file_name"]))
+    if ".." in path.parts:
+        raise DataError(f"{file}: image {image['id']}: {path} leads out of the folder of the images")
+    return path
+
+
+def _labels(file: Path, annotations: Sequence[dict[str, Any]], class_of: dict[int, int]) -> Labels:
+    boxes, classes = [], []
+    for annotation in annotations:
+        where = f"{file}: annotation {annotation.get('id', '?')} of image {annotation['image_id']}"
+        if annotation.get("iscrowd"):
+            continue
+        box = annotation.get("bbox")
+        if not isinstance(box, list) or len(box) != 4 or not all(type(v) in (int, float) for v in box):
+            raise DataError(f"{where}: bbox is {str(box)[:80]}; expected [x, y, width, height] in pixels")
+        category = annotation.get("category_id")
+        if category not in class_of:
+            raise DataError(f"{where}: category_id {category!r} is not in categories")
+        x, y, width, height = map(float, box)
+        boxes.append([x, y, x + width, y + height])
+        classes.append(class_of[category])
+    return Labels(np.array(boxes, np.float64).reshape(-1, 4), np.array(classes, np.int64))
