@@ -12,7 +12,7 @@ all:      ## every test; RINR_DATA=/path/to/sequences adds those on real data
 
 lint:     ## style, types and layers, of the package as it is installed
 	ruff check . && ruff format --check .
-	rm -rf build/lint && pip install -q --no-deps --target build/lint .
+	rm -rf build/lint build/lib build/bdist.* && pip install -q --no-deps --target build/lint .
 	cd build/lint && mypy --config-file ../../pyproject.toml -p rinr_flower && lint-imports --no-cache ../../pyproject.toml
 
 ci:       ## what the continuous integration runs, in a virtual environment of its own
