@@ -48,7 +48,6 @@ def main_job(results: Path) -> str:
 def sharing(results: Path) -> str:
     """Bytes of ten devices by way of sharing, as times fewer than JPEG between them."""
     found = _read(results / "sharing.json")["summary"]
-    longest = max(r["frames"] for r in found)
     rows = []
     for r in found:
         way = (
@@ -56,8 +55,7 @@ def sharing(results: Path) -> str:
         )
         spread = [f"{r['median']:.1f}x", *(f"{r[k]:.1f}x ({_name(r[f'{k}_clip'])})" for k in ("best", "worst"))]
         quality = [f"{r[f'median_{k}']:.1f}" for k in ("frame_db", "object_db")]
-        if r["frames"] == longest:
-            rows.append((way, *spread, *quality, str(r["clips"])))
+        rows.append((way, *spread, *quality, str(r["clips"])))
     head = ("way of sharing", "median", "best", "worst", "median frame dB", "median object dB", "clips")
     return _table(head, rows)
 

@@ -26,20 +26,20 @@ def clip() -> Clip:
 
 
 def test_a_gain_is_what_all_transfers_add_up_to(clip: Clip) -> None:
-    row = sharing.fog_row(clip, "webp", "roi_jpeg")
+    row = sharing.measured(clip, {"way": "fog", "upload": "roi_jpeg", "codec": "webp"})
     uploaded = codecs.create("roi_jpeg").encode(clip)
     payload = codecs.create("webp").encode(decode(uploaded))
     jpeg = sum(clip.file_bytes() for _ in range(DEVICES) for _ in range(DEVICES - 1))
     fog = sum(len(uploaded) + sum(len(payload) for _ in range(DEVICES - 1)) for _ in range(DEVICES))
     assert row["gain"] == pytest.approx(jpeg / fog)
-    alone = sharing.serverless_row(clip, "roi_jpeg")
+    alone = sharing.measured(clip, {"way": "serverless", "upload": None, "codec": "roi_jpeg"})
     assert alone["gain"] == pytest.approx(clip.file_bytes() / len(uploaded))
     assert alone["object_db"] > row["object_db"] > 20
 
 
 def test_median_best_and_worst_are_of_clips() -> None:
     rows = [
-        {"clip": f"set/{i}", "frames": 16, "way": "fog", "upload": "jpeg", "codec": "scene", "u": 1.0, "alpha": a,
+        {"clip": f"set/{i}", "way": "fog", "upload": "jpeg", "codec": "scene", "u": 1.0, "alpha": a,
          "gain": float(gain(DEVICES - 1, alpha=a, u=1.0)), "frame_db": 30.0, "object_db": 30.0 + i}
         for i, a in enumerate((0.05, 0.004, 0.1))
     ]  # fmt: skip
