@@ -4,49 +4,71 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from rinr_flower.cli import parse_settings, run
-from rinr_flower.errors import ConfigError
+from rinr_flower.cli import run
+from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.simulations.terminal import Terminal
 
 # before torch is loaded, here and in the devices' processes: OpenMP threads that wait for a core should not burn one
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"flower-simulation {version('rinr_flower')} (flwr {version('flwr')})\n")
+        raise typer.Exit
 
 
 @app.command()
 def simulate(
-    num_clients: Annotated[int | None, typer.Option(help="edge devices")] = None,
-    rounds: Annotated[int | None, typer.Option(help="rounds of capture, sharing, training, evaluation")] = None,
-    codec: Annotated[str | None, typer.Option(help="what the fog encodes with; options by --set codec.KEY=")] = None,
-    data: Annotated[str | None, typer.Option(help="sample, otb100:PATH, uav123:PATH, dac_sdc:PATH, ...")] = None,
-    weights: Annotated[str | None, typer.Option(help="factory, scratch, a path, or a name such as yolov8m.pt")] = None,
-    strategy: Annotated[
-        str | None, typer.Option(help="fog, fog_training, auto, compressed_fedavg, jpeg_serverless, jpeg_relay")
+    num_clients: Annotated[int | None, typer.Option(help="edge devices [default: 10]", show_default=False)] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="rounds of capture, sharing, training, evaluation [default: 2]")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps")] = None,
-    seed: Annotated[int | None, typer.Option(help="every random choice follows from it")] = None,
-    out: Annotated[Path | None, typer.Option(help="the run's folder, new or empty [runs/DATE-TIME]")] = None,
-    config: Annotated[str | None, typer.Option(help="scenario: a YAML file, or a shipped one by its name")] = None,
+    codec: Annotated[
+        str | None, typer.Option(help="what the fog encodes with; options by --set codec.KEY= [default: scene]")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="sample, otb100:PATH, uav123:PATH, dac_sdc:PATH, ... [default: sample]")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="factory, scratch, a path, or a name such as yolov8m.pt [default: factory]")
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="fog, fog_training, auto, compressed_fedavg, jpeg_serverless, jpeg_relay [default: fog]"),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps [default: auto]")] = None,
+    seed: Annotated[int | None, typer.Option(help="every random choice follows from it [default: 0]")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", "--output", help="the run's folder [default: runs/DATE-TIME]")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="scenario: a YAML file, or a shipped one by its name [default: default]")
+    ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="any scenario key=value; repeatable")] = None,
     resume: Annotated[Path | None, typer.Option(help="go on with the run in this folder, with its scenario")] = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version and end", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Simulate edge devices that learn from each other's frames through a fog node.
 
-    Options left out keep the scenario's values; without --config that is the shipped scenario "default". Ctrl-C ends
-    the run with a report of what there is, a second one at once.
+    Options left out keep the scenario's values; defaults are those of the scenario "default". Ctrl-C ends the run with
+    a report of what there is, a second one at once.
     """
-    from rinr_flower.simulations.scenario import begun_scenario, load_scenario
-
     named = {
         "num_clients": num_clients,
         "rounds": rounds,
@@ -58,48 +80,51 @@ def simulate(
         "seed": seed,
         "out": None if out is None else str(out),
     }
-    overrides: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
-    overrides |= {key: yaml.safe_load(value) for key, value in parse_settings(settings or []).items()}
     if resume is not None and out is not None:
         raise ConfigError("--resume goes on in the run's own folder; leave --out out")
-    scenario = load_scenario(config, overrides) if resume is None else begun_scenario(resume, config, overrides)
+    with Terminal() as terminal:
+        terminal("loading PyTorch and Flower", 0.0)
+        from rinr_flower.simulations.scenario import begun_scenario, load_scenario, parsed_settings
 
-    from rinr_flower.simulations.result_table import show_result
-    from rinr_flower.simulations.run_folder import RunFolder
-    from rinr_flower.simulations.runner import resume_scenario, run_scenario
-    from rinr_flower.simulations.stopping import StopSignals
+        overrides: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
+        overrides |= parsed_settings(settings or [])
+        scenario = load_scenario(config, overrides) if resume is None else begun_scenario(resume, config, overrides)
 
-    stop = StopSignals()
-    with _bars() as progress:
-        if resume is None:
-            record = run_scenario(scenario, progress, stop)
-        else:
-            record = resume_scenario(scenario, RunFolder(resume.resolve()), progress, stop)
+        from rinr_flower.simulations.ending import ending
+        from rinr_flower.simulations.result_table import show_result
+        from rinr_flower.simulations.run_folder import RunFolder
+        from rinr_flower.simulations.runner import resume_scenario, run_scenario
+        from rinr_flower.simulations.stopping import StopSignals
+
+        terminal("loading PyTorch and Flower", 1.0)
+        stop = StopSignals()
+        with terminal.shows_log():
+            if resume is None:
+                record = run_scenario(scenario, terminal, stop)
+            else:
+                record = resume_scenario(scenario, RunFolder(resume.resolve()), terminal, stop)
     console = Console()
+    for line in ending(record):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     show_result(record, console)
-    console.print(f"report: {record.folder}/report.html", highlight=False, soft_wrap=True)
     raise typer.Exit(stop.exit_code)
 
 
-@contextmanager
-def _bars() -> Iterator[Callable[[str, float], None]]:
-    """One progress bar for everything that is going on, on standard error; a finished one disappears."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def report(what: str, done: float) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=1.0)
-            bars.update(tasks[what], completed=done, visible=done < 1)
-
-        yield report
+def _run() -> None:
+    """Run the command; files that cannot be written or read become the errors that a user can act on."""
+    try:
+        app()
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise DataError(
+            f"{where}{error.strerror or error}; free space there, or make it readable and writable"
+        ) from error
 
 
 def main() -> None:
     """Entry point of ``flower-simulation``."""
     logging.captureWarnings(True)
-    run(app)
+    run(_run)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import logging
 import math
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,12 +20,13 @@ from rinr_flower.errors import ConfigError
 from rinr_flower.simulations.client_memory import ClientMemory
 from rinr_flower.simulations.client_resources import ClientResources
 from rinr_flower.simulations.simulated_grid import SimulatedGrid
+from rinr_flower.simulations.terminal import NOTES, for_people
 from rinr_flower.strategies.encoding import WorkerEncoder
 from rinr_flower.strategies.local_workers import default_size
 from rinr_flower.strategies.ray_cluster import RayError, cluster_of, connect, usable_nodes
 from rinr_flower.strategies.ray_workers import RayWorkers
 
-log = logging.getLogger("flwr.rinr_flower.notes")  # what a person at the terminal should read
+log = logging.getLogger(NOTES)
 
 _USED_SHARE = 0.95  # of a GPU's memory
 CLIENT_BYTES = 2 << 30
@@ -78,6 +79,7 @@ def simulation(
     encoders: int = 0,
     address: str = "",
     folder: Path | None = None,
+    progress: Callable[[float], None] = lambda done: None,
 ) -> Iterator[Engine]:
     """Simulate ``count`` devices while it is entered; nothing is left running after it.
 
@@ -90,6 +92,7 @@ def simulation(
     encoders : uploads that are encoded at a time; 0: one per worker.
     address : of a Ray cluster, see :func:`rinr_flower.strategies.ray_cluster.connect`.
     folder : must be seen from every machine that plays devices.
+    progress : called with the fraction of the start that is done.
 
     Raises
     ------
@@ -100,6 +103,7 @@ def simulation(
     """
     check_device(device, address)
     wanted = min(parallel or max(1, int(default_size() / resources.num_cpus)), count)
+    progress(0.0)
     own = connect(
         address,
         cpus=max(wanted * resources.num_cpus, 1),
@@ -107,6 +111,7 @@ def simulation(
         visible_gpus=None if device.index is None else str(device.index),
     )
     try:
+        progress(1.0)
         plan = plan_of(usable_nodes(), count, device, parallel, resources)
         check = None if folder is None else partial(_unseen, str(folder))
         workers = RayWorkers(plan.parallel, cpus=plan.cpus, gpus=plan.gpus, address=address, check=check)
@@ -232,7 +237,7 @@ def logged_to(path: Path) -> Iterator[None]:
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     file.setLevel(logging.INFO)
     for handler in terminal:
-        handler.addFilter(_ours)
+        handler.addFilter(for_people)
     flower.addHandler(file)
     try:
         yield
@@ -240,9 +245,4 @@ def logged_to(path: Path) -> Iterator[None]:
         flower.removeHandler(file)
         file.close()
         for handler in terminal:
-            handler.removeFilter(_ours)
-
-
-def _ours(record: logging.LogRecord) -> bool:
-    warns = record.levelno >= logging.WARNING and record.name.startswith("flwr.rinr_flower")
-    return warns or record.name == log.name
+            handler.removeFilter(for_people)

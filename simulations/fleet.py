@@ -47,15 +47,22 @@ def shares_of(
     )
 
 
-def equip(shares: Sequence[Share], devices: Path, left_out: Sequence[str] = ()) -> list[DeviceFolder]:
+def equip(
+    shares: Sequence[Share],
+    devices: Path,
+    left_out: Sequence[str] = (),
+    progress: Callable[[float], None] = lambda done: None,
+) -> list[DeviceFolder]:
     """Write every device's folder, and why files of the data set are in none of them."""
     folders = []
+    progress(0.0)
     for number, share in enumerate(shares):
         captures = [
             [replace(clip, name=f"{clip.name} {taken}") for clip in part]
             for taken, part in enumerate(share.captures, start=1)
         ]
         folders.append(DeviceFolder.write(devices / f"{number:03d}", share.name, captures, share.held_back))
+        progress((number + 1) / len(shares))
     write_record(devices / LEFT_OUT, list(left_out))
     return folders
 

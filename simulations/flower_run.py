@@ -13,11 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
 from flwr.app import Context
 from flwr.serverapp import Grid
 
-from rinr_flower.cli import parse_settings
 from rinr_flower.clients import EdgeDevice
 from rinr_flower.datasets import Broken
 from rinr_flower.errors import ConfigError
@@ -25,7 +23,7 @@ from rinr_flower.report import RunRecord
 from rinr_flower.simulations.fleet import equip, equipped, shares_of, simulated_device
 from rinr_flower.simulations.main_job import main_job
 from rinr_flower.simulations.run_folder import RunFolder
-from rinr_flower.simulations.scenario import Scenario, begun_scenario, load_scenario
+from rinr_flower.simulations.scenario import Scenario, begun_scenario, load_scenario, parsed_settings
 from rinr_flower.simulations.stopping import StopSignals
 
 log = logging.getLogger("flwr.rinr_flower")
@@ -88,8 +86,7 @@ def check_gpu_share(device: str) -> None:
 def scenario_of(context: Context, overrides: dict[str, int] | None = None) -> Scenario:
     """The scenario of a run, from its configuration: ``scenario``, ``set`` and ``out``, or ``resume`` alone."""
     config = context.run_config
-    settings = parse_settings(str(config["set"]).split())
-    values = {key: yaml.safe_load(value) for key, value in settings.items()}
+    values = parsed_settings(str(config["set"]).split())
     if resume := str(config.get("resume", "")):
         return begun_scenario(Path(resume), None, values)
     out = str(config["out"]) or str(Path.home() / "rinr-runs" / str(context.run_id))

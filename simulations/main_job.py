@@ -99,7 +99,10 @@ def main_job(
             strategy.ledger.flush()
     record = run_record(scenario, run, folders, strategy, model, training, progress)
     record.save(run.path)
-    write_report(record, run.path, progress=partial(progress, "report"))
+    try:
+        write_report(record, run.path, progress=partial(progress, "report"))
+    except OSError as error:
+        log.warning("the report is not whole (%s); 'bandwidth-report %s' writes it again", error, run.path)
     return record
 
 

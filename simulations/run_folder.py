@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -17,6 +18,7 @@ from rinr_flower.files import append_lines, keep, read_record, recall, write_fil
 from rinr_flower.strategies.keeping import Blob, Kept
 
 _SUFFIX = ".rinr"
+_BEFORE_ROUNDS = {"job.json", "scenario.yaml", "devices", "flower.log", "ledger.csv", "rounds", "arrays"}
 
 
 class RunFolder:
@@ -48,14 +50,17 @@ class RunFolder:
 
     @classmethod
     def create(cls, out: str) -> RunFolder:
-        """A new or empty folder, or ``runs/DATE-TIME`` if ``out`` is empty. ConfigError if it holds anything."""
-        path = Path(out) if out else Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
+        """A new folder, see :func:`run_path`. ConfigError if :func:`check_unused` raises it or it cannot be made.
+
+        What a run left there that ended before its first round is deleted.
+        """
+        path = run_path(out)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                raise ConfigError(
-                    f"the run's folder {path} is not empty; name a new one with --out, or go on with it by --resume"
-                )
+            if is_half_made(path):
+                for item in path.iterdir():
+                    shutil.rmtree(item) if item.is_dir() else item.unlink()
+            check_unused(path)
         except OSError as error:
             raise ConfigError(f"the run's folder {path} cannot be made: {error}") from error
         write_file(path / "job.json", json.dumps({"job": secrets.token_hex(8)}).encode())
@@ -131,6 +136,10 @@ class RunFolder:
         self._arrays = {number: state["arrays"] for number, state in enumerate(rounds)}
         return Kept(list(rounds), first, last) if rounds else None
 
+    def has_rounds(self) -> bool:
+        """Whether the state before the first round is kept, so that there is something to go on with."""
+        return self._round(0).exists()
+
     def whole_rounds(self) -> int:
         """Number of the last round that was finished; 0 if there is none."""
         number = 0
@@ -143,6 +152,27 @@ class RunFolder:
 
     def _round(self, number: int) -> Path:
         return self.path / "rounds" / f"{number:03d}.json"
+
+
+def run_path(out: str) -> Path:
+    """The folder of a new run: ``out``, or ``runs/DATE-TIME`` if that is empty."""
+    return Path(out) if out else Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
+
+
+def is_half_made(path: Path) -> bool:
+    """Whether a folder holds a run that ended before its first round, and nothing else."""
+    names = {item.name for item in path.iterdir()} if path.is_dir() else set()
+    return "job.json" in names and names <= _BEFORE_ROUNDS and not any((path / "rounds").glob("*"))
+
+
+def check_unused(path: Path) -> None:
+    """ConfigError if a new run must not use a folder: it holds anything but a run that ended before its first round."""
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"the run's folder {path} is a file; name a new folder with --out")
+    if path.is_dir() and any(path.iterdir()) and not is_half_made(path):
+        raise ConfigError(
+            f"the run's folder {path} is not empty; name a new one with --out, or go on with it by --resume"
+        )
 
 
 def _read_index(path: Path) -> dict[str, tuple[str, float]]:

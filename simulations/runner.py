@@ -2,46 +2,85 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from rinr_flower.clients import DeviceFolder, client_app
 from rinr_flower.datasets import Broken
 from rinr_flower.devices import pick_device
+from rinr_flower.errors import RinrError
 from rinr_flower.report import RunRecord
 from rinr_flower.simulations.engine import check_device, logged_to, simulation
 from rinr_flower.simulations.fleet import OPENED_BYTES, equip, equipped, shares_of, simulated_device
 from rinr_flower.simulations.main_job import main_job
-from rinr_flower.simulations.run_folder import RunFolder
-from rinr_flower.simulations.scenario import Scenario
+from rinr_flower.simulations.run_folder import RunFolder, check_unused, run_path
+from rinr_flower.simulations.scenario import Scenario, load_scenario
+from rinr_flower.simulations.start_model import start_model
 from rinr_flower.simulations.stopping import StopSignals
+from rinr_flower.simulations.terminal import NOTES
+from rinr_flower.strategies.ray_cluster import check_reachable, cluster_of
+
+log = logging.getLogger(NOTES)
 
 Progress = Callable[[str, float], None]
+_WRITING = "writing the devices' frames"
 
 
 def run_scenario(scenario: Scenario, progress: Progress, stop: StopSignals | None = None) -> RunRecord:
-    """Run a scenario; its folder holds record and report when this returns. Raises RinrError on bad input."""
-    check_device(pick_device(scenario.device), scenario.ray_address)
+    """Run a scenario; its folder holds record and report when this returns.
+
+    Goes on with the run in that folder if it is of the same scenario and not finished. Raises RinrError on bad input.
+    """
+    _check_machine(scenario)
+    if (begun := _begun(scenario)) is not None:
+        log.info("going on with the run that was begun in %s", begun.path)
+        return resume_scenario(scenario, begun, progress, stop)
+    check_unused(run_path(scenario.out))
     broken = Broken(scenario.skip_broken)
     shares = shares_of(scenario, partial(progress, "data"), broken)
     run = RunFolder.create(scenario.out)
     scenario.save(run.scenario)
-    return run_equipped(scenario, run, equip(shares, run.devices, broken.reasons), progress, stop)
+    folders = equip(shares, run.devices, broken.reasons, partial(progress, _WRITING))
+    return run_equipped(scenario, run, folders, progress, stop)
 
 
 def resume_scenario(
     scenario: Scenario, run: RunFolder, progress: Progress, stop: StopSignals | None = None
 ) -> RunRecord:
     """Go on with a run that was broken off; one that is finished gets its report written again."""
-    check_device(pick_device(scenario.device), scenario.ray_address)
+    _check_machine(scenario)
     folders = equipped(run.devices, scenario.num_clients)
     if not folders:
         broken = Broken(scenario.skip_broken)
-        folders = equip(shares_of(scenario, partial(progress, "data"), broken), run.devices, broken.reasons)
+        shares = shares_of(scenario, partial(progress, "data"), broken)
+        folders = equip(shares, run.devices, broken.reasons, partial(progress, _WRITING))
     if run.whole_rounds() >= scenario.rounds:
         return main_job(None, scenario, run, folders, progress)
     return run_equipped(scenario, run, folders, progress, stop)
+
+
+def _begun(scenario: Scenario) -> RunFolder | None:
+    """The unfinished run of the same scenario in the scenario's folder."""
+    try:
+        begun = RunFolder(Path(scenario.out).resolve())
+        same = replace(load_scenario(begun.scenario), out=scenario.out) == scenario
+    except RinrError:
+        return None
+    return begun if scenario.out and same and begun.has_rounds() and begun.whole_rounds() < scenario.rounds else None
+
+
+def _check_machine(scenario: Scenario) -> None:
+    """Find out before anything is made what would end the run later: device, cluster and weights."""
+    device = pick_device(scenario.device)
+    check_device(device, scenario.ray_address)
+    if cluster := cluster_of(scenario.ray_address):
+        check_reachable(cluster)
+    if scenario.weights not in ("factory", "scratch"):
+        start_model(scenario, ("object",), device)
 
 
 def run_equipped(
@@ -70,9 +109,10 @@ def run_equipped(
             encoders=scenario.encoders,
             address=scenario.ray_address,
             folder=run.devices,
+            progress=partial(progress, "starting Ray"),
         ) as engine,
-        signals,
-    ):  # signals after Ray, which sets handlers of its own
+        signals,  # after Ray, which sets handlers of its own
+    ):
         turns = math.ceil(scenario.num_clients / engine.plan.parallel)
         return main_job(
             engine.grid, scenario, run, folders, progress, turns=turns, stop=signals, encoder=engine.encoder

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from rinr_flower.bandwidth import LinkModel
+from rinr_flower.cli import parse_settings
 from rinr_flower.codecs import codecs
 from rinr_flower.datasets.dealing import dealings
 from rinr_flower.errors import ConfigError
@@ -218,6 +219,18 @@ def begun_scenario(folder: Path, file: str | Path | None, overrides: Mapping[str
                 "begin a new run in a new folder"
             )
     return begun
+
+
+def parsed_settings(settings: list[str]) -> dict[str, Any]:
+    """``key=value`` strings with YAML values as scenario values. ConfigError names the one that is not."""
+    values = {}
+    for key, text in parse_settings(settings).items():
+        try:
+            values[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            reason = " ".join(str(getattr(error, "problem", None) or error).split())
+            raise ConfigError(f"--set {key}={text}: the value is not YAML: {reason}") from error
+    return values
 
 
 def shipped_scenarios() -> list[str]:

@@ -24,19 +24,23 @@ def start_model(
     scenario: Scenario,
     class_names: Sequence[str],
     device: torch.device,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float], None] = lambda done: None,
 ) -> State:
     """Weights for a detector of ``class_names``, as the scenario's ``weights`` says.
 
     What does not fit the detector (the class branch, where the number of classes differs) stays random.
     """
+    progress(0.0)
     fresh = partial(YoloV8, class_names, scale=scenario.scale, device=device, seed=scenario.seed)
-    if scenario.weights == "scratch":
-        return fresh().state()
     if scenario.weights != "factory":
-        return fresh(weights=scenario.weights, downloads=cache_folder()).state()
+        weights = None if scenario.weights == "scratch" else scenario.weights
+        model = fresh(weights=weights, downloads=cache_folder()).state()
+        progress(1.0)
+        return model
     factory = Factory(
         scale=scenario.scale, steps=scenario.factory_steps, batch=scenario.batch, size=scenario.image_size
     )
     made = factory_state(factory, cache=cache_folder(), device=device, progress=progress)
-    return fresh(weights=made).state()
+    model = fresh(weights=made).state()
+    progress(1.0)
+    return model

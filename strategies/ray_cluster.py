@@ -61,7 +61,7 @@ def connect(address: str = "", *, cpus: float, gpus: float = 0, visible_gpus: st
         with _variable("CUDA_VISIBLE_DEVICES", visible_gpus):
             _init(ray, "local", options, "Ray does not start on this machine", "its log is in /tmp/ray/session_latest")
         return True
-    _check_reachable(named)
+    check_reachable(named)
     source = f"the Ray cluster {named!r} (from {'the scenario' if address else ADDRESS})"
     way_out = f"start it with 'ray start --head', or leave it out with {ADDRESS}={LOCAL}"
     _init(ray, named, options, f"{source} cannot be joined", way_out)
@@ -89,7 +89,7 @@ def _init(ray: Any, address: str, options: Mapping[str, Any], failed: str, way_o
         raise RayError(f"{failed}: {text[:300]}; {way_out}") from error
 
 
-def _check_reachable(address: str) -> None:
+def check_reachable(address: str) -> None:
     """RayError unless something answers at ``address``: Ray itself waits for minutes and then ends the process."""
     if address == "auto":
         return
