@@ -97,7 +97,7 @@ def read_image(
     *,
     name: str,
     sizes: Collection[tuple[int, int]] = (),
-    formats: Sequence[str] = CAMERA_FORMATS,
+    formats: tuple[str, ...] = CAMERA_FORMATS,
 ) -> NDArray[np.uint8]:
     """Decode an image file held in memory to RGB uint8 (height, width, 3), EXIF rotation applied.
 

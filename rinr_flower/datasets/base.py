@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.frames import Clip
 from rinr_flower.registry import Registry, build_dataclass
 
-_OPTION = re.compile(r"([A-Za-z_]+)=([^/\\]*)")
+_OPTION = re.compile(r"([A-Za-z_]+)=(.*)")
 _BY_SUFFIX = {".yaml": "yolo", ".yml": "yolo", ".json": "coco"} | dict.fromkeys(
     (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"), "video"
 )
@@ -40,9 +41,10 @@ class Dataset(ABC):
     @classmethod
     def parse(cls, location: str) -> Dataset:
         """An instance from what follows the colon of a specification: ``PATH``, ``PATH,key=value`` or ``key=value``."""
-        path, options = _split(location)
+        known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        path, options = _split(location, known)
         where = f"data set {cls.name!r}"
-        takes_path = "path" in {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        takes_path = "path" in known
         if takes_path:
             if not path:
                 raise ConfigError(f"{where} needs a path: {cls.name}:PATH")
@@ -55,13 +57,18 @@ class Dataset(ABC):
 datasets: Registry[Dataset] = Registry("data set", "rinr_flower.datasets")
 
 
-def _split(location: str) -> tuple[str, dict[str, str]]:
-    """Peel ``key=value`` items off the end; a path that exists as written keeps its commas."""
+def _split(location: str, known: Collection[str] = ()) -> tuple[str, dict[str, str]]:
+    """Peel ``key=value`` items off the end; a path that exists as written keeps its commas.
+
+    A value with a slash is an option's only if its key is ``known``: otherwise it is a part of a path.
+    """
     if location and Path(location).exists():
         return location, {}
     items = location.split(",") if location else []
     options: dict[str, str] = {}
     while items and (match := _OPTION.fullmatch(items[-1].strip())):
+        if match[1] not in known and re.search(r"[/\\]", match[2]):
+            break
         options.setdefault(match[1], match[2])
         items.pop()
     return ",".join(items), options
@@ -143,7 +150,7 @@ def load(
 def _chosen(spec: str) -> tuple[str, str | None]:
     """The specification without ``#CLIP`` at its end, and the clip; a path that exists as written keeps its ``#``."""
     outer, sign, clip = spec.rpartition("#")
-    if not sign or Path(spec).exists() or Path(_split(spec.partition(":")[2])[0]).exists():
+    if not sign or Path(spec).exists() or Path(spec.partition(":")[2]).exists() or "/" in clip.partition("=")[2]:
         return spec, None
     return outer, clip
 

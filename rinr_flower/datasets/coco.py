@@ -54,22 +54,21 @@ class Coco(Dataset):
         with broken.caught():
             if orphans:
                 raise DataError(f"{file}: {len(orphans)} images have annotations but are not listed: {orphans[:5]}")
-        folder = self._folder(file, [str(image["file_name"]) for image in images.values()])
         videos: dict[Any, list[dict[str, Any]]] = {}
         for image in images.values():
             with broken.caught():
-                if not (folder / _inside(file, image)).is_relative_to(folder):
-                    raise DataError(f"{file}: image {image['id']} lies outside {folder}: {image['file_name']}")
+                path = Path(image["file_name"])
+                if path.is_absolute() or ".." in path.parts:
+                    raise DataError(f"{file}: image {image['id']} is {path}, which leads out of the images' folder")
                 videos.setdefault(image.get("video_id"), []).append(image)
+        folder = self._folder(file, [image["file_name"] for frames in videos.values() for image in frames])
         titles = {video.get("id"): str(video.get("name", video.get("id"))) for video in content.get("videos", [])}
         found = []
         for video, frames in videos.items():
             if video is not None:
                 frames.sort(key=lambda image: next((image[key] for key in ORDER if key in image), image["id"]))
             shots = [
-                ImageShot(
-                    folder / str(image["file_name"]), partial(_labels, file, boxes.get(image["id"], []), class_of)
-                )
+                ImageShot(folder / image["file_name"], partial(_labels, file, boxes.get(image["id"], []), class_of))
                 for image in frames
             ]
             name = file.stem if video is None else titles.get(video, str(video))
@@ -77,17 +76,21 @@ class Coco(Dataset):
         return found
 
     def _folder(self, file: Path, files: Sequence[str]) -> Path:
-        """Where the images are: the first candidate that holds the first file."""
+        """Where the images are: the candidate that holds the first of them that is in any."""
         if self.images:
             return existing_folder(self.images, expected=f"the images of {file.name}")
         here, split = file.parent, file.stem.split("_")[-1]
-        inner = ["", "images", split, f"images/{split}", file.stem, "data"]
-        tried = list(dict.fromkeys(base / part for base in (here, here.parent) for part in inner))
-        for folder in tried:
-            if files and (folder / files[0]).is_file():
-                return folder
-        first = files[0] if files else "any image"
-        raise DataError(f"{file}: no {first} in {', '.join(map(str, tried))}; say {self.name}:{file},images=FOLDER")
+        inner = dict.fromkeys([".", "images", split, f"images/{split}", file.stem, "data"])
+        tried = [base / part for base in dict.fromkeys([here, here.parent]) for part in inner]
+        for name in files[:100]:
+            for folder in tried:
+                if (folder / name).is_file():
+                    return folder
+        first = files[0] if files else "image"
+        raise DataError(
+            f"{file}: no {first} in {here}, in {here.parent}, or in the folders {', '.join(inner)} of these; say "
+            f"{self.name}:{file},images=FOLDER"
+        )
 
 
 def _content(file: Path) -> dict[str, Any]:
@@ -121,13 +124,6 @@ def _is_image(file: Path, image: Any) -> bool:
     if isinstance(image, dict) and "id" in image and isinstance(image.get("file_name"), str):
         return True
     raise DataError(f"{file}: images: each has an id and a file_name: {str(image)[:80]}")
-
-
-def _inside(file: Path, image: dict[str, Any]) -> Path:
-    path = Path(str(image["file_name"]))
-    if ".." in path.parts:
-        raise DataError(f"{file}: image {image['id']}: {path} leads out of the folder of the images")
-    return path
 
 
 def _labels(file: Path, annotations: Sequence[dict[str, Any]], class_of: dict[int, int]) -> Labels:

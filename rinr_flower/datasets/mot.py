@@ -4,7 +4,7 @@ alike: MOT15, MOT17, MOT20, DanceTrack, SportsMOT, CVAT's "MOT 1.1"."""
 from __future__ import annotations
 
 import configparser
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -67,9 +67,9 @@ def _sequence(folder: Path, names: tuple[str, ...]) -> Source:
     numbers = [int(image.stem) for image in images if image.stem.isdecimal()]
     if len(numbers) < len(images):
         numbers = list(range(1, len(images) + 1))
-    labels = read_tracks(folder / "gt" / "gt.txt", len(names), set(numbers))
+    tracks = read_tracks(folder / "gt" / "gt.txt", len(names), set(numbers))
     shots = [
-        ImageShot(image, partial(labels.get, number, Labels())) for image, number in zip(images, numbers, strict=True)
+        ImageShot(image, partial(labels_of, tracks, number)) for image, number in zip(images, numbers, strict=True)
     ]
     return Source(name, shots, names)
 
@@ -90,6 +90,11 @@ def _info(folder: Path) -> tuple[str, Path, int | None]:
     except (configparser.Error, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{file}: expected [Sequence] with name, imDir, seqLength ({reason})") from error
+
+
+def labels_of(tracks: Mapping[int, Labels], number: int) -> Labels:
+    """The labels of a frame."""
+    return tracks.get(number, Labels())
 
 
 def read_tracks(path: Path, n_classes: int, frames: Collection[int]) -> dict[int, Labels]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rinr_flower.datasets.base import Dataset, datasets
 from rinr_flower.datasets.images import natural, read_text, visible
-from rinr_flower.datasets.mot import read_tracks
+from rinr_flower.datasets.mot import labels_of, read_tracks
 from rinr_flower.datasets.source import Broken, Labels, Shot, Source
 from rinr_flower.datasets.yolo_labels import read_labels
 from rinr_flower.errors import ConfigError, DataError
@@ -91,8 +91,8 @@ class Video(Dataset):
             return lambda index: Labels, []
         names = _names(place if place.is_dir() else place.parent)
         if place.is_file():
-            rows = read_tracks(place, max(len(names), 1), range(1, frames + 1))
-            return lambda index: partial(rows.get, index + 1, Labels()), names
+            tracks = read_tracks(place, max(len(names), 1), range(1, frames + 1))
+            return lambda index: partial(labels_of, tracks, index + 1), names
         by_number = _numbered(place, file)
         first = 0 if 0 in by_number else 1
         beyond = [path for number, path in by_number.items() if number - first >= frames]

@@ -210,7 +210,7 @@ def _names(content: dict[str, Any], file: Path) -> tuple[str, ...]:
     names, count = content.get("names"), content.get("nc")
     if count is not None or "nc" in content:
         try:
-            number = float(count) if not isinstance(count, bool) else float("nan")
+            number = float(count) if count is not None and not isinstance(count, bool) else float("nan")
             count = int(number) if number == int(number) and 0 < number <= MAX_CLASSES else None
         except (TypeError, ValueError, OverflowError):
             count = None

@@ -77,7 +77,7 @@ def _check(where: str, label: np.float32, n_classes: int, box: list[np.float32])
     """DataError unless the class exists and x, y, width and height are fractions."""
     if not (label == np.floor(label) and 0 <= label < n_classes):
         raise DataError(f"{where}: class {label:g} is not a whole number below {n_classes}")
-    for value, low in zip(box, (_LOWEST, _LOWEST, 0, 0), strict=True):
+    for value, low in zip(box, (_LOWEST, _LOWEST, np.float32(0), np.float32(0)), strict=True):
         if not low <= value <= _HIGHEST:
             raise DataError(
                 f"{where}: {value:g} is not a fraction of the image's size; divide x and width by the image's width, y "

@@ -1,0 +1,139 @@
+"""COCO files: frames and boxes as pycocotools reads them, and errors that name what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from image_folders import picture
+from pycocotools.coco import COCO
+
+from rinr_flower.datasets import load, sources
+from rinr_flower.errors import DataError
+
+
+def coco_set(folder: Path, file: str = "annotations/instances_val2017.json", images: str = "val2017") -> Path:
+    """The published layout: ids with gaps, crowds, images without objects, several sizes."""
+    (folder / images).mkdir(parents=True, exist_ok=True)
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    content: dict[str, Any] = {
+        "info": {"year": 2017},
+        "licenses": [],
+        "categories": [
+            {"id": 18, "name": "dog", "supercategory": "animal"},
+            {"id": 1, "name": "person", "supercategory": "person"},
+            {"id": 3, "name": "car", "supercategory": "vehicle"},
+        ],
+        "images": [],
+        "annotations": [],
+    }
+    for i in range(7):
+        width, height = (64, 48) if i % 2 else (40, 56)
+        picture(width, height, seed=i).save(folder / images / f"{i:012d}.jpg")
+        content["images"].append({"id": 1000 - i, "file_name": f"{i:012d}.jpg", "width": width, "height": height})
+        for k in range(i % 4):
+            content["annotations"].append(
+                {
+                    "id": 10 * i + k, "image_id": 1000 - i, "category_id": (1, 3, 18)[k % 3], "iscrowd": int(k == 2),
+                    "bbox": [2.5 + k, 3.25, 20.5, 30 - k], "area": 600, "segmentation": [],
+                }
+            )  # fmt: skip
+    (folder / file).write_text(json.dumps(content))
+    return folder / file
+
+
+LAYOUTS = [
+    ("annotations/instances_val2017.json", "val2017"),
+    ("annotations/instances_val2017.json", "images/val2017"),
+    ("train/_annotations.coco.json", "train"),
+    ("annotations.json", "images"),
+    ("annotations/person_keypoints.json", "images"),
+    ("result.json", "."),
+]
+
+
+@pytest.mark.parametrize(("file", "images"), LAYOUTS)
+def test_coco_is_read_as_pycocotools_reads_it(file: str, images: str, tmp_path: Path) -> None:
+    path = coco_set(tmp_path, file, images)
+    (source,) = sources(str(path))
+    assert source.class_names == ("person", "car", "dog"), "in the order of their ids"
+    assert not source.is_sequence
+    reference = COCO(str(path))
+    assert len(source) == len(reference.imgs) == 7
+    total = 0
+    for shot in source.shots:
+        frame, _ = shot.frame()
+        entry = next(i for i in reference.imgs.values() if i["file_name"] == Path(shot.name).name)
+        assert (frame.width, frame.height) == (entry["width"], entry["height"])
+        rows = reference.loadAnns(reference.getAnnIds(imgIds=entry["id"], iscrowd=False))
+        total += len(rows)
+        assert frame.boxes.tolist() == [[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in rows)]
+        names = [source.class_names[c] for c in frame.classes]
+        assert names == [reference.cats[a["category_id"]]["name"] for a in rows]
+    assert total == len(reference.getAnnIds(iscrowd=False)) > 5
+
+
+def test_videos_are_sequences(tmp_path: Path) -> None:
+    path = coco_set(tmp_path)
+    content = json.loads(path.read_text())
+    content["videos"] = [{"id": 4, "name": "street"}, {"id": 5, "name": "yard"}]
+    for place, image in enumerate(content["images"]):
+        image |= {"video_id": 4 + place % 2, "frame_id": 10 - place}
+    path.write_text(json.dumps(content))
+    found = sources(f"coco:{path}")
+    assert [(s.name, len(s), s.is_sequence) for s in found] == [("street", 4, True), ("yard", 3, True)]
+    assert [Path(shot.name).stem[-1] for shot in found[0].shots] == ["6", "4", "2", "0"]
+    assert [clip.name for clip in load(f"coco:{path}#yard")] == ["yard"]
+
+
+def test_images_may_lie_anywhere_that_the_user_says(tmp_path: Path) -> None:
+    path = coco_set(tmp_path / "a", images="far/away")
+    with pytest.raises(DataError, match=r"no 000000000000\.jpg in .*images=FOLDER"):
+        load(f"coco:{path}")
+    assert len(sources(f"coco:{path},images={tmp_path}/a/far/away")[0]) == 7
+    with pytest.raises(DataError, match=r"a/far: no such folder; expected the images of instances_val2017\.json"):
+        load(f"coco:{path},images=a/far")
+
+
+def change(path: Path, **values: Any) -> None:
+    content = json.loads(path.read_text())
+    for key, value in values.items():
+        if isinstance(value, dict):
+            content[key][0] |= value
+        else:
+            content[key] = value
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"annotations": {"bbox": [1, 2, 3]}}, r"annotation 10 of image 999: bbox is \[1, 2, 3\]; expected \[x, y"),
+        ({"annotations": {"bbox": "none"}}, "annotation 10 of image 999: bbox is none"),
+        ({"annotations": {"category_id": 99}}, "annotation 10 of image 999: category_id 99 is not in categories"),
+        ({"annotations": {"image_id": 5}}, r"1 images have annotations but are not listed: \[5\]"),
+        ({"annotations": None}, "no list annotations; expected COCO annotations"),
+        ({"images": []}, "it lists no images"),
+        ({"images": {"file_name": 3}}, "images: each has an id and a file_name"),
+        ({"images": {"file_name": "../val2017/../../secret.jpg"}}, "image 1000 is .*leads out of the images' folder"),
+        ({"images": {"file_name": "/etc/secret.jpg"}}, "image 1000 is /etc/secret.jpg, which leads out"),
+        ({"categories": [{"id": 1}]}, "categories: each has an id and a name"),
+    ],
+)
+def test_errors_name_the_annotation(values: dict[str, Any], text: str, tmp_path: Path) -> None:
+    path = coco_set(tmp_path)
+    change(path, **values)
+    with pytest.raises(DataError, match=text) as caught:
+        load(f"coco:{path}")
+    assert str(path) in str(caught.value)
+
+
+def test_what_is_no_json_is_named(tmp_path: Path) -> None:
+    for text in ("{", "[" * 100_000, "[1]", "\x00"):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(DataError, match=r"a\.json: (not readable as JSON|no list images)"):
+            load(f"coco:{tmp_path}/a.json")
+    with pytest.raises(DataError, match=r"b\.json: no such file; expected COCO annotations"):
+        load(f"coco:{tmp_path}/b.json")

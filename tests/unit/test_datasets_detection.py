@@ -1,0 +1,191 @@
+"""Pascal VOC, MOTChallenge and VisDrone in their published layouts, against readers written from their descriptions."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+from xml.dom import minidom
+
+import pytest
+from image_folders import picture
+
+from rinr_flower.datasets import Broken, load, sources
+from rinr_flower.errors import ConfigError, DataError
+
+OBJECT = (
+    "<object><name>{}</name><pose>Left</pose><truncated>1</truncated><difficult>{}</difficult>"
+    "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
+    "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part></object>"
+)
+
+
+def voc(root: Path, images: str = "JPEGImages", annotations: str = "Annotations", name: str = "dog") -> None:
+    for folder in (images, annotations, "ImageSets/Main"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for i in range(6):
+        width, height = (64, 48) if i % 2 else (50, 37)
+        picture(width, height, seed=i).save(root / images / f"2007_{i:06d}.jpg")
+        objects = [OBJECT.format(name if k else "person", int(k == 2), 1 + k, 2, 31 + k, 33) for k in range(i % 4)]
+        size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
+        text = f"<annotation><filename>2007_{i:06d}.jpg</filename>{size}{''.join(objects)}</annotation>"
+        (root / annotations / f"2007_{i:06d}.xml").write_text(text)
+    (root / "ImageSets/Main/train.txt").write_text("2007_000001\n2007_000003\n")
+    (root / "ImageSets/Main/dog_train.txt").write_text("2007_000001 -1\n2007_000003  1\n")
+
+
+def voc_reference(root: Path) -> dict[str, list[list[float]]]:
+    """Boxes by stem with a parser of DOM; VOC's corners are 1-based and inside the box."""
+    found = {}
+    for path in sorted((root / "Annotations").glob("*.xml")):
+        rows = []
+        for item in minidom.parse(str(path)).getElementsByTagName("object"):
+            if item.getElementsByTagName("difficult")[0].firstChild.data == "1":
+                continue
+            box = item.getElementsByTagName("bndbox")[0]
+            x1, y1, x2, y2 = (
+                float(box.getElementsByTagName(k)[0].firstChild.data) for k in ("xmin", "ymin", "xmax", "ymax")
+            )
+            rows.append([x1 - 1, y1 - 1, x2, y2])
+        found[path.stem] = rows
+    return found
+
+
+def test_voc(tmp_path: Path) -> None:
+    voc(tmp_path)
+    (source,) = sources(f"voc:{tmp_path}")
+    expected = voc_reference(tmp_path)
+    assert {Path(s.name).stem: s.frame()[0].boxes.tolist() for s in source.shots} == expected
+    assert sum(map(len, expected.values())) == 6
+    assert not source.is_sequence
+    assert [source.class_names[c] for c in source.shots[3].labels.classes] == ["person", "dog"]
+    assert len(source.class_names) == 20
+    assert sum(len(s.labels.boxes) for s in sources(f"voc:{tmp_path},difficult=true")[0].shots) == 7
+    assert len(sources(f"voc:{tmp_path},split=train")[0]) == 2
+    with pytest.raises(ConfigError, match="no split 'tests'; ImageSets/Main has train"):
+        load(f"voc:{tmp_path},split=tests")
+    (tmp_path / "ImageSets/Main/train.txt").write_text("2007_000001\n2007_00000x\n")
+    with pytest.raises(DataError, match=r"train\.txt:2: no image 2007_00000x in"):
+        load(f"voc:{tmp_path},split=train")
+
+
+@pytest.mark.parametrize(("images", "annotations"), [("images", "annotations"), (".", "."), ("images", "images")])
+def test_folders_of_labelling_tools(images: str, annotations: str, tmp_path: Path) -> None:
+    voc(tmp_path, images, annotations, name="otter")
+    (source,) = sources(f"voc:{tmp_path}")
+    assert source.class_names == ("otter", "person")
+    assert sum(len(s.labels.boxes) for s in source.shots) == 6
+
+
+def test_voc_names_all_errors(tmp_path: Path) -> None:
+    voc(tmp_path)
+    (tmp_path / "Annotations/2007_000001.xml").write_text("<annotation>")
+    (tmp_path / "Annotations/2007_000003.xml").write_text("<annotation><object><name>dog</name></object></annotation>")
+    with pytest.raises(DataError, match="2 errors") as caught:
+        load(f"voc:{tmp_path}")
+    assert "2007_000001.xml: not readable as XML" in str(caught.value)
+    assert "2007_000003.xml: object 1 has no bndbox" in str(caught.value)
+    broken = Broken(skip=True)
+    assert sum(map(len, load(f"voc:{tmp_path}", broken=broken))) == 4
+
+
+GT = [(1, 1, 10, 5, 20, 30, 1, 1, 1.0), (1, 2, 40.5, 3, 9, 9, 0, 11, 0.4), (2, 1, 12, 5, 20, 30, 1, 1, 0.9)]
+
+
+def mot(root: Path, name: str, rows: list[tuple[float, ...]] = GT, labels: str = "", info: str = "") -> Path:
+    folder = root / name
+    (folder / "img1").mkdir(parents=True)
+    (folder / "gt").mkdir()
+    for i in (1, 2, 3):
+        picture(seed=i).save(folder / f"img1/{i:06d}.jpg")
+    (folder / "gt/gt.txt").write_text("".join(",".join(f"{v:g}" for v in row) + "\n" for row in rows))
+    (folder / "seqinfo.ini").write_text(
+        info or f"[Sequence]\nname={name}\nimDir=img1\nframeRate=30\nseqLength=3\nimWidth=64\nimHeight=48\nimExt=.jpg\n"
+    )
+    if labels:
+        (folder / "gt/labels.txt").write_text(labels)
+    return folder
+
+
+def test_mot(tmp_path: Path) -> None:
+    mot(tmp_path / "train", "MOT17-02-FRCNN")
+    mot(tmp_path / "train", "MOT17-04-FRCNN")
+    found = load(f"mot:{tmp_path}")
+    assert [(c.name, len(c), c.class_names) for c in found] == [
+        ("MOT17-02-FRCNN", 3, ("pedestrian",)), ("MOT17-04-FRCNN", 3, ("pedestrian",)),
+    ]  # fmt: skip
+    expected: dict[int, list[list[float]]] = defaultdict(list)
+    with (tmp_path / "train/MOT17-02-FRCNN/gt/gt.txt").open() as file:
+        for frame, _, x, y, w, h, considered, *_ in csv.reader(file):
+            if considered == "1":
+                x1, y1 = float(x) - 1, float(y) - 1
+                expected[int(frame)].append([x1, y1, x1 + float(w), y1 + float(h)])
+    assert [f.boxes.tolist() for f in found[0].frames] == [expected[i] for i in (1, 2, 3)]
+    assert [len(c) for c in load(f"mot:{tmp_path}/train/MOT17-04-FRCNN", frames=slice(1, 3))] == [2]
+
+
+def test_mot_classes_of_labelling_tools(tmp_path: Path) -> None:
+    mot(tmp_path, "a", [(1, 1, 10, 5, 20, 30, 1, 2, 1), (1, 2, 10, 5, 20, 30, 1, 1, 1)], labels="car\nbus\n")
+    (clip,) = load(f"mot:{tmp_path}/a")
+    assert clip.class_names == ("car", "bus")
+    assert clip.frames[0].classes.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "info", "text"),
+    [
+        ([(1, 1, 10, 5)], "", r"gt\.txt:1: '1,1,10,5'; expected frame, id, left, top, width, height"),
+        ([(*GT[0],), (9, 1, 1, 1, 5, 5, 1, 1, 1)], "", r"gt\.txt:2: there is no frame 9; they are 1 to 3"),
+        (GT, "[Sequence]\nname=a\nimDir=img1\nseqLength=4\n", r"seqinfo\.ini: seqLength=4, but .* holds 3 images"),
+        (GT, "[Sequence]\nname=a\nimDir=../../x\nseqLength=3\n", r"seqinfo\.ini: imDir=../../x leads out of"),
+        (GT, "name=a\n", r"seqinfo\.ini: expected \[Sequence\] with name"),
+        (GT, "[Sequence]\nname=a\nimDir=none\n", "none: no images here"),
+    ],
+)
+def test_mot_errors(rows: list[tuple[float, ...]], info: str, text: str, tmp_path: Path) -> None:
+    mot(tmp_path, "a", rows, info=info)
+    with pytest.raises(DataError, match=text):
+        load(f"mot:{tmp_path}")
+
+
+DET = "10,5,20,30,1,4,0,0\n0,0,64,10,0,0,0,0\n1,1,9,9,1,11,0,0\n30,8,12,13,1,10,0,1,\n"
+
+
+def test_visdrone_images(tmp_path: Path) -> None:
+    root = tmp_path / "VisDrone2019-DET-train"
+    for folder in ("images", "annotations"):
+        (root / folder).mkdir(parents=True)
+    for i, size in enumerate([(64, 48), (48, 64)]):
+        picture(*size, seed=i).save(root / f"images/{i:07d}_d.jpg")
+        (root / f"annotations/{i:07d}_d.txt").write_text(DET)
+    (source,) = sources(f"visdrone:{root}")
+    frame = source.shots[0].frame()[0]
+    assert frame.boxes.tolist() == [[10, 5, 30, 35], [30, 8, 42, 21]], "neither ignored regions nor others"
+    assert [source.class_names[c] for c in frame.classes] == ["car", "motor"]
+    assert not source.is_sequence
+    (root / "annotations/0000001_d.txt").write_text("1,2,3\n")
+    with pytest.raises(DataError, match=r"0000001_d\.txt:1: '1,2,3' is not 8 numbers: left, top"):
+        load(f"visdrone:{root}")
+    (root / "annotations/0000001_d.txt").unlink()
+    with pytest.raises(DataError, match=r"0000001_d\.txt: no such annotation"):
+        load(f"visdrone:{root}")
+
+
+def test_visdrone_sequences(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    for name in ("uav0000013_00000_v", "uav0000126_00001_v"):
+        folder = tmp_path / "sequences" / name
+        folder.mkdir(parents=True)
+        for i in (1, 2):
+            picture(seed=i).save(folder / f"{i:07d}.jpg")
+        rows = [(1, 0, 10, 5, 20, 30, 1, 1, 0, 0), (2, 0, 11, 5, 20, 30, 1, 6, 0, 0), (2, 1, 0, 0, 9, 9, 0, 0, 0, 0)]
+        (tmp_path / f"annotations/{name}.txt").write_text("".join(",".join(map(str, r)) + "\n" for r in rows))
+    clips = load(f"visdrone:{tmp_path}")
+    assert [c.name for c in clips] == ["uav0000013_00000_v", "uav0000126_00001_v"]
+    assert [f.boxes.tolist() for f in clips[0].frames] == [[[10, 5, 30, 35]], [[11, 5, 31, 35]]]
+    assert [clips[0].class_names[f.classes[0]] for f in clips[0].frames] == ["pedestrian", "truck"]
+    (tmp_path / "annotations/uav0000013_00000_v.txt").write_text("3,0,1,1,9,9,1,1,0,0\n")
+    with pytest.raises(DataError, match=r"there is no frame 3; .*uav0000013_00000_v has 1 to 2"):
+        load(f"visdrone:{tmp_path}")
+    with pytest.raises(DataError, match="no images here; expected VisDrone-DET"):
+        load(f"visdrone:{tmp_path}/sequences")

@@ -1,0 +1,132 @@
+"""Video files: frames as an encoder got them, in any order, with labels by frame."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from image_folders import picture
+
+from rinr_flower.datasets import deal, load, sources
+from rinr_flower.datasets.video import VideoReader
+from rinr_flower.errors import ConfigError, DataError
+
+av = pytest.importorskip("av")
+
+FRAMES = 12
+
+
+def film(path: Path, frames: int = FRAMES, codec: str = "libx264") -> list[np.ndarray]:
+    """Write a film whose frames are told apart by their brightness; what went in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [
+        np.clip(np.asarray(picture(64, 48, seed=7)) // 2 + 10 * i, 0, 255).astype(np.uint8) for i in range(frames)
+    ]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10, options={"crf": "10", "bf": "2"} if codec == "libx264" else {})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return images
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a.webm", "libvpx")]
+)
+def test_frames_are_those_that_were_encoded(name: str, codec: str, tmp_path: Path) -> None:
+    images = film(tmp_path / name, codec=codec)
+    (clip,) = load(f"video:{tmp_path / name}")
+    assert (clip.name, len(clip), clip.width, clip.height) == ("a", FRAMES, 64, 48)
+    for shown, image in zip(clip.images(), images, strict=True):
+        assert np.abs(shown.mean() - image.mean()) < 5
+        assert np.abs(shown.astype(int) - image).mean() < 15
+
+
+def test_any_frame_in_any_order(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4")
+    reader = VideoReader(tmp_path / "a.mp4")
+    whole = load(str(tmp_path / "a.mp4"))[0].images()
+    for index in (7, 3, 4, 11, 0, 11):
+        assert np.array_equal(reader.read(index), whole[index])
+    assert np.array_equal(load(f"{tmp_path}/a.mp4", frames=slice(4, 6))[0].images(), whole[4:6])
+    assert np.array_equal(load(f"video:{tmp_path}/a.mp4,every=5")[0].images(), whole[::5])
+    shares = deal(sources(f"video:{tmp_path}/a.mp4"), 2, frames_per_clip=3, holdout=2)
+    assert np.array_equal(shares[1].captures[0][0].images(), whole[6:9])
+
+
+@pytest.mark.parametrize(
+    ("matrix", "size"), [((0, 1, -1, 0), (48, 64)), ((-1, 0, 0, -1), (64, 48)), ((0, -1, 1, 0), (48, 64))]
+)
+def test_a_film_is_turned_as_opencv_turns_it(matrix: tuple[int, ...], size: tuple[int, int], tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    film(tmp_path / "a.mp4", 3)
+    data = (tmp_path / "a.mp4").read_bytes()
+    upright, turned = (
+        struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+        for a, b, c, d in ((1, 0, 0, 1), matrix)
+    )
+    at = data.index(upright, data.index(b"tkhd"))
+    (tmp_path / "a.mp4").write_bytes(data[:at] + turned + data[at + len(turned) :])
+    (clip,) = load(f"{tmp_path}/a.mp4")
+    assert (clip.width, clip.height) == size
+    shown = cv2.VideoCapture(str(tmp_path / "a.mp4")).read()[1][..., ::-1]
+    assert np.abs(clip.images()[0].astype(int) - shown).mean() < 6
+
+
+def labels_of(spec: str) -> list[list[list[float]]]:
+    return [frame.boxes.tolist() for frame in load(spec)[0].frames]
+
+
+BOX = [16.0, 12.0, 48.0, 36.0]
+
+
+def test_yolo_labels_by_frame(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a_1.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "labels/a_12.txt").write_text("1 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "labels/other_3.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    expected = [[BOX], *[[]] * 10, [BOX]]
+    assert labels_of(f"video:{tmp_path}/a.mp4") == expected, "as ultralytics writes them, beside the film"
+    assert load(f"{tmp_path}/a.mp4")[0].class_names == ("class 0", "class 1")
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    assert load(f"{tmp_path}/a.mp4")[0].class_names == ("cat", "dog")
+    (tmp_path / "obj_train_data").mkdir()
+    (tmp_path / "obj_train_data/frame_000000.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "obj_train_data/frame_000011.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    assert labels_of(f"video:{tmp_path}/a.mp4,labels={tmp_path}/obj_train_data") == expected, "as CVAT writes them"
+    (tmp_path / "obj_train_data/frame_000012.txt").write_text("")
+    with pytest.raises(DataError, match=r"frame_000012\.txt: labels of a frame that .*a\.mp4 does not have; it has 12"):
+        load(f"video:{tmp_path}/a.mp4,labels={tmp_path}/obj_train_data")
+
+
+def test_mot_labels_by_frame(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4")
+    (tmp_path / "a.txt").write_text("1,1,17,13,32,24,1,1,1\n12,1,17,13,32,24,1,1,1\n")
+    assert labels_of(f"video:{tmp_path}/a.mp4") == [[BOX], *[[]] * 10, [BOX]]
+    with pytest.raises(DataError, match="nowhere: no such file or folder"):
+        load(f"video:{tmp_path}/a.mp4,labels=nowhere")
+
+
+def test_a_folder_of_films_is_as_many_sequences(tmp_path: Path) -> None:
+    for name in ("2.mp4", "10.avi"):
+        film(tmp_path / name, 3, "mpeg4")
+    assert [(c.name, len(c)) for c in load(f"video:{tmp_path}")] == [("2", 3), ("10", 3)]
+
+
+def test_what_is_no_film_is_named(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4")
+    whole = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "b.mp4").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "c.mp4").write_text("no film")
+    with pytest.raises(DataError, match="2 errors") as caught:
+        load(f"video:{tmp_path}")
+    for name in ("b.mp4: not readable as video", "c.mp4: not readable as video"):
+        assert name in str(caught.value)
+    with pytest.raises(DataError, match="d: no video here; expected a video file"):
+        load(f"video:{tmp_path}/d")
+    with pytest.raises(ConfigError, match="every=0 must be at least 1"):
+        load(f"video:{tmp_path}/a.mp4,every=0")
