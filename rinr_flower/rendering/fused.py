@@ -1,28 +1,23 @@
 """SIREN payloads drawn by one fused kernel instead of a chain of torch operations, where Triton can run it.
 
-The kernel is chosen by itself on CUDA. Set the environment variable RINR_TRITON=0 to keep to plain torch. Plain torch
-also draws frames of more than MAX_OBJECTS objects and, said once in the log, everything if Triton is not installed,
-networks wider than MAX_HIDDEN, and shapes of network that Triton fails to compile. With TRITON_INTERPRET=1 Triton's
-interpreter runs the kernel on the CPU, for tests.
+The kernel is chosen by itself on CUDA, see :mod:`rinr_flower.rendering.kernels`. Plain torch also draws frames of more
+than MAX_OBJECTS objects and, said once in the log, networks wider than MAX_HIDDEN and shapes of network that Triton
+fails to compile.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 
 from rinr_flower.inr.siren import ResidentBank, SirenShape
+from rinr_flower.rendering.kernels import kernel_runs, triton_kernel
 from rinr_flower.rendering.renderer import View
 
-SWITCH = "RINR_TRITON"
 MAX_HIDDEN = 64
 """Units up to which a layer's weights and a block's activations fit into shared memory and registers."""
 
@@ -30,6 +25,7 @@ MAX_OBJECTS = 256
 """Of a frame: a pixel is compared with all of them."""
 
 BLOCK_PX = 128
+_MODULE = "siren_kernel"
 _HALF_BITS = 8  # float16 holds integers of so many bits exactly
 
 logger = logging.getLogger(__name__)
@@ -58,8 +54,7 @@ class Item:
 
 def kernel_draws(device: torch.device) -> bool:
     """Whether the kernel can run on ``device``; False where plain torch has to draw."""
-    runs_here = device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
-    return runs_here and os.environ.get(SWITCH) != "0" and _kernel() is not None
+    return kernel_runs(_MODULE, device)
 
 
 def draw(out: torch.Tensor, view: View, items: Sequence[Item], *, whole: bool) -> bool:
@@ -109,7 +104,7 @@ def _launch(
     numbers, measures = (t.to(out.device, non_blocking=True) for t in (numbers, measures))
     pixels = view.size[0] * view.size[1]
     blocks = -(-pixels // BLOCK_PX)
-    kernel = _kernel()
+    kernel = triton_kernel(_MODULE)
     assert kernel is not None
     with torch.cuda.device_of(out):  # type: ignore[no-untyped-call]
         kernel[(len(items) * blocks,)](
@@ -141,13 +136,3 @@ def _packed(bank: ResidentBank) -> _Packed:
         found = torch.cat(values, dim=1), torch.cat(scales, dim=1)
         _packs[bank] = found
     return found
-
-
-@functools.cache
-def _kernel() -> Any:
-    """The kernel; None, logged, if Triton is not installed."""
-    try:
-        return importlib.import_module("rinr_flower.rendering.siren_kernel").draw_block
-    except ImportError as error:
-        logger.warning("networks are drawn by plain torch: %s", error)
-        return None

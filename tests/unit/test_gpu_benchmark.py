@@ -20,7 +20,7 @@ from rich.console import Console
 
 from rinr_flower.bitstream.weights import quantise
 from rinr_flower.inr.siren import SirenShape, initial_bank
-from rinr_flower.rendering.fused import SWITCH
+from rinr_flower.rendering.kernels import SWITCH
 
 CODE = ["rinr_flower.quality"]
 CPU = torch.device("cpu")

@@ -26,7 +26,7 @@ from rinr_flower.codecs.residual_renderer import FusedResiduals, ResidualRendere
 from rinr_flower.decoding import FrameStore
 from rinr_flower.frames import Clip, Frame
 from rinr_flower.inr.siren import Banks, SirenShape, initial_bank
-from rinr_flower.rendering import View, fused
+from rinr_flower.rendering import View, fused, kernels
 
 CPU = torch.device("cpu")
 
@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def logged(caplog: pytest.LogCaptureFixture) -> None:
     """Whoever falls back to plain torch says so in the log."""
-    caplog.set_level(logging.WARNING, logger="rinr_flower.rendering.fused")
+    caplog.set_level(logging.WARNING, logger="rinr_flower.rendering")
 
 
 def bank_of(shape: SirenShape, networks: int, bits: int, seed: int = 0) -> list[Quantised]:
@@ -134,7 +134,7 @@ def test_a_store_draws_with_the_kernel_what_plain_torch_draws(
     drawn = FrameStore(payloads).render(range(6), (24, 40), matrix=matrix)
     assert launches
     assert not caplog.records
-    monkeypatch.setenv(fused.SWITCH, "0")
+    monkeypatch.setenv(kernels.SWITCH, "0")
     plain = FrameStore(payloads).render(range(6), (24, 40), matrix=matrix)
     assert (drawn - plain).abs().max() < 1 / 255
     assert not torch.equal(drawn, plain)  # it was another computation
@@ -143,10 +143,10 @@ def test_a_store_draws_with_the_kernel_what_plain_torch_draws(
 def test_the_switch_and_the_device_choose(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(RapidInr.renderer(CPU)) is FusedSirens
     assert type(Residual.renderer(CPU)) is FusedResiduals
-    monkeypatch.setenv(fused.SWITCH, "0")
+    monkeypatch.setenv(kernels.SWITCH, "0")
     assert type(RapidInr.renderer(CPU)) is SirenRenderer
     assert type(Residual.renderer(CPU)) is ResidualRenderer
-    monkeypatch.delenv(fused.SWITCH)
+    monkeypatch.delenv(kernels.SWITCH)
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     assert type(RapidInr.renderer(CPU)) is SirenRenderer
 
@@ -160,7 +160,7 @@ def test_a_failed_compilation_falls_back_to_plain_torch_and_says_so_once(
     drawn = FrameStore(payloads[1:2]).render([0, 1, 0], (12, 16))
     assert len(caplog.records) == len({r.getMessage() for r in caplog.records}) >= 1
     assert "Triton failed for SirenShape(hidden=" in caplog.text
-    monkeypatch.setenv(fused.SWITCH, "0")
+    monkeypatch.setenv(kernels.SWITCH, "0")
     assert torch.equal(drawn, FrameStore(payloads[1:2]).render([0, 1, 0], (12, 16)))
 
 
@@ -172,7 +172,7 @@ def test_networks_too_wide_for_the_kernel_are_drawn_by_plain_torch(
     payload = RapidInr(hidden=fused.MAX_HIDDEN + 1, layers=1, steps=1).encode(Clip("wide", (frame,)))
     drawn = FrameStore([payload]).render([0, 0], (8, 8))
     assert "wider than 64 units" in caplog.text
-    monkeypatch.setenv(fused.SWITCH, "0")
+    monkeypatch.setenv(kernels.SWITCH, "0")
     assert torch.equal(drawn, FrameStore([payload]).render([0, 0], (8, 8)))
 
 

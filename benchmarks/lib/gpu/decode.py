@@ -14,7 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rinr_flower.decoding import FrameStore
 from rinr_flower.frames import Clip
-from rinr_flower.rendering.fused import kernel_draws
 
 from ..results import Row
 from ..speed_decode import arrive_case, ceilings, draw_case
@@ -37,7 +36,7 @@ def subjects(setting: Setting) -> tuple[list[Subject], dict[str, str]]:
 
 
 def of_codec(setting: Setting, name: str) -> list[Subject]:
-    """A codec, and where the fused kernel draws it, the same without the kernel."""
+    """A codec, and where a fused kernel draws it, the same without the kernel."""
     payloads = setting.payloads(name)
 
     def arrive() -> Draw:
@@ -48,7 +47,7 @@ def of_codec(setting: Setting, name: str) -> list[Subject]:
 
     store, size = full(), sum(map(len, payloads))
     made = [Subject(name, size, store.render, arrive, resident_bytes_per_frame=store.resident_bytes / len(store))]
-    if setting.cuda and kernel_draws(setting.device):
+    if setting.cuda and name != "nerv":
         with plain_torch():
             made.append(Subject(f"{name}, plain torch", size, full().render))
     with plain_torch():

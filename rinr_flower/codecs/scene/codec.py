@@ -11,11 +11,13 @@ import torch
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs.base import Codec, Progress, codecs
+from rinr_flower.codecs.scene.decode.fused import FusedScenes
 from rinr_flower.codecs.scene.decode.renderer import SceneRenderer
 from rinr_flower.codecs.scene.encode.effort import PRESETS
 from rinr_flower.codecs.scene.format.stream import STEPS_PER_OCTAVE
 from rinr_flower.errors import ConfigError
 from rinr_flower.frames import Clip
+from rinr_flower.rendering.fused_scene import kernel_draws
 
 Parts = Mapping[str, bytes]
 
@@ -110,7 +112,7 @@ class Scene(Codec):
 
     @classmethod
     def renderer(cls, device: torch.device) -> SceneRenderer:
-        return SceneRenderer(device)
+        return FusedScenes(device) if kernel_draws(device) else SceneRenderer(device)
 
 
 def _search(
