@@ -80,13 +80,19 @@ class Chart:
         width, height = self.figure.get_size_inches()
         with styled():
             self.figure.set_size_inches(width, height + _TITLE_IN)
-            title = self.figure.suptitle(self.title, fontsize=10, fontweight="bold")
+            self._head(self.title)
             self.figure.savefig(folder / f"{self.name}.png", dpi=200, metadata={"Software": None})
             self.figure.savefig(folder / f"{self.name}.svg", metadata={"Date": None, "Creator": None})
-            title.set_visible(False)  # the page has it as a heading
-            title.set_in_layout(False)
+            self._head("")  # the page has it as a heading
             self.figure.set_size_inches(width, height)
         return [f"{self.name}.png", f"{self.name}.svg"]
+
+    def _head(self, text: str) -> None:
+        """Put a title over the figure, as the legend's where one stands at the top; an empty text takes it away."""
+        if self.figure.legends:
+            self.figure.legends[0].set_title(text, prop={"size": 10, "weight": "bold"})
+        else:
+            self.figure.suptitle(text, fontsize=10, fontweight="bold").set_in_layout(bool(text))
 
     def inline(self) -> Html:
         """The figure as an SVG element: ids of its own, the page's neutral colours, marks with text as ``<title>``."""
