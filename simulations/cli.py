@@ -33,30 +33,32 @@ def _print_version(wanted: bool) -> None:
 
 @app.command()
 def simulate(
-    num_clients: Annotated[int | None, typer.Option(help="edge devices [default: 10]", show_default=False)] = None,
+    num_clients: Annotated[int | None, typer.Option(help="edge devices", show_default="10")] = None,
     rounds: Annotated[
-        int | None, typer.Option(help="rounds of capture, sharing, training, evaluation [default: 2]")
+        int | None, typer.Option(help="rounds of capture, sharing, training, evaluation", show_default="2")
     ] = None,
     codec: Annotated[
-        str | None, typer.Option(help="what the fog encodes with; options by --set codec.KEY= [default: scene]")
+        str | None, typer.Option(help="what the fog encodes with; options by --set codec.KEY=", show_default="scene")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="sample, otb100:PATH, uav123:PATH, dac_sdc:PATH, ... [default: sample]")
+        str | None, typer.Option(help="sample, otb100:PATH, uav123:PATH, dac_sdc:PATH, ...", show_default="sample")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="factory, scratch, a path, or a name such as yolov8m.pt [default: factory]")
+        str | None, typer.Option(help="factory, scratch, a path, or a name such as yolov8m.pt", show_default="factory")
     ] = None,
     strategy: Annotated[
         str | None,
-        typer.Option(help="fog, fog_training, auto, compressed_fedavg, jpeg_serverless, jpeg_relay [default: fog]"),
+        typer.Option(
+            help="fog, fog_training, auto, compressed_fedavg, jpeg_serverless, jpeg_relay", show_default="fog"
+        ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps [default: auto]")] = None,
-    seed: Annotated[int | None, typer.Option(help="every random choice follows from it [default: 0]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps", show_default="auto")] = None,
+    seed: Annotated[int | None, typer.Option(help="every random choice follows from it", show_default="0")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", "--output", help="the run's folder [default: runs/DATE-TIME]")
+        Path | None, typer.Option("--out", "-o", "--output", help="the run's folder", show_default="runs/DATE-TIME")
     ] = None,
     config: Annotated[
-        str | None, typer.Option(help="scenario: a YAML file, or a shipped one by its name [default: default]")
+        str | None, typer.Option(help="scenario: a YAML file, or a shipped one by its name", show_default="default")
     ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="any scenario key=value; repeatable")] = None,
     resume: Annotated[Path | None, typer.Option(help="go on with the run in this folder, with its scenario")] = None,

@@ -27,11 +27,10 @@ def _saved(head: Mapping[str, Any]) -> str:
         f"Shared in {bytes_text(own)} of data, {times} than the {bytes_text(jpeg)} of devices that send each other "
         "their JPEG files"
     )
-    better = [rival for rival in head.get("rivals") or () if rival["as_good"] and rival["ratio"] < 1]
-    if not better:
+    winner = head.get("winner")
+    if not winner or winner["name"] == head["scheme"]:
         return f"{said}."
-    best = min(better, key=lambda rival: float(rival["bytes"]))
-    return f"{said}; {scheme_words(best['name'])} needs only {bytes_text(best['bytes'])} for as good an object."
+    return f"{said}; {scheme_words(winner['name'])} needs only {bytes_text(winner['bytes'])} at no worse quality."
 
 
 def _learnt(record: RunRecord) -> str:

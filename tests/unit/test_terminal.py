@@ -1,0 +1,126 @@
+"""What ``flower-simulation`` shows off a terminal, and the folders that it goes on in."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rinr_flower.errors import ConfigError
+from rinr_flower.simulations import cli, terminal
+from rinr_flower.simulations.run_folder import RunFolder, check_unused
+from rinr_flower.simulations.runner import _begun
+from rinr_flower.simulations.scenario import Scenario, load_scenario
+from rinr_flower.simulations.terminal import NOTES, Terminal
+
+
+def test_stages_have_lines_and_silence_is_broken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "QUIET_S", 0.4)
+    with Terminal() as shown:
+        shown("data", 0.0)
+        shown("data", 0.25)
+        time.sleep(1.0)
+        shown("data", 1.0)
+        shown("data", 1.0)  # it has ended before
+        time.sleep(0.8)
+        with shown.shows_log():
+            logging.getLogger(NOTES).info("three at a time")
+            logging.getLogger("flwr.rinr_flower").info("for the file only")
+            logging.getLogger("flwr.rinr_flower").warning("a camera is left out")
+            logging.getLogger("flwr").warning("Flower's own")
+        logging.getLogger("flwr.rinr_flower").warning("too late")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "data ..."
+    assert re.fullmatch(r"  data: 25 % after 0\.\d s, about \d\.\d s left", lines[1])
+    assert [line for line in lines if re.fullmatch(r"data: 1\.\d s", line)] != []
+    assert "  working" in lines
+    assert lines[-2:] == ["three at a time", "warning: a camera is left out"]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["flower-simulation", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+def test_help_names_the_defaults_of_the_scenario(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert run(monkeypatch, "-h") == 0
+    shown = capsys.readouterr().out
+    for key in ("num_clients", "rounds", "codec", "data", "weights", "strategy", "device", "seed"):
+        (line,) = [line for line in shown.splitlines() if f"--{key.replace('_', '-')} " in line[:40]]
+        assert f"[default: ({getattr(Scenario(), key)})]" in line
+    assert run(monkeypatch, "--version") == 0
+    assert re.match(r"flower-simulation \d.* \(flwr \d", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--set", "codec={name: [jpeg"], "--set codec={name: [jpeg: the value is not YAML"),
+        (["--seed", "-1"], "'seed' is -1; it must be at least 0"),
+        (["--weights", "nope.pt", "--data", "otb100:/nowhere"], "nope.pt"),
+        (["--weights", "/no/such.npz"], "no weights at /no/such.npz"),
+        (["--set", "ray_address=127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1"),
+        (["--out", "file"], "file is a file; name a new folder"),
+        (["--out", "file/inside"], "Not a directory"),
+        (["--out", "/proc/run"], "/proc/run"),
+    ],
+)
+def test_an_odd_machine_is_one_sentence_before_any_work(
+    arguments: list[str],
+    text: str,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("precious")
+    monkeypatch.setenv("RINR_CACHE", str(tmp_path_factory.mktemp("cache")))
+    assert run(monkeypatch, "--config", "quick", *arguments) == 2
+    errors = capsys.readouterr().err
+    assert text in errors
+    assert "Traceback" not in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_run_that_ended_before_its_first_round_makes_way(tmp_path: Path) -> None:
+    first = RunFolder.create(str(tmp_path / "run"))
+    (first.path / "devices" / "000").mkdir(parents=True)
+    second = RunFolder.create(str(tmp_path / "run"))
+    assert second.job != first.job
+    assert [path.name for path in second.path.iterdir()] == ["job.json"]
+    (second.path / "notes.txt").touch()
+    with pytest.raises(ConfigError, match="not empty"):
+        check_unused(second.path)
+
+
+def test_the_same_command_goes_on_with_a_run_that_is_not_finished(tmp_path: Path) -> None:
+    out = str(tmp_path / "run")
+    scenario = load_scenario("quick", {"out": out})
+    assert _begun(scenario) is None
+    folder = RunFolder.create(out)
+    scenario.save(folder.scenario)
+    assert _begun(scenario) is None, "nothing is kept yet"
+    folder.save_round(0, {}, {})
+    begun = _begun(scenario)
+    assert begun is not None
+    assert begun.job == folder.job
+    assert _begun(load_scenario("quick", {"out": out, "rounds": 5})) is None, "another scenario"
+    for number in range(1, scenario.rounds + 1):
+        folder.save_round(number, {}, {})
+    assert _begun(scenario) is None, "it is finished"
+    with pytest.raises(ConfigError, match="go on with it by --resume"):
+        check_unused(folder.path)
