@@ -74,7 +74,12 @@ class Residual(Codec):
         if nested or not isinstance(background, Codec):
             if isinstance(background, Codec):
                 raise ConfigError("give the background as a codec object or by options, not both")
-            plain["background"] = codecs.create(background, **nested)
+            try:
+                plain["background"] = codecs.create(background, **nested)
+            except ConfigError as error:
+                raise ConfigError(
+                    f"option 'background': {error}; give a codec's name, or background.KEY=value"
+                ) from error
         if "sizes" in plain:
             plain["sizes"] = tuple(tuple(row) for row in plain["sizes"])
         return plain

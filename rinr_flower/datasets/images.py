@@ -40,6 +40,10 @@ class ImageShot(Shot):
         self.name = str(path)
         self._labels = labels
 
+    def __getstate__(self) -> dict[str, object]:
+        """For another process: the labels themselves, if they have been read, instead of how to read them."""
+        return {**vars(self), "_labels": None} if "labels" in vars(self) else vars(self)
+
     @cached_property
     def size(self) -> tuple[int, int]:
         return image_size(self.path)

@@ -136,6 +136,7 @@ class Broken:
     Parameters
     ----------
     skip : leave broken files out; otherwise :meth:`settle` raises.
+    quiet : do not log what is left out: the caller tells it.
 
     Attributes
     ----------
@@ -143,8 +144,9 @@ class Broken:
     names : of the shots that are broken.
     """
 
-    def __init__(self, skip: bool = False) -> None:
+    def __init__(self, skip: bool = False, *, quiet: bool = False) -> None:
         self.skip = skip
+        self._quiet = quiet
         self.reasons: list[str] = []
         self.names: set[str] = set()
 
@@ -163,7 +165,7 @@ class Broken:
         """Raise one DataError that lists what was gathered after the first ``before``, or log it if it is skipped."""
         new = self.reasons[before:]
         if self.skip:
-            for reason in new:
+            for reason in new if not self._quiet else []:
                 log.warning("left out: %s", reason)
         elif len(new) == 1:
             raise DataError(new[0])

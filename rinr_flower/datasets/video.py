@@ -145,6 +145,10 @@ class VideoReader:
     def __len__(self) -> int:
         return self._count
 
+    def __getstate__(self) -> dict[str, object]:
+        """For another process, which decodes from the beginning."""
+        return {**vars(self), "_frames": iter(()), "_next": self._count}
+
     def read(self, index: int) -> NDArray[np.uint8]:
         """Frame ``index``, RGB uint8 (height, width, 3)."""
         if index < self._next:
@@ -187,6 +191,10 @@ class VideoShot(Shot):
         self._reader = reader
         self._index = index
         self._labels = labels
+
+    def __getstate__(self) -> dict[str, object]:
+        """For another process: the labels themselves, if they have been read, instead of how to read them."""
+        return {**vars(self), "_labels": None} if "labels" in vars(self) else vars(self)
 
     @cached_property
     def size(self) -> tuple[int, int]:

@@ -10,8 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
 
 from rinr_flower import cli
+from rinr_flower.codecs import codecs
+from rinr_flower.datasets import Broken, datasets, load
+from rinr_flower.detection import engine
 from rinr_flower.errors import ConfigError
 
 
@@ -55,6 +59,20 @@ def test_encode_inspect_decode(folder: Path, tmp_path: Path) -> None:
         (("encode", "folder:FOLDER", "-o", "OUT/x", "--codec", "jpeg", "--set", "quality=200"), "quality 200"),
         (("encode", "folder:FOLDER", "-o", "OUT/x", "--codec", "jpeg", "--set", "quality"), "not key=value"),
         (("encode", "folder:FOLDER", "-o", "OUT/x", "--codec", "jpeg", "--frames", "5:2"), "not A:B"),
+        (("encode", "typo", "-o", "OUT/x"), "typo: no such folder; give a folder of images"),
+        (("encode", "folder:FOLDER", "-o", "/no/dir/x", "--codec", "jpeg"), "no folder /no/dir; make it first"),
+        (
+            ("encode", "sample:sequences=2,frames=1", "-o", "OUT/x.rinr"),
+            "name one of them (sample:sequences=2,frames=1#1)",
+        ),
+        (
+            ("encode", "folder:FOLDER", "-o", "OUT/x", "--codec", "residual", "--set", "background="),
+            "option 'background'",
+        ),
+        (("decode", "FOLDER", "-o", "OUT/x"), "holds no payloads (*.rinr)"),
+        (("decode", "FOLDER/000.jpg", "-o", "OUT/x", "--format", "voc"), "'voc' is not one of png, yolo, coco"),
+        (("codecs", "jpg"), "unknown codec 'jpg'"),
+        (("data", "folder:FOLDER", "--show", "/no/dir/x.png"), "no folder /no/dir"),
         (("encode", "folder:NOWHERE", "-o", "OUT/x", "--codec", "jpeg"), "NOWHERE"),
         (("encode", "folder:FOLDER", "-o", "OUT/x", "--codec", "jpeg", "--device", "tpu"), "device 'tpu'"),
         (("decode", "FOLDER/000.jpg", "-o", "OUT/x"), "000.jpg: this is no payload"),
@@ -75,3 +93,125 @@ def test_misuse_is_one_line_and_exit_code_2(
 def test_impossible_sizes(size: str) -> None:
     with pytest.raises(ConfigError, match="WxH"):
         cli.parse_size(size)
+
+
+def write(folder: Path, name: str, size: tuple[int, int], label: str | None = "0 0.5 0.5 0.5 0.5\n") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(len(name)).integers(0, 255, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / name)
+    if label is not None:
+        (folder / name).with_suffix(".txt").write_text(label)
+
+
+def test_a_data_set_becomes_a_folder_of_payloads_and_a_data_set_again(tmp_path: Path) -> None:
+    for i in range(5):
+        write(tmp_path / "p", f"{i}.png", (32, 48) if i % 2 else (40, 40), f"{i % 2} 0.5 0.5 0.5 0.25\n")
+    (tmp_path / "p/5.png").write_bytes(b"no picture")
+    (tmp_path / "p/classes.txt").write_text("cup\nhat\n")
+    failed = rinr("encode", tmp_path / "p", "-o", f"{tmp_path}/out/", "--codec", "webp")
+    assert failed.returncode == 2
+    assert "5.png: not a readable image" in failed.stderr
+    done = rinr("encode", tmp_path / "p", "-o", f"{tmp_path}/out/", "--codec", "webp", "--skip-broken", "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    assert "left out: " in done.stderr
+    assert "2 payloads, " in done.stdout
+    assert "ratio" not in done.stdout, "there are no camera files"
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == ["0001-p-000.rinr", "0002-p-001.rinr"]
+    alone = codecs.create("webp").encode(load(f"{tmp_path}/p", broken=Broken(skip=True))[1])
+    assert (tmp_path / "out" / names[1]).read_bytes() == alone, "as if it were encoded alone"
+    assert "holds payloads already" in rinr("encode", tmp_path / "p", "-o", tmp_path / "out", "--skip-broken").stderr
+
+    decoded = load(f"{tmp_path}/p", broken=Broken(skip=True))
+    for form, opened in (("yolo", "yolo:{}/data.yaml"), ("coco", "coco:{}/annotations/instances_train.json")):
+        place = tmp_path / form
+        done = rinr("decode", tmp_path / "out", "-o", place, "--format", form)
+        assert done.returncode == 0, done.stderr
+        again = load(opened.format(place))
+        assert [c.class_names for c in again] == [("cup", "hat")] * 2
+        for before, after in zip(decoded, again, strict=True):
+            for a, b in zip(before.frames, after.frames, strict=True):
+                np.testing.assert_allclose(a.boxes, b.boxes, atol=1 / 16)
+                assert a.classes.tolist() == b.classes.tolist()
+    reference = COCO(str(tmp_path / "coco/annotations/instances_train.json"))
+    assert (len(reference.imgs), len(reference.anns), len(reference.cats)) == (5, 5, 2)
+
+
+def test_parts_of_a_folder_of_payloads_stay_parts(folder: Path, tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        (tmp_path / "in" / part).mkdir(parents=True)
+        payload = codecs.create("jpeg").encode(load(f"folder:{folder}")[0])
+        (tmp_path / "in" / part / f"{part}.rinr").write_bytes(payload)
+    assert (
+        rinr("decode", tmp_path / "in", "-o", tmp_path / "out", "--format", "yolo", "--size", "24x16").returncode == 0
+    )
+    ultralytics = engine.ultralytics
+    data = ultralytics("data.utils").check_det_dataset(str(tmp_path / "out/data.yaml"), autodownload=False)
+    for part in ("train", "val"):
+        made = ultralytics("data.dataset").YOLODataset(data[part], data=data, task="detect", augment=False, imgsz=32)
+        assert [label["shape"] for label in made.labels] == [(16, 24)] * 3
+        np.testing.assert_allclose(made.labels[0]["bboxes"], [[0.5, 0.5, 0.25, 0.25]], atol=1e-4)
+    assert rinr("decode", tmp_path / "in", "-o", tmp_path / "png").returncode == 0
+    assert len(list((tmp_path / "png/train").glob("*.png"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("files", "text"),
+    [
+        ({"0.jpg": 0, "1.jpg": 1}, ", 1/"),
+        ({"0.jpg": 1, "1.png": 1}, "no ratio: only 1 of 2 frames have a JPEG file"),
+        ({"0.jpg": 0, "1.jpg": 6}, "no ratio: only 1 of 2 frames"),
+    ],
+)
+def test_a_ratio_covers_all_frames_or_is_not_given(files: dict[str, int], text: str, tmp_path: Path) -> None:
+    for name, orientation in files.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        size = (48, 64) if orientation < 5 else (64, 48)
+        Image.new("RGB", size).save(tmp_path / name, exif=exif)
+    done = rinr("encode", f"folder:{tmp_path}", "-o", tmp_path / "x.rinr", "--codec", "jpeg")
+    assert text in done.stdout
+
+
+def test_a_budget_that_cannot_be_spent_is_told(folder: Path, tmp_path: Path) -> None:
+    options = ("--codec", "scene", "--set", "bytes_per_frame=1000000")
+    done = rinr("encode", f"folder:{folder}", "-o", tmp_path / "x.rinr", *options)
+    assert done.returncode == 0
+    assert "bytes_per_frame=1000000 is more than scene can spend here" in done.stderr
+
+
+def test_data_lists_what_is_there_and_what_is_broken(tmp_path: Path) -> None:
+    write(tmp_path / "images", "0.jpg", (32, 48))
+    write(tmp_path / "images", "1.jpg", (40, 40), None)
+    whole = (tmp_path / "images/1.jpg").read_bytes()
+    (tmp_path / "images/2.jpg").write_bytes(whole[:-300])
+    (tmp_path / "images/3.jpg").write_bytes(b"[bold]")
+    (tmp_path / "images/classes.txt").write_text("cup\n")
+    done = rinr("data", tmp_path / "images", "--show", tmp_path / "sheet.png")
+    assert done.returncode == 0, done.stderr
+    for text in ("images", "collection", "40x40 and 1 others", "cup", "2 broken", "3.jpg: not a readable image"):
+        assert text in done.stdout
+    assert Image.open(tmp_path / "sheet.png").size == (3 * 240, 240)
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png")).astype(int)
+    assert (np.abs(sheet - [255, 77, 77]).sum(axis=2) < 9).sum() > 300, "a box is drawn"
+    assert "1 broken" in rinr("data", tmp_path / "images").stdout, "only headers are read"
+    assert "2 broken" in rinr("data", tmp_path / "images", "--check").stdout
+
+
+def test_registered_components_are_listed() -> None:
+    listed = rinr("codecs").stdout
+    assert all(name in listed for name in codecs.names())
+    one = rinr("codecs", "scene").stdout
+    assert "object_weight" in one
+    assert "12.0" in one
+    assert "how many times an error inside a box" in " ".join(one.split())
+    listed = rinr("datasets").stdout
+    assert all(name in listed for name in datasets.names())
+    assert "clip_length" in rinr("datasets", "dac_sdc").stdout
+
+
+def test_help_and_version() -> None:
+    assert rinr("--version").stdout.startswith("rinr_flower ")
+    for arguments in (("-h",), ("encode", "-h"), ("decode", "--help")):
+        assert "Usage" in rinr(*arguments).stdout
+    assert "[default: scene]" in rinr("encode", "-h").stdout

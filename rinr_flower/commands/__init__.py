@@ -1,0 +1,1 @@
+"""The commands of ``rinr``, a file each."""

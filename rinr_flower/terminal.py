@@ -1,0 +1,89 @@
+"""What the commands share: options as text, progress, and errors as one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rinr_flower.errors import ConfigError, DataError, RinrError
+
+HELP = {"help_option_names": ["-h", "--help"]}
+"""Context settings of every command."""
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, str]:
+    """``key=value`` strings as a mapping."""
+    pairs = {}
+    for setting in settings:
+        key, sign, value = setting.partition("=")
+        if not (key and sign):
+            raise ConfigError(f"--set {setting!r} is not key=value")
+        pairs[key] = value
+    return pairs
+
+
+def parse_frames(text: str) -> slice | None:
+    """``A:B`` as a slice; empty is all frames."""
+    if not text:
+        return None
+    first, sign, last = text.partition(":")
+    try:
+        chosen = slice(int(first) if first else 0, int(last) if last else None)
+    except ValueError:
+        chosen = slice(0, 0)
+    if not sign or chosen.start < 0 or (chosen.stop is not None and chosen.stop <= chosen.start):
+        raise ConfigError(f"--frames {text!r} is not A:B with 0 <= A < B, for example 0:32")
+    return chosen
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``WxH`` as (width, height) in pixels."""
+    from rinr_flower.frames import MAX_FRAME_PX
+
+    try:
+        width, height = (int(v) for v in text.lower().split("x"))
+    except ValueError:
+        width = height = 0
+    if width < 1 or height < 1 or width * height > MAX_FRAME_PX:
+        raise ConfigError(f"--size {text!r} is not WxH in pixels within {MAX_FRAME_PX:,} in all, for example 640x360")
+    return width, height
+
+
+def new_folder(path: Path) -> Path:
+    """Make ``path`` if it is not there. DataError if the folder that it belongs in is missing or it cannot be made."""
+    check_parent(path)
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot make this folder: {error.strerror}") from error
+    return path
+
+
+def check_parent(path: Path) -> None:
+    """DataError if the folder that ``path`` would be written into is missing."""
+    if not path.absolute().parent.is_dir():
+        raise DataError(f"{path}: there is no folder {path.parent}; make it first (mkdir -p {path.parent})")
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar on standard error; yields the function that takes the fraction done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def run(command: typer.Typer) -> None:
+    """Run a command line; input errors become one message on standard error and exit code 2."""
+    try:
+        command()
+    except RinrError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
