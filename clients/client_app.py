@@ -165,9 +165,8 @@ def _train(task: _Task) -> RecordDict:
         "loss": trained.log.losses[-1],
         "render-seconds": trained.log.seconds_rendering,
         "train-seconds": trained.log.seconds_training,
+        "refused-payloads": len(trained.refused),
     }
-    if trained.refused:
-        metrics["refused-payloads"] = len(trained.refused)
     content = RecordDict({METRICS: MetricRecord({**metrics})})
     compressor = task.config.get(COMPRESSOR)
     if common is not None and compressor is not None:  # the model in common stays the device's model

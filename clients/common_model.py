@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import ArrayRecord, RecordDict
 from numpy.typing import NDArray
 
 from rinr_flower.array_file import Arrays
@@ -48,14 +48,14 @@ def take_common_model(content: RecordDict, held: Arrays | None) -> Arrays | None
     return after
 
 
-def holding(common: Arrays) -> ConfigRecord:
+def holding(common: Arrays) -> ArrayRecord:
     """The record that tells the fog which model this device holds."""
     return updates_record((), fingerprint(_tensors(common)))
 
 
 def update_of(
     common: Arrays, trained: Arrays, compressor: str | Mapping[str, Any], memory: Memory, *, source: str
-) -> ConfigRecord:
+) -> ArrayRecord:
     """The record with what training changed in the model in common; what it still owes stays in ``memory``.
 
     ``source`` names device and round: random parts of an update follow from it.

@@ -86,6 +86,7 @@ def run_record(
         examples=tuple(examples),
         updates=_updates(strategy),
         decisions=tuple(strategy.decisions) if isinstance(strategy, EdgeOrFog) else (),
+        stored=tuple(strategy.memory.stored),
         ledger=strategy.ledger,
         folder=run.path,
     )

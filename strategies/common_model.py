@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
 
-from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.errors import DataError
 from rinr_flower.messages.protocol import UPDATES, read_updates
 from rinr_flower.messages.training import Training
+from rinr_flower.strategies.inner import prefixed, under
 from rinr_flower.strategies.keeping import Arrays, Keep
-from rinr_flower.strategies.model_arrays import prefixed, under
 from rinr_flower.strategies.update_chain import UpdateChain
 from rinr_flower.updates import Memory, UpdateCompressor, updates
 
@@ -53,14 +53,6 @@ class CommonModel:
             arrays = ArrayRecord({name: Array(array) for name, array in first.items()})
         self.chain = UpdateChain(arrays)
         return arrays
-
-    def check_model(self, arrays: ArrayRecord) -> None:
-        """ConfigError if another strategy has put a model of its own in the place of the one in common."""
-        if arrays is not self.chain.arrays:
-            raise ConfigError(
-                "a strategy around this one changed the aggregated model, which devices then would not receive; put "
-                "that strategy inside: inner=THAT_STRATEGY(FedAvg(), ...)"
-            )
 
     def check_answer(self, device: str, content: RecordDict) -> None:
         """DataError unless a device that was sent the model says that it holds it."""

@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import Codec
 from rinr_flower.errors import PayloadError
-from rinr_flower.messages.protocol import Capture
 from rinr_flower.strategies.encoding import Encoder, Upload
-from rinr_flower.strategies.keeping import Blob, Keep
+from rinr_flower.strategies.keeping import Blob, Captured, Keep
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class Made:
 
 def encode_once(
     codec: Codec | None,
-    captures: Sequence[Capture],
+    captures: Sequence[Captured],
     keep: Keep,
     encoder: Encoder,
     *,
@@ -44,7 +44,7 @@ def encode_once(
     decode_seconds : time that the captures of one device may take to be decoded; what is left then is refused.
     progress : called with the fraction done.
     """
-    uploads = [keep.put("captures", capture.data) for capture in captures]
+    uploads = [capture.upload for capture in captures]
     keys = [f"{upload.name} seed {seed} {codec!r}" for upload in uploads]
     made: dict[int, Made] = {}
     for number, (upload, key) in enumerate(zip(uploads, keys, strict=True)):
@@ -60,7 +60,7 @@ def encode_once(
             try:
                 if spent[capture.device] >= decode_seconds:
                     raise PayloadError(f"not decoded: the device's captures took {decode_seconds:g} s already")
-                upload = Upload(capture.clip, capture.payload)
+                upload = Upload(capture.clip, Payload.from_bytes(capture.upload.data))
             except PayloadError as error:
                 made[number] = Made(uploads[number], None, reason=str(error))
                 continue
@@ -79,7 +79,7 @@ def encode_once(
             payload = keep.put("payloads", row.payload)
             keep.note_encoded(keys[number], payload, row.encode_seconds)
         elif codec is None and not row.reason:
-            payload = keep.put("payloads", captures[number].data)
+            payload = keep.put("payloads", captures[number].upload.data)
         made[number] = Made(uploads[number], payload, row.encode_seconds, row.reason)
         tick()
     return [made[number] for number in range(len(captures))]

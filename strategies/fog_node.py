@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -10,33 +12,34 @@ from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp.exception import InconsistentMessageReplies
 from flwr.serverapp.strategy import Result, Strategy
 
 from rinr_flower.bandwidth import FOG, Ledger
 from rinr_flower.codecs import Codec, codecs
-from rinr_flower.errors import RinrError
+from rinr_flower.errors import ConfigError
 from rinr_flower.messages.identity import FogIdentity
-from rinr_flower.messages.protocol import Capture, check_metrics, check_model, query_content
+from rinr_flower.messages.protocol import query_content
 from rinr_flower.messages.training import Training
-from rinr_flower.report import FailureRecord
 from rinr_flower.strategies.collecting import read_answers
 from rinr_flower.strategies.encode_once import encode_once
 from rinr_flower.strategies.encoding import Encoder, local_encoder
 from rinr_flower.strategies.exchange import Exchange
-from rinr_flower.strategies.keeping import InMemory, Keep
+from rinr_flower.strategies.grids import StreamedGrid
+from rinr_flower.strategies.inner import check_inner, nodes_needed, settings
+from rinr_flower.strategies.keeping import Captured, InMemory, Keep
 from rinr_flower.strategies.limits import CaptureLimits
 from rinr_flower.strategies.local_training import LocalTraining
-from rinr_flower.strategies.memory import FogMemory, Measured, Shared
+from rinr_flower.strategies.memory import FogMemory, Shared
 from rinr_flower.strategies.metering import Meter
 from rinr_flower.strategies.payload_sharing import PayloadSharing
 from rinr_flower.strategies.policy import Outgoing, Policy, Progress, Round
-from rinr_flower.strategies.replies import Lost
+from rinr_flower.strategies.relay import Relay
 from rinr_flower.strategies.resuming import restore, save
 
 log = getLogger("flwr.rinr_flower")
 
 DEFAULT_LIMITS = CaptureLimits()
+CLASS_NAMES = "class-names"
 Evaluate = Callable[[int, ArrayRecord], MetricRecord | None]
 """Flower's central evaluation: round and model to metrics."""
 
@@ -55,7 +58,10 @@ class FogNode(Strategy):
     inner : strategy for the model, for example ``FedAvg()``. None: each device keeps its own (:class:`LocalTraining`).
     upload : codec that the devices upload with, as name or mapping; ``jpeg`` uploads the camera's own files, None
         leaves captures where they are.
-    min_devices : the fog waits for so many devices; a round with fewer answers is skipped.
+    min_devices : the fog waits for so many devices; a round with fewer answers is skipped. It waits for the minimum of
+        nodes that the inner strategy asks for, too.
+    fraction_query : share of the connected nodes that take part in a round, drawn by ``seed``; the others upload
+        nothing. The inner strategy samples from those that have answered.
     seed : of the encoder; round and order of the captures do not change it.
     device : torch device that the fog encodes on.
     encoder : decodes and encodes what is uploaded, see ``encoding``. None takes a worker process per CPU core, so that
@@ -67,14 +73,14 @@ class FogNode(Strategy):
     limits : how much one device may upload in a round; a device that passes them sits the round out.
     policy : what devices are sent beside the inner strategy's messages; by default all payloads of the others.
     timeout : seconds that bound every exchange and every message's life. :meth:`start` sets it too.
-    progress : called while the fog encodes.
+    progress : called while the fog encodes and while it waits for answers.
 
     Attributes
     ----------
-    memory : what the fog knows of its devices, and the lists that follow.
+    memory : the state after the last round: devices, results, and the lists that follow.
     shared : every clip shared so far.
-    failures : every device's failure so far.
-    trained, evaluated : what every device has reported so far.
+    failures : every failure so far.
+    trained, evaluated : metrics of every device so far.
     start_arrays : the model that the first round began with; None before.
     arrays : the present model.
     """
@@ -86,6 +92,7 @@ class FogNode(Strategy):
         inner: Strategy | None = None,
         upload: str | Mapping[str, Any] | None = "jpeg",
         min_devices: int = 1,
+        fraction_query: float = 1.0,
         seed: int = 0,
         device: str = "cpu",
         encoder: Encoder | None = None,
@@ -97,10 +104,15 @@ class FogNode(Strategy):
         timeout: float = 3600,
         progress: Progress | None = None,
     ) -> None:
+        if not 0 < fraction_query <= 1:
+            raise ConfigError(f"fraction_query is {fraction_query}; it must be above 0 and at most 1")
         self.codec = codec if isinstance(codec, Codec) else codecs.create(codec)
         self.inner = LocalTraining() if inner is None else inner
+        check_inner(self.inner)
+        self.inner_settings = settings(self.inner)
         self.upload = upload
         self.min_devices = min_devices
+        self.fraction_query = fraction_query
         self.seed = seed
         self.device = device
         self.encoder = local_encoder() if encoder is None else encoder
@@ -112,35 +124,20 @@ class FogNode(Strategy):
         self.policy = PayloadSharing() if policy is None else policy
         self.progress = progress
         self.memory = FogMemory()
+        self.shared, self.failures = self.memory.shared, self.memory.failures
+        self.trained, self.evaluated = self.memory.trained, self.memory.evaluated
+        self.relay = Relay(self.inner, self.policy, self.exchange, self.memory)
         self.start_arrays: ArrayRecord | None = None
         self.arrays = ArrayRecord()
-        self.attending: set[int] = set()  # nodes that have answered everything so far in this round
         self.round: Round | None = None  # None before its captures are encoded, and if it is skipped
         self._given: ArrayRecord | None = None  # what the loop over rounds began with
         self._open: tuple[int, float] | None = None  # number of the round that is not finished yet, and when it began
-        self._driven = False  # by this class's own start
-        self._recalled = False
-
-    @property
-    def shared(self) -> list[Shared]:
-        return self.memory.shared
-
-    @property
-    def failures(self) -> list[FailureRecord]:
-        return self.memory.failures
-
-    @property
-    def trained(self) -> list[Measured]:
-        return self.memory.trained
-
-    @property
-    def evaluated(self) -> list[Measured]:
-        return self.memory.evaluated
+        self._started = self._driven = self._recalled = False  # driven: by this class's own start
 
     def summary(self) -> None:
         log.info("\t├──> Sharing: %s uploaded as %s", self.codec, self.upload)
         log.info("\t├──> %s", self.policy.summary())
-        log.info("\t├──> At least %d devices in a round", self.min_devices)
+        log.info("\t├──> At least %d devices in a round, %g of all asked", self.min_devices, self.fraction_query)
         self.inner.summary()
 
     def start(
@@ -163,19 +160,34 @@ class FogNode(Strategy):
         DataError
             If something cannot be kept, or what was kept cannot be read.
         ConfigError
-            If what was kept is of a strategy with other settings.
+            If what was kept is of a strategy with other settings, or if ``num_rounds`` are done already.
         """
         self.exchange.timeout_s = timeout
         done = self.recall()
+        if num_rounds < done or (self._started and num_rounds == done):
+            raise ConfigError(
+                f"num_rounds is {num_rounds}, and {done} rounds are done; it counts from the first round: give "
+                f"{done + 1} for one more, or begin a new run with a new strategy (and a new keep)"
+            )
+        self._started = self._driven = True
         self._set_up(initial_arrays, train_config or ConfigRecord())
         assert self.start_arrays is not None
-        self._driven = True
         try:
-            evaluate = None if evaluate_fn is None else partial(self._evaluate, evaluate_fn, done)
-            start, configs = self.start_arrays, (train_config, evaluate_config)
-            return super().start(grid, start, num_rounds, timeout, *configs, evaluate)
+            result = super().start(
+                StreamedGrid(grid, self.progress),
+                self.start_arrays,
+                num_rounds,
+                timeout,
+                train_config,
+                evaluate_config,
+                None if evaluate_fn is None else partial(self._evaluate, evaluate_fn, done),
+            )
         finally:
             self._driven = False
+        if num_rounds > 0 and not self.trained:
+            why = "; ".join(f"{item.device}: {item.reason}" for item in self.failures[:3])
+            log.error("NO DEVICE HAS TRAINED in %d rounds (%d failures: %s)", num_rounds, len(self.failures), why)
+        return result
 
     def recall(self) -> int:
         """Restore what ``keep`` holds, the first time; the number of whole rounds so far."""
@@ -191,26 +203,22 @@ class FogNode(Strategy):
     ) -> Iterable[Message]:
         """Collect captures, encode them, and put what the policy sends into the inner strategy's messages."""
         self._finish()
-        if server_round <= self.recall():
-            self._set_up(arrays, config)
-            return []
+        done = self.recall()
         self._set_up(arrays, config)
+        if server_round <= done:
+            return []
         self._take(arrays)
         self._open = server_round, time.monotonic()
-        captures = self.collect(server_round, grid)
-        self.encode(server_round, captures)
-        if len(self.attending) < self.min_devices:
-            reason = f"{len(self.attending)} devices answered, min_devices is {self.min_devices}"
-            self.memory.fail(server_round, FOG, "skipped", reason)
-            self.attending.clear()
+        self.encode(server_round, self.collect(server_round, grid))
+        if self._skips(server_round, grid):
             return []
-        names = frozenset(self.exchange.name(node) for node in self.attending)
+        config = self._completed(config)
         training = Training.of_config(config)
-        self.round = Round(server_round, names, training, self.memory, self.device, self.progress)
+        self.round = Round(server_round, self.relay.names(), training, self.memory, self.device, self.progress)
         self.policy.prepare(self.round)
         config = self.policy.train_config(config)
-        messages = self.inner.configure_train(server_round, self.arrays, config, grid)
-        return self._questions(self.round, messages, self.content)
+        content = partial(self.content, self.round)
+        return self.relay.questions(server_round, MessageType.TRAIN, self.arrays, config, grid, content)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -219,15 +227,11 @@ class FogNode(Strategy):
         if server_round <= self.memory.rounds:
             resumed = server_round == self.memory.rounds and self._driven and self.arrays is not self.start_arrays
             return self.arrays if resumed else None, self.memory.result(server_round, "train")
-        usable = self._usable(server_round, replies, self.memory.trained)
+        usable = self.relay.answers(server_round, MessageType.TRAIN, replies, self.arrays, self.trained)
         if self.round is None:
             return None, None
-        try:
-            arrays, metrics = self.inner.aggregate_train(server_round, usable)
-        except InconsistentMessageReplies as error:
-            log.warning("round %d: the model is not aggregated: %s", server_round, error)
-            arrays, metrics = None, None
-        arrays, metrics = self.policy.aggregated(self.round, arrays, metrics)
+        aggregated = self.relay.aggregated(self.inner.aggregate_train, server_round, usable)
+        arrays, metrics = self.policy.aggregated(self.round, *(aggregated or (None, None)))
         self.memory.note_result(server_round, "train", metrics)
         if arrays is not None:
             self.arrays = arrays
@@ -240,20 +244,25 @@ class FogNode(Strategy):
         if server_round <= self.memory.rounds:
             return []
         self._take(arrays)
-        if self.round is None or not self.attending:
+        if self.exchange.open:  # a strategy around this one has kept all answers to itself
+            asked = self.relay.end(server_round, MessageType.TRAIN)
+            what = f"the strategy around this one discarded the answers of all {len(asked)} devices"
+            self.memory.fail(server_round, FOG, "error", what)
+        if self.round is None or not self.relay.attending:
             return []
-        messages = self.inner.configure_evaluate(server_round, self.arrays, config, grid)
-        return self._questions(
-            self.round, messages, lambda _, device, content: Outgoing(self.policy.evaluate_content(device, content))
-        )
+        config = self._completed(config)
+
+        def content(device: str, inner: RecordDict) -> Outgoing:
+            return Outgoing(self.policy.evaluate_content(device, inner))
+
+        return self.relay.questions(server_round, MessageType.EVALUATE, self.arrays, config, grid, content)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Keep the usable answers, let the inner strategy average them, and finish the round."""
         if server_round <= self.memory.rounds:
             return self.memory.result(server_round, "evaluate")
-        metrics = self.inner.aggregate_evaluate(
-            server_round, self._usable(server_round, replies, self.memory.evaluated)
-        )
+        usable = self.relay.answers(server_round, MessageType.EVALUATE, replies, self.arrays, self.evaluated)
+        metrics = self.relay.aggregated(self.inner.aggregate_evaluate, server_round, usable)
         self.memory.note_result(server_round, "evaluate", metrics)
         self._finish()
         return metrics
@@ -261,25 +270,31 @@ class FogNode(Strategy):
     # Steps of a round that a subclass may override.
 
     def wait(self, grid: Grid) -> list[int]:
-        """Ids of the connected nodes, as soon as there are ``min_devices``, or when the time is up."""
+        """Ids of the connected nodes, as soon as this and the inner strategy have enough, or the time is up."""
         end = time.monotonic() + self.exchange.timeout_s
-        while len(nodes := sorted(grid.get_node_ids())) < self.min_devices and time.monotonic() < end:
+        while len(nodes := sorted(grid.get_node_ids())) < self._least() and time.monotonic() < end:
             time.sleep(0.2)
         return nodes
 
-    def collect(self, server_round: int, grid: Grid) -> list[Capture]:
-        """Ask all devices; their captures in order of the devices' and the clips' names."""
+    def collect(self, server_round: int, grid: Grid) -> list[Captured]:
+        """Ask the round's devices; their captures in order of the devices' and the clips' names."""
+        nodes = self.wait(grid)
+        if self.fraction_query < 1:
+            count = min(len(nodes), max(self._least(), math.ceil(self.fraction_query * len(nodes))))
+            nodes = sorted(random.Random(f"{self.seed} {server_round}").sample(nodes, count))
+        self.relay.attending.clear()
         self.exchange.begin(server_round)
         content = query_content(server_round, self.upload)
-        questions = [self.exchange.question(node, MessageType.QUERY, content) for node in self.wait(grid)]
-        answers, lost = self.exchange.answers(grid.send_and_receive(questions, timeout=self.exchange.timeout_s))
-        came = read_answers(answers, server_round, self.exchange, self.limits, self._greet)
-        self.attending = came.nodes
-        self._note(server_round, [*lost, *came.lost])
-        self.exchange.end()
+        questions = (self.exchange.question(node, MessageType.QUERY, content) for node in nodes)
+        stream = grid if isinstance(grid, StreamedGrid) else StreamedGrid(grid, self.progress)
+        answers = self.exchange.answers(stream.send_and_receive(questions, timeout=self.exchange.timeout_s))
+        came = read_answers(answers, server_round, self.exchange, self.keep, self.limits, self.relay.greet)
+        self.relay.note(server_round, came.lost)
+        self.relay.end(server_round, MessageType.QUERY)
+        self.relay.attending = came.nodes
         return came.captures
 
-    def encode(self, server_round: int, captures: list[Capture]) -> None:
+    def encode(self, server_round: int, captures: list[Captured]) -> None:
         """Check every clip and add it and its payload to ``shared``; what was encoded before a crash is used again."""
         passes_on = self.upload is not None and self.codec == codecs.create(self.upload)
         made = encode_once(
@@ -298,6 +313,8 @@ class FogNode(Strategy):
                 continue
             about = server_round, capture.device, capture.clip, capture.camera_bytes
             self.shared.append(Shared(*about, item.upload, item.payload, item.seconds))
+        if not self.memory.class_names:
+            self.memory.class_names = tuple(dict.fromkeys(name for c in captures for name in c.class_names))
         uploaded = sum(item.upload.size for item in made)
         encoded = [item.payload.size for item in made if item.payload is not None]
         log.info("round %d: %d clips, %d bytes uploaded, %d to share", server_round, len(made), uploaded, sum(encoded))
@@ -310,14 +327,21 @@ class FogNode(Strategy):
 
     def _set_up(self, arrays: ArrayRecord, config: ConfigRecord) -> None:
         """Begin the run with ``arrays``, or bring them up to date with the model of the run that is resumed."""
+        common = self.policy.common
+        if common is not None and not self._driven:
+            raise ConfigError(
+                f"{type(self).__name__} keeps one model in common with its devices, which no strategy around it may "
+                "change; put that strategy inside: inner=THAT_STRATEGY(FedAvg(), ...)"
+            )
         if self.start_arrays is None:
-            common = self.policy.common
             model = arrays if common is None else common.begin(arrays, Training.of_config(config))
             self.start_arrays = self.arrays = model
             save(self, 0, 0.0)
-        if self._given is None or self._driven:
+        if self._driven:
+            self._given = self.start_arrays
+        elif self._given is None:
             self._given = arrays
-            if not self._driven and self.memory.rounds:
+            if self.memory.rounds:
                 arrays.clear()  # a strategy around this one has taken the same object for the present model
                 arrays.update(self.arrays)
         self.meter.start_model = self.start_arrays
@@ -326,78 +350,30 @@ class FogNode(Strategy):
         """Go on with ``arrays`` if they are newer than what the loop over rounds began with."""
         if arrays is not self._given:
             self.arrays = arrays
-        if self.policy.common is not None:
-            self.policy.common.check_model(self.arrays)
 
-    def _greet(self, node: int, device: str, holds: str | None) -> None:
-        """Correct what the device is believed to have by what it says itself."""
-        holding = self.memory.greet(device)
-        if holds is not None and not self.memory.reconcile(device, holds):
-            log.info("%s remembers nothing of this run; it gets everything again", device)
-            if self.policy.common is not None:
-                self.policy.common.chain.forget(device)
-        if isinstance(self.inner, LocalTraining):
-            self.inner.equip(node, holding.equipped)
+    def _least(self) -> int:
+        """Number of nodes without which there is no round."""
+        return max(self.min_devices, nodes_needed(self.inner, MessageType.TRAIN)[0])
 
-    def _questions(
-        self, fog_round: Round, messages: Iterable[Message], content: Callable[[Round, str, RecordDict], Outgoing]
-    ) -> list[Message]:
-        """The inner strategy's messages to attending devices, with what ``content`` makes of theirs."""
-        self.exchange.begin(fog_round.number)
-        questions = []
-        for message in messages:
-            asked = message.metadata
-            if asked.dst_node_id in self.attending:
-                out = content(fog_round, self.exchange.name(asked.dst_node_id), message.content)
-                questions.append(
-                    self.exchange.question(
-                        asked.dst_node_id, asked.message_type, out.content, out.clips, group_id=asked.group_id
-                    )
-                )
-        self.ledger.flush()
-        return questions
+    def _skips(self, server_round: int, grid: Grid) -> bool:
+        """Whether too few devices attend the round; then that is a failure, and what they uploaded is shared later."""
+        needed, option = nodes_needed(self.inner, MessageType.TRAIN)
+        attending, connected = len(self.relay.attending), len(list(grid.get_node_ids()))
+        if attending < self.min_devices:
+            reason = f"{attending} devices answered, min_devices is {self.min_devices}"
+        elif connected < needed:
+            reason = f"{connected} nodes are connected, {option} of {type(self.inner).__name__} is {needed}"
+        else:
+            return False
+        self.memory.fail(server_round, FOG, "skipped", reason)
+        self.relay.attending.clear()
+        return True
 
-    def _usable(self, server_round: int, replies: Iterable[Message], measured: list[Measured]) -> list[Message]:
-        """Sound answers, entered into ``measured``; the others become failures, and their devices sit out."""
-        answers, lost = self.exchange.answers(replies)
-        usable: dict[str, Message] = {}
-        for node, answer in answers.items():
-            reply, device = answer.message, self.exchange.names[node]
-            self.meter.answered(server_round, device, reply, ())
-            try:
-                reply.content = self._read(device, reply.metadata.message_type, answer.content)
-            except RinrError as error:
-                lost.append(Lost(node, "malformed", str(error)))
-                continue
-            self.memory.confirm(device)
-            if self.policy.common is not None:
-                self.policy.common.chain.confirm(device)
-            usable[device] = reply
-        self._note(server_round, lost)
-        self.attending -= self.exchange.end()
-        self.attending |= {reply.metadata.src_node_id for reply in usable.values()}
-        devices = sorted(usable)
-        measured += [Measured(server_round, device, check_metrics(usable[device].content)) for device in devices]
-        return [usable[device] for device in devices]
-
-    def _read(self, device: str, kind: str, content: RecordDict) -> RecordDict:
-        """An answer's content as the inner strategy reads it; RinrError unless it can be used."""
-        check_metrics(content)
-        if self.policy.common is not None:
-            self.policy.common.check_answer(device, content)
-        if kind == MessageType.TRAIN:
-            content = self.policy.trained(content)
-        for arrays in content.array_records.values() if self.arrays else ():
-            check_model(arrays, self.arrays)
-        return content
-
-    def _note(self, server_round: int, lost: Iterable[Lost]) -> None:
-        """Enter losses as failures, in order of the devices' names."""
-        for item in sorted(lost, key=lambda item: self.exchange.name(item.node)):
-            name = self.exchange.name(item.node)
-            if self.policy.common is not None:
-                self.policy.common.chain.missed(name, unusable=item.kind in ("error", "malformed"))
-            self.memory.fail(server_round, name, item.kind, item.reason)
+    def _completed(self, config: ConfigRecord) -> ConfigRecord:
+        """The configuration, with the classes of the captures if it names none and devices have their own models."""
+        if CLASS_NAMES in config or not self.memory.class_names or self.policy.common is not None:
+            return config
+        return ConfigRecord({**config, CLASS_NAMES: list(self.memory.class_names)})
 
     def _evaluate(self, evaluate_fn: Evaluate, done: int, number: int, arrays: ArrayRecord) -> MetricRecord | None:
         """Evaluate the model after a round, unless that was done before the run was broken off."""

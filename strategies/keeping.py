@@ -1,15 +1,19 @@
-"""Where a fog node keeps what it must not lose: an interface, and the variant that keeps it in memory only."""
+"""Storage of what a fog node must not lose: an interface, and a variant that lasts as long as the process."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rinr_flower.errors import PayloadError
+from rinr_flower.messages.protocol import Capture
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -38,6 +42,33 @@ class Blob:
     def data(self) -> bytes:
         """The bytes; DataError if they were in a file that is gone or altered."""
         return self.read()
+
+
+@dataclass(frozen=True, eq=False)
+class Captured:
+    """One capture that the fog keeps.
+
+    Attributes
+    ----------
+    device, clip : names.
+    camera_bytes : bytes of the camera's own files for these frames.
+    upload : bytes that the device uploaded: a payload of the upload codec.
+    class_names : the clip's class names; empty if the payload's header cannot be read.
+    """
+
+    device: str
+    clip: str
+    camera_bytes: int
+    upload: Blob
+    class_names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, capture: Capture, keep: Keep) -> Captured:
+        """Keep what was uploaded."""
+        names: tuple[str, ...] = ()
+        with suppress(PayloadError):  # encoding says what is wrong with it
+            names = capture.payload.class_names
+        return cls(capture.device, capture.clip, capture.camera_bytes, keep.put("captures", capture.data), names)
 
 
 @dataclass(frozen=True)

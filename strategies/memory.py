@@ -12,7 +12,7 @@ from flwr.app import MetricRecord
 
 from rinr_flower.errors import DataError
 from rinr_flower.messages.protocol import holds_digest
-from rinr_flower.report import FailureRecord
+from rinr_flower.report import FailureRecord, StoredRecord
 from rinr_flower.report.record import from_json, to_json
 from rinr_flower.strategies.keeping import Blob, Keep
 
@@ -89,6 +89,8 @@ class FogMemory:
     shared, failures, trained, evaluated : every one so far.
     devices : what each has, by the names of all devices that have ever answered.
     results : metrics of every round by stage, as in Flower's ``Result``: ``train``, ``evaluate``, ``server``.
+    stored : what each exchange's messages took at the SuperLink.
+    class_names : classes of the first round's captures; empty until there are some.
     """
 
     def __init__(self) -> None:
@@ -99,8 +101,10 @@ class FogMemory:
         self.evaluated: list[Measured] = []
         self.devices: dict[str, Holding] = {}
         self.results: dict[int, dict[str, Metrics]] = {}
+        self.stored: list[StoredRecord] = []
+        self.class_names: tuple[str, ...] = ()
         self._sent: dict[str, Sent] = {}
-        self._saved = (0, 0, 0, 0)  # lengths of the four lists when they were last written down
+        self._saved = (0, 0, 0, 0, 0)  # lengths of the lists when they were last written down
 
     def fail(self, server_round: int, device: str, kind: str, reason: str) -> None:
         """Add a failure and log it."""
@@ -163,9 +167,11 @@ class FogMemory:
 
     def state(self) -> dict[str, Any]:
         """JSON values: what is new in the lists since the last call, all results, and what each device has."""
-        a, b, c, d = self._saved
-        self._saved = (len(self.shared), len(self.failures), len(self.trained), len(self.evaluated))
+        a, b, c, d, e = self._saved
+        self._saved = self._lengths()
         return {
+            "stored": to_json(self.stored[e:]),
+            "class_names": list(self.class_names),
             "shared": [_item(item) for item in self.shared[a:]],
             "failures": to_json(self.failures[b:]),
             "trained": [_measured(item) for item in self.trained[c:]],
@@ -200,6 +206,8 @@ class FogMemory:
                 self.failures += [from_json(FailureRecord, item) for item in state["failures"]]
                 self.trained += [Measured(**item) for item in state["trained"]]
                 self.evaluated += [Measured(**item) for item in state["evaluated"]]
+                self.stored += [from_json(StoredRecord, item) for item in state["stored"]]
+                self.class_names = tuple(state["class_names"])
                 self.results = {int(number): dict(stages) for number, stages in state["results"].items()}
                 self.devices = {
                     name: Holding(
@@ -209,7 +217,10 @@ class FogMemory:
                 }
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"the state kept of round {self.rounds} is not a fog node's: {error}") from error
-        self._saved = (len(self.shared), len(self.failures), len(self.trained), len(self.evaluated))
+        self._saved = self._lengths()
+
+    def _lengths(self) -> tuple[int, int, int, int, int]:
+        return len(self.shared), len(self.failures), len(self.trained), len(self.evaluated), len(self.stored)
 
     def _digest(self, numbers: Iterable[int]) -> str:
         return holds_digest({self.shared[i].payload.name for i in numbers})

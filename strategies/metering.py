@@ -1,4 +1,4 @@
-"""What every Flower message weighs, entered into the ledger where it is sent."""
+"""Metering: every Flower message is entered into the ledger where it is sent, and counted as Flower stores it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from flwr.app import ArrayRecord, Message
-from flwr.common.serde import array_record_to_proto, config_record_to_proto, message_to_proto
+from flwr.app import Array, ArrayRecord, Message
+from flwr.common.serde import array_record_to_proto, message_to_proto
 
 from rinr_flower.bandwidth import Entry, Ledger
 from rinr_flower.bandwidth.ledger import CONTROL, FOG, MODEL, PAYLOAD, REFUSED, SHARE, START_MODEL, UPDATE, UPLOAD
-from rinr_flower.messages.protocol import UPDATES, payloads_record
+from rinr_flower.messages.protocol import MODEL_KEY, PAYLOADS, UPDATES, UPLOADS, bytes_record
+from rinr_flower.report import StoredRecord
 
-Clip = tuple[str, str, bytes]
-"""Device that captured it, name, bytes."""
+Clip = tuple[str, str, Array]
+"""Device that captured it, name, payload."""
 
 
 class Meter:
@@ -34,56 +35,74 @@ class Meter:
         self.ledger = ledger
         self.direct = direct
         self.start_model: ArrayRecord | None = None
+        self._seen: dict[int, Array] = {}  # arrays of the present exchange, by their identity
+        self._sent = self._stored = 0
+
+    def begin(self) -> None:
+        """Begin an exchange."""
+        self._seen.clear()
+        self._sent = self._stored = 0
+
+    def stored(self, server_round: int, kind: str) -> StoredRecord:
+        """What the exchange's questions take at the SuperLink, which stores an Array once for all messages."""
+        return StoredRecord(server_round, kind, self._sent, self._stored)
 
     def asked(self, server_round: int, device: str, message: Message, clips: Iterable[Clip]) -> None:
-        """A message from the fog with the payloads ``clips``."""
+        """Enter a message from the fog with the payloads ``clips``."""
         sent = list(clips)
         if self.direct:
             for owner, group in groupby(sent, key=lambda clip: clip[0]):
-                self._enter_clips(server_round, owner, device, SHARE, [(owner, c, data) for _, c, data in group])
+                self._enter_clips(server_round, owner, device, SHARE, list(group))
         else:
             self._enter_clips(server_round, FOG, device, PAYLOAD, sent)
-        self._enter_rest(server_round, FOG, device, message, [data for *_, data in sent])
+        size = self._enter_rest(server_round, FOG, device, message, _size([array for *_, array in sent]))
+        self._sent += size
+        self._stored += size
+        for array in (array for record in message.content.array_records.values() for array in record.values()):
+            if id(array) in self._seen:
+                self._stored -= len(array.data)
+            self._seen[id(array)] = array
 
-    def answered(self, server_round: int, device: str, message: Message, clips: Iterable[tuple[str, bytes]]) -> None:
-        """A message to the fog. ``clips``: (clip, bytes) of every capture in it."""
-        sent = [(device, clip, data) for clip, data in clips]
+    def answered(self, server_round: int, device: str, message: Message, clips: Sequence[str]) -> None:
+        """Enter a message to the fog. ``clips``: the names of the captures in it."""
+        uploads = list(message.content.array_records.get(UPLOADS, ArrayRecord()).values())
+        sent = [(device, clip, array) for clip, array in zip(clips, uploads, strict=True)] if clips else []
         if not self.direct:
             self._enter_clips(server_round, device, FOG, UPLOAD, sent)
-        self._enter_rest(server_round, device, FOG, message, [data for *_, data in sent])
+        self._enter_rest(server_round, device, FOG, message, _size([array for *_, array in sent]))
 
     def refused(self, server_round: int, device: str, message: Message) -> None:
-        """A message to the fog that could not be used, whatever is in it."""
+        """Enter a message to the fog that could not be used, whatever is in it."""
         size = int(message_to_proto(message).ByteSize())
         self.ledger.append(Entry(server_round, device, FOG, REFUSED, 0, size))
 
     def _enter_clips(self, server_round: int, source: str, to: str, kind: str, clips: Sequence[Clip]) -> None:
         if clips:
-            items = [(f"{owner}/{clip}", len(data)) for owner, clip, data in clips]
-            self.ledger.append_message(server_round, source, to, kind, items, _size([data for *_, data in clips]))
+            items = [(f"{owner}/{clip}", len(array.data)) for owner, clip, array in clips]
+            self.ledger.append_message(server_round, source, to, kind, items, _size([array for *_, array in clips]))
 
-    def _enter_rest(self, server_round: int, source: str, to: str, message: Message, carried: Sequence[bytes]) -> None:
-        rest = int(message_to_proto(message).ByteSize()) - _size(carried)
-        for arrays in message.content.array_records.values():
-            if arrays:
-                size = int(array_record_to_proto(arrays).ByteSize())
-                numbers = sum(len(array.data) for array in arrays.values())
-                kind = START_MODEL if arrays is self.start_model else MODEL
-                content = "model" if source == FOG else ""  # the fog sends all devices the same
-                self.ledger.append(Entry(server_round, source, to, kind, numbers, size, content))
-                rest -= size
-        updates = message.content.config_records.get(UPDATES)
-        if updates is not None and (payloads := _blobs(updates.get("payloads"))):
-            items = [(_label(data) if source == FOG else "", len(data)) for data in payloads]
-            size = int(config_record_to_proto(updates).ByteSize())
-            self.ledger.append_message(server_round, source, to, UPDATE, items, size)
+    def _enter_rest(self, server_round: int, source: str, to: str, message: Message, entered: int) -> int:
+        """Enter all of a message but the clips, whose ``entered`` bytes are in the ledger; bytes of the message."""
+        whole = int(message_to_proto(message).ByteSize())
+        rest = whole - entered
+        for name, arrays in message.content.array_records.items():
+            if name in (PAYLOADS, UPLOADS) or not arrays:
+                continue
+            size = int(array_record_to_proto(arrays).ByteSize())
+            if name == UPDATES:
+                updates = [array.data for key, array in arrays.items() if key != MODEL_KEY]
+                items = [(_label(data) if source == FOG else "", len(data)) for data in updates]
+                if items:
+                    self.ledger.append_message(server_round, source, to, UPDATE, items, size)
+                    rest -= size
+                continue
+            numbers = sum(len(array.data) for array in arrays.values())
+            kind = START_MODEL if arrays is self.start_model else MODEL
+            content = "model" if source == FOG else ""  # the fog sends all devices the same
+            self.ledger.append(Entry(server_round, source, to, kind, numbers, size, content))
             rest -= size
         self.ledger.append(Entry(server_round, source, to, CONTROL, 0, rest))
-
-
-def _blobs(value: object) -> list[bytes]:
-    """What is bytes in a record's list; a device may have put anything there."""
-    return [item for item in value if isinstance(item, bytes)] if isinstance(value, list) else []
+        return whole
 
 
 def _label(update: bytes) -> str:
@@ -91,6 +110,6 @@ def _label(update: bytes) -> str:
     return f"update {hashlib.sha256(update).hexdigest()[:12]}"
 
 
-def _size(clips: Sequence[bytes]) -> int:
-    """Serialised bytes of a record that carries ``clips``."""
-    return int(config_record_to_proto(payloads_record(clips)).ByteSize()) if clips else 0
+def _size(arrays: Sequence[Array]) -> int:
+    """Serialised bytes of a record that carries payloads."""
+    return int(array_record_to_proto(bytes_record(arrays)).ByteSize()) if arrays else 0

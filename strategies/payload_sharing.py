@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flwr.app import RecordDict
 
-from rinr_flower.messages.protocol import PAYLOADS, payloads_record
+from rinr_flower.messages.protocol import PAYLOADS, bytes_record
 from rinr_flower.strategies.policy import Outgoing, Policy, Round
 
 
@@ -19,4 +19,4 @@ class PayloadSharing(Policy):
         fog_round.memory.note_sent(device, numbers, numbers)
         shared = fog_round.memory.shared
         clips = [(shared[i].device, shared[i].clip, fog_round.payload(i)) for i in numbers]
-        return Outgoing(RecordDict({**content, PAYLOADS: payloads_record([data for *_, data in clips])}), clips)
+        return Outgoing(RecordDict({**content, PAYLOADS: bytes_record([array for *_, array in clips])}), clips)

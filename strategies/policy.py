@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
+from rinr_flower.messages.protocol import bytes_array
 from rinr_flower.messages.training import Training
 from rinr_flower.strategies.common_model import CommonModel
 from rinr_flower.strategies.memory import FogMemory
@@ -37,12 +38,12 @@ class Round:
     memory: FogMemory
     device: str = "cpu"
     progress: Progress | None = None
-    _payloads: dict[int, bytes] = field(default_factory=dict)
+    _payloads: dict[int, Array] = field(default_factory=dict)
 
-    def payload(self, number: int) -> bytes:
-        """The payload of the shared clip ``number``, read once in a round."""
+    def payload(self, number: int) -> Array:
+        """The payload of the shared clip ``number``: read once in a round, and the same Array in all messages."""
         if number not in self._payloads:
-            self._payloads[number] = self.memory.shared[number].payload.data
+            self._payloads[number] = bytes_array(self.memory.shared[number].payload.data)
         return self._payloads[number]
 
 

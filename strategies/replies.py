@@ -1,13 +1,13 @@
-"""Sorting what came back from the devices: answers, and the reasons why others are missing."""
+"""Matching replies to the messages that were sent: answers, and the reasons why others are missing."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from flwr.app import Message, RecordDict
+from flwr.app import Message, Metadata, RecordDict
 from flwr.common.constant import ErrorCode
 
 from rinr_flower.messages.identity import ForgedError
@@ -26,6 +26,24 @@ _EXPIRED = (ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE)
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A question that was sent, without its content.
+
+    Attributes
+    ----------
+    metadata : of the message; Flower enters the message's id when it is sent.
+    signature : the content's record of that name alone; empty where nothing is signed.
+    """
+
+    metadata: Metadata
+    signature: RecordDict
+
+    @property
+    def node(self) -> int:
+        return int(self.metadata.dst_node_id)
+
+
+@dataclass(frozen=True)
 class Lost:
     """One message without a usable answer: the node asked, the kind of failure, and why."""
 
@@ -38,84 +56,77 @@ class Lost:
 class Answer:
     """An answer as it came, its sender's name if a signature proves it, and its content without the signature."""
 
+    node: int
     message: Message
     sender: str | None
     content: RecordDict
+
+
+@dataclass(frozen=True, eq=False)
+class Refused:
+    """A message of a device that is not used: an error, a forgery, a second answer, an answer to another message."""
+
+    message: Message
 
 
 Opened = tuple[str | None, RecordDict]
 """Sender's name if a signature proves it, and content."""
 
 
-@dataclass(frozen=True, eq=False)
-class Sorted:
-    """What came back from one exchange.
-
-    Attributes
-    ----------
-    answers : by node.
-    lost : what is missing or was forged; a node can have a forged answer and its own besides.
-    refused : everything else that a device sent: errors, forgeries, second answers, answers to other messages.
-    """
-
-    answers: dict[int, Answer]
-    lost: list[Lost]
-    refused: list[Message]
-
-
-def unsigned(question: Message, reply: Message) -> Opened:
-    """Where no keys are configured, an answer is taken as it is."""
+def unsigned(question: Asked, reply: Message) -> Opened:
+    """Accept an answer as it is, where no keys are configured."""
     return None, reply.content
 
 
-def sort_replies(
-    asked: Sequence[Message], replies: Iterable[Message], open_: Callable[[Message, Message], Opened] = unsigned
-) -> Sorted:
-    """Answers by node, and one :class:`Lost` for every message in ``asked`` that has none.
+def match_replies(
+    asked: Sequence[Asked], replies: Iterable[Message], open_: Callable[[Asked, Message], Opened] = unsigned
+) -> Iterator[Answer | Lost | Refused]:
+    """Answers, and one :class:`Lost` for every question in ``asked`` that has none, as the replies come in.
 
     An answer belongs to the message whose id it carries. Answers to other messages (of an earlier round) and second
-    answers are passed over; a forged answer does not stand in the way of the node's own. Flower reports a node that
-    vanished and a message that outlived its time to live as error replies of its own, and a node that restarted as no
-    reply at all.
+    answers are refused; a forged answer is a loss, but does not stand in the way of the node's own. Flower reports a
+    node that vanished and a message that outlived its time to live as error replies of its own, and a node that
+    restarted as no reply at all.
 
     Parameters
     ----------
+    asked : may grow until the first reply.
     open_ : called with question and answer; raises ForgedError if that answer is not to be believed.
     """
-    waiting = {message.metadata.message_id: message for message in asked}
-    answers: dict[int, Answer] = {}
-    lost: list[Lost] = []
-    refused: list[Message] = []
+    waiting: dict[str, Asked] = {}
     forged: set[int] = set()
+    done: set[int] = set()
     for reply in replies:
+        if not waiting and not done:
+            waiting = {question.metadata.message_id: question for question in asked}
         question = waiting.get(reply.metadata.reply_to_message_id)
         if question is None:
-            refused.append(reply)
+            yield Refused(reply)
             continue
-        node, source = question.metadata.dst_node_id, reply.metadata.src_node_id
+        node, source = question.node, reply.metadata.src_node_id
         if reply.has_error():
             code, said = reply.error.code, shorten(reply.error.reason or "")
             meaning = _MEANING.get(code)
             reason = said if meaning is None else f"{meaning} ({said})"
-            lost.append(Lost(node, "timeout" if code in _EXPIRED else "error", reason))
-            del waiting[question.metadata.message_id]
+            yield Lost(node, "timeout" if code in _EXPIRED else "error", reason)
             if source == node:
-                refused.append(reply)
-            continue
-        try:
-            if source != node:
-                raise ForgedError(f"the answer came from node {source}, which was not asked")
-            sender, content = open_(question, reply)
-        except ForgedError as error:
-            lost.append(Lost(node, "forged", str(error)))
-            refused.append(reply)
-            forged.add(node)
-            continue
-        answers[node] = Answer(reply, sender, content)
+                yield Refused(reply)
+        else:
+            try:
+                if source != node:
+                    raise ForgedError(f"the answer came from node {source}, which was not asked")
+                sender, content = open_(question, reply)
+            except ForgedError as error:
+                yield Lost(node, "forged", str(error))
+                yield Refused(reply)
+                forged.add(node)
+                continue
+            yield Answer(node, reply, sender, content)
+        done.add(node)
         del waiting[question.metadata.message_id]
-    silent = [message.metadata.dst_node_id for message in waiting.values()]
-    lost += [Lost(node, "timeout", "no answer within the time limit") for node in silent if node not in forged]
-    return Sorted(answers, lost, refused)
+    for question in asked:
+        if question.node not in done | forged:
+            yield Lost(question.node, "timeout", "no answer within the time limit")
 
 
 def shorten(reason: str) -> str:

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rinr_flower.errors import ConfigError
-from rinr_flower.strategies.model_arrays import arrays_in, arrays_of_record, prefixed, put_arrays, record_of, under
+from rinr_flower.strategies.inner import (
+    arrays_in,
+    arrays_of_record,
+    check_resumable,
+    numbers_in,
+    prefixed,
+    put_arrays,
+    put_numbers,
+    record_of,
+    under,
+)
 
 if TYPE_CHECKING:
     from rinr_flower.strategies.fog_node import FogNode
@@ -16,6 +26,7 @@ def save(fog: FogNode, server_round: int, seconds: float) -> None:
     """Write down what is known after a round, in one piece and after the ledger."""
     fog.ledger.flush()
     state = {"strategy": describe(fog), "seconds": seconds, "ledger": len(fog.ledger), **fog.memory.state()}
+    state["numbers"] = numbers_in(fog.inner)
     arrays = prefixed("inner", arrays_in(fog.inner))
     if server_round == 0 or fog.arrays is not fog.start_arrays:
         arrays |= prefixed("model", arrays_of_record(fog.arrays))
@@ -43,6 +54,9 @@ def restore(fog: FogNode) -> None:
     fog.start_arrays = fog.arrays = record_of(under("model", kept.first))
     if fog.memory.rounds and (model := under("model", kept.last)):
         fog.arrays = record_of(model)
+    if fog.memory.rounds:
+        check_resumable(fog.inner)
+    put_numbers(fog.inner, kept.rounds[-1]["numbers"])
     put_arrays(fog.inner, under("inner", kept.last))
     fog.policy.restore(kept.rounds[-1])
     if fog.policy.common is not None:
@@ -56,8 +70,9 @@ def describe(strategy: FogNode) -> dict[str, Any]:
         "strategy": type(strategy).__name__,
         "codec": repr(strategy.codec),
         "upload": strategy.upload,
-        "inner": type(strategy.inner).__name__,
+        "inner": strategy.inner_settings,
         "min_devices": strategy.min_devices,
+        "fraction_query": strategy.fraction_query,
         "seed": strategy.seed,
         **strategy.policy.settings(),
     }

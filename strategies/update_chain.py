@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from flwr.app import ArrayRecord, ConfigRecord
+from flwr.app import ArrayRecord
 
 from rinr_flower.messages.common_model import arrays_of, tensors_of
-from rinr_flower.messages.protocol import ARRAYS, UPDATES, updates_record
+from rinr_flower.messages.protocol import ARRAYS, UPDATES, bytes_array, updates_record
 from rinr_flower.updates import apply_update
 from rinr_flower.updates.layout import State, fingerprint
 
@@ -43,6 +43,7 @@ class UpdateChain:
         self.state: State = tensors_of(self.arrays)
         self.fingerprint = fingerprint(self.state)
         self.updates = list(updates)
+        self._arrays = [bytes_array(update) for update in self.updates]  # the same in all messages
         self.held = dict(held or {})
         self._sent: dict[str, int] = {}  # device -> updates contained in what it was sent last
 
@@ -52,14 +53,15 @@ class UpdateChain:
         self.arrays = arrays_of(self.state)
         self.fingerprint = fingerprint(self.state)
         self.updates.append(update)
+        self._arrays.append(bytes_array(update))
 
-    def content(self, device: str) -> dict[str, ArrayRecord | ConfigRecord]:
+    def content(self, device: str) -> dict[str, ArrayRecord]:
         """The records that bring a device to the present model."""
         self._sent[device] = len(self.updates)
         held = self.held.get(device, 0)
-        missing = self.updates if held is None else self.updates[held:]
+        missing = self._arrays[held or 0 :]
         whole = sum(len(array.data) for array in self.arrays.values())
-        if held is None or sum(map(len, missing)) >= whole:
+        if held is None or sum(len(array.data) for array in missing) >= whole:
             return {ARRAYS: self.arrays, UPDATES: updates_record((), self.fingerprint)}
         arrays = ArrayRecord() if device in self.held else self.start
         return {ARRAYS: arrays, UPDATES: updates_record(missing, self.fingerprint)}

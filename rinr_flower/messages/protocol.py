@@ -23,9 +23,10 @@ from rinr_flower.errors import DataError
 ARRAYS = "arrays"  # ArrayRecord: a model, under the name that Flower's own strategies use
 CONFIG = "config"  # ConfigRecord: what the fog asks for
 METRICS = "metrics"  # MetricRecord: what a device measured
-CAPTURES = "captures"  # ConfigRecord: what a device uploads
-PAYLOADS = "payloads"  # ConfigRecord: what the fog sends on
-UPDATES = "updates"  # ConfigRecord: changes of the model that fog and devices hold in common
+CAPTURES = "captures"  # ConfigRecord: a device's name and what it says of its uploads
+UPLOADS = "uploads"  # ArrayRecord: captures, as payloads of the upload codec
+PAYLOADS = "payloads"  # ArrayRecord: clips of other devices
+UPDATES = "updates"  # ArrayRecord: changes of the model that fog and devices hold in common
 
 SERVER_ROUND = "server-round"
 JOB = "job"  # which run a message belongs to: 1 to 64 of the characters 0-9, a-z and -
@@ -34,6 +35,9 @@ RETURN_MODEL = "return-model"
 NUM_EXAMPLES = "num-examples"
 TRAIN_HERE = "train"
 COMPRESSOR = "compressor"
+
+STYPE = "rinr"  # of an Array whose data are a payload's bytes as they are
+MODEL_KEY = "model"  # of the fingerprint in the record UPDATES
 
 MAX_NAME_LENGTH = 128
 MAX_WEIGHT = 1e6  # no weight of a network that can still be trained comes near this: beyond it, a model has exploded
@@ -87,11 +91,44 @@ def captures_content(device: str, captures: Sequence[Capture], holds: str | None
                     **said,
                     "clips": [c.clip for c in captures],
                     "camera-bytes": [c.camera_bytes for c in captures],
-                    "payloads": [c.data for c in captures],
                 }
-            )
+            ),
+            UPLOADS: bytes_record([c.data for c in captures]),
         }
     )
+
+
+def bytes_record(items: Iterable[bytes | Array]) -> ArrayRecord:
+    """Payloads under the keys ``0``, ``1``, ...; the SuperLink stores an Array once, however many messages have it."""
+    arrays = (item if isinstance(item, Array) else bytes_array(item) for item in items)
+    return ArrayRecord({str(number): array for number, array in enumerate(arrays)})
+
+
+def bytes_array(data: bytes) -> Array:
+    """Bytes as an Array, without a header of their own."""
+    return Array("uint8", (len(data),), STYPE, data)
+
+
+def read_bytes(content: RecordDict, name: str, skip: str | None = None) -> list[bytes]:
+    """The payloads in the ArrayRecord ``name``, in order, but for the key ``skip``; none if there is no such record.
+
+    Raises
+    ------
+    DataError
+        If the record is of another kind, or an array does not hold bytes as they are.
+    """
+    if name not in content:
+        return []
+    record = content[name]
+    if not isinstance(record, ArrayRecord):
+        raise DataError(
+            f"the record {name!r} is a {type(record).__name__}; it must be an ArrayRecord (does the sender run an "
+            "earlier version of rinr_flower? update it)"
+        )
+    for key, array in record.items():
+        if array.stype != STYPE:
+            raise DataError(f"array {key[:40]!r} of the record {name!r} is of type {array.stype[:40]!r}, not {STYPE!r}")
+    return [array.data for key, array in record.items() if key != skip]
 
 
 def holds_digest(names: Iterable[str]) -> str:
@@ -107,11 +144,15 @@ def read_captures(content: RecordDict) -> tuple[str, list[Capture], str | None]:
     device = record.get("device")
     if not isinstance(device, str) or not 0 < len(device) <= MAX_NAME_LENGTH or not device.isprintable():
         raise DataError(f"'device' is {str(device)[:40]!r}; it must be a name of 1 to {MAX_NAME_LENGTH} characters")
+    if "payloads" in record:
+        raise DataError(
+            f"the record {CAPTURES!r} holds 'payloads': the device runs an earlier version of rinr_flower; update it"
+        )
     clips = _list_of(record, "clips", str)
     sizes = _list_of(record, "camera-bytes", int)
-    data = _list_of(record, "payloads", bytes)
+    data = read_bytes(content, UPLOADS)
     if not len(clips) == len(sizes) == len(data):
-        raise DataError(f"{len(clips)} clips, {len(sizes)} sizes and {len(data)} payloads; there must be one of each")
+        raise DataError(f"{len(clips)} clips, {len(sizes)} sizes and {len(data)} uploads; there must be one of each")
     if any(size < 0 for size in sizes) or any(len(clip) > MAX_NAME_LENGTH for clip in clips):
         raise DataError("a camera size is negative or a clip name too long")
     holds = record.get("holds")
@@ -127,45 +168,40 @@ def _list_of(record: ConfigRecord, key: str, kind: type[Any]) -> list[Any]:
     return value
 
 
-def payloads_record(payloads: Sequence[bytes]) -> ConfigRecord:
-    """The payloads that a TRAIN message carries."""
-    return ConfigRecord({"payloads": list(payloads)})
-
-
 def read_payloads(content: RecordDict) -> list[bytes]:
     """The payloads of a TRAIN message; none if it carries no such record."""
-    record = content.config_records.get(PAYLOADS)
-    return [] if record is None else _list_of(record, "payloads", bytes)
+    return read_bytes(content, PAYLOADS)
 
 
-def updates_record(updates: Sequence[bytes], model: bytes) -> ConfigRecord:
+def updates_record(updates: Sequence[bytes | Array], model: bytes) -> ArrayRecord:
     """Model updates, and the fingerprint of the model in common.
 
     From the fog: ``updates`` in the order in which they apply, ``model`` what the device holds after them. From a
     device: ``model`` is what it holds, ``updates`` what its training changed in that, if anything.
     """
-    return ConfigRecord({"payloads": list(updates), "model": model})
+    return ArrayRecord({MODEL_KEY: bytes_array(model), **bytes_record(updates)})
 
 
 def read_updates(content: RecordDict) -> tuple[list[bytes], bytes] | None:
-    """What :func:`updates_record` wrote; None if the message has no such record."""
-    record = content.config_records.get(UPDATES)
-    if record is None:
+    """Updates and fingerprint of a message; None if it has no such record."""
+    if UPDATES not in content:
         return None
-    model = record.get("model")
-    if not isinstance(model, bytes):
-        raise DataError(f"'model' of the record {UPDATES!r} is {model!r}; it must be a model's fingerprint")
-    return _list_of(record, "payloads", bytes), model
+    updates = read_bytes(content, UPDATES, skip=MODEL_KEY)
+    model = content.array_records[UPDATES].get(MODEL_KEY)
+    if model is None:
+        raise DataError(f"the record {UPDATES!r} has no array {MODEL_KEY!r}; it must be the model's fingerprint")
+    return updates, model.data
 
 
-def check_metrics(content: RecordDict) -> MetricRecord:
-    """The one MetricRecord of a TRAIN or EVALUATE answer, or DataError if it is not finite or has no weight."""
+def check_metrics(content: RecordDict, weight: str = NUM_EXAMPLES) -> MetricRecord:
+    """The one MetricRecord of a TRAIN or EVALUATE answer; DataError unless it has one and its weights can be used."""
     records = list(content.metric_records.values())
     if len(records) != 1:
         raise DataError(f"the answer has {len(records)} MetricRecords; it must have one")
-    weight = records[0].get(NUM_EXAMPLES)
-    if not isinstance(weight, int | float) or not math.isfinite(weight) or weight <= 0:
-        raise DataError(f"{NUM_EXAMPLES!r} is {weight!r}; it must be a number greater than 0")
+    for name in dict.fromkeys((NUM_EXAMPLES, weight)):
+        value = records[0].get(name)
+        if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+            raise DataError(f"{name!r} is {value!r}; it must be a number greater than 0")
     return records[0]
 
 

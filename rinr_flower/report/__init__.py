@@ -9,6 +9,7 @@ from rinr_flower.report.record import (
     FailureRecord,
     PayloadRecord,
     RunRecord,
+    StoredRecord,
     UpdateRecord,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "FailureRecord",
     "PayloadRecord",
     "RunRecord",
+    "StoredRecord",
     "UpdateRecord",
 ]

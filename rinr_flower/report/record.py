@@ -130,6 +130,20 @@ class DecisionRecord:
 
 
 @dataclass(frozen=True)
+class StoredRecord:
+    """The fog's messages of one exchange (``kind``: query, train or evaluate) as the SuperLink stores them.
+
+    ``sent_bytes`` is the sum of the messages, which every link carries; ``stored_bytes`` counts an array that several
+    messages have once, as Flower's content-addressed store keeps it.
+    """
+
+    round: int
+    kind: str
+    sent_bytes: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True)
 class ExampleRecord:
     """The same frame before and after: file names inside the run's folder; ``box`` x1, y1, x2, y2 in frame pixels."""
 
@@ -148,7 +162,7 @@ class RunRecord:
     ----------
     scenario : the scenario as it was run, plain values (codec, rounds, seed, data, link, command, ...).
     environment : versions of Python and of the packages, platform, cores, accelerator.
-    stored_bytes : what the SuperLink stored, each object once; 0 if it is not known.
+    stored : what the SuperLink stored of the fog's messages, exchange by exchange; empty if it is not known.
     missing : what :meth:`load` could not find or read, one sentence each.
     """
 
@@ -162,7 +176,7 @@ class RunRecord:
     examples: tuple[ExampleRecord, ...] = ()
     updates: tuple[UpdateRecord, ...] = ()
     decisions: tuple[DecisionRecord, ...] = ()
-    stored_bytes: int = 0
+    stored: tuple[StoredRecord, ...] = ()
     ledger: Ledger = field(default_factory=Ledger)
     missing: tuple[str, ...] = ()
     folder: Path | None = None
@@ -209,7 +223,7 @@ class RunRecord:
         return cls(**loaded, ledger=ledger, missing=tuple(missing), folder=folder)
 
 
-_LATER = ("updates", "decisions", "stored_bytes")  # not in every record
+_LATER = ("updates", "decisions", "stored")  # not in every record
 _SAVED = ("scenario", "environment", "devices", "payloads", "accuracy", "failures", "controls", "examples", *_LATER)
 
 

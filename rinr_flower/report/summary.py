@@ -43,7 +43,7 @@ def summarise(record: RunRecord, *, title: str = "") -> dict[str, Any]:
             "rounds": round_rows(record),
             "codecs": codecs,
             "captures": len(captures_of(record)),
-            "stored_bytes": record.stored_bytes,
+            "stored_bytes": sum(item.stored_bytes for item in record.stored),
             "accuracy": accuracy,
             "crossovers": crossovers(record),
             "profiles": profile_rows(schemes, compared(rows, answer), link),

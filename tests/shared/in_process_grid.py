@@ -25,19 +25,28 @@ class InProcessGrid(Grid):
         self.apps = dict(apps)
         self.bytes = 0
         self._count = 0
+        self._replies: dict[str, Message] = {}
 
     def get_node_ids(self) -> Iterable[int]:
         return list(self.apps)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        replies = []
+        return self.pull_messages(self.push_messages(messages))
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Answer the messages at once; those that are lost are answered never."""
+        numbers = []
         for message in messages:
             self._count += 1
             message.metadata.__dict__["_message_id"] = f"message {self._count}"
+            numbers.append(message.metadata.message_id)
             reply = self.answer(self.carry(message))
             if reply is not None:
-                replies.append(self.carry(reply))
-        return replies
+                self._replies[numbers[-1]] = self.carry(reply)
+        return numbers
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        return [self._replies.pop(number) for number in message_ids if number in self._replies]
 
     def carry(self, message: Message) -> Message:
         """The message as it arrives."""
@@ -52,12 +61,6 @@ class InProcessGrid(Grid):
             return self.apps[node](message, Context(1, node, {}, RecordDict(), {}))
         except Exception as error:  # as Flower's own engines do
             return Message(Error(code=2, reason=f"{type(error).__name__}: {error}"), reply_to=message)
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        raise NotImplementedError("answers come at once: use send_and_receive")
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        raise NotImplementedError("answers come at once: use send_and_receive")
 
     def set_run(self, run: object) -> None:
         raise NotImplementedError("there is no run outside this process")

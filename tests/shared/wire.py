@@ -33,17 +33,21 @@ class Wire(InProcessGrid):
         self.deaf: set[tuple[int, str]] = set()
         self.mute: set[tuple[int, str]] = set()
         self.die_after: tuple[int, str] | None = None
+        self._dies = False
         self.change_asked: Callable[[Message], Message] = lambda message: message
         self.change_answered: Callable[[Message], Message] = lambda reply: reply
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """All answers, the last one first: a strategy cannot count on their order."""
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         asked = list(messages)
         self.sent += asked
-        replies = list(super().send_and_receive(asked, timeout=timeout))
-        if self.die_after and self.die_after in {(round_of(m), m.metadata.message_type) for m in asked}:
+        self._dies |= self.die_after in {(round_of(m), m.metadata.message_type) for m in asked}
+        return super().push_messages(asked)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """All answers, the last one first: a strategy cannot count on their order."""
+        if self._dies:
             raise Killed
-        return replies[::-1]
+        return list(super().pull_messages(message_ids))[::-1]
 
     def answer(self, message: Message) -> Message | None:
         asked = (message.metadata.dst_node_id, message.metadata.message_type)

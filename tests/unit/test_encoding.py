@@ -30,7 +30,7 @@ from rinr_flower.strategies.encoding import (
     encode_here,
     ray_encoder,
 )
-from rinr_flower.strategies.keeping import InMemory
+from rinr_flower.strategies.keeping import Captured, InMemory
 from rinr_flower.strategies.local_workers import LocalWorkers
 from rinr_flower.strategies.workers import WorkerDiedError, WorkerError
 
@@ -150,13 +150,15 @@ def test_a_worker_that_dies_costs_only_the_clip_that_kills_it(in_workers: Worker
 
 
 def test_a_capture_is_decoded_once_and_in_a_worker(in_workers: WorkerEncoder) -> None:
-    captures = [Capture("cam", name, 1, upload.payload.to_bytes()) for name, upload in zip("ab", UPLOADS, strict=False)]
-    captures.append(Capture("other", "torn", 1, captures[0].data[:-9]))
+    keep = InMemory()
+    data = [upload.payload.to_bytes() for upload in UPLOADS[:2]]
+    uploads = [Capture("cam", name, 1, payload) for name, payload in zip("ab", data, strict=True)]
+    captures = [Captured.of(upload, keep) for upload in [*uploads, Capture("other", "torn", 1, data[0][:-9])]]
     told: list[float] = []
     made = encode_once(
         codecs.create("webp"),
         captures,
-        InMemory(),
+        keep,
         in_workers,
         seed=0,
         device="cpu",
@@ -170,9 +172,11 @@ def test_a_capture_is_decoded_once_and_in_a_worker(in_workers: WorkerEncoder) ->
 
 
 def test_what_takes_a_device_too_long_to_decode_is_left() -> None:
-    captures = [Capture(name, "clip", 1, UPLOADS[2].payload.to_bytes()) for name in ["slow"] * 3 + ["other"]]
+    uploads = [Capture(name, "clip", 1, UPLOADS[2].payload.to_bytes()) for name in ["slow"] * 3 + ["other"]]
+    keep = InMemory()
+    captures = [Captured.of(upload, keep) for upload in uploads]
     options = {"seed": 0, "device": "cpu", "decode_seconds": 1e-9}
-    made = encode_once(None, captures, InMemory(), encode_here, **options)  # type: ignore[arg-type]
+    made = encode_once(None, captures, keep, encode_here, **options)  # type: ignore[arg-type]
     assert [item.reason[:11] for item in made] == ["", "", "not decoded", ""], "one is read ahead"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from rinr_flower.bandwidth import Entry, Ledger
-from rinr_flower.report import AccuracyRecord, ControlRecord, RunRecord
+from rinr_flower.report import AccuracyRecord, ControlRecord, RunRecord, StoredRecord
 from rinr_flower.simulations.result_table import show_result
 
 
@@ -26,7 +26,7 @@ def test_a_rival_without_a_fog_is_shown_and_wins(saved_run: Path) -> None:
         for p in record.payloads[:2]
     ]
     ledger = Ledger(entries=[*record.ledger, Entry(0, "fog", "south", "start_model", 10**6, 10**6)])
-    text = shown(dataclasses.replace(record, controls=tuple(controls), ledger=ledger, stored_bytes=5_000))
+    text = shown(dataclasses.replace(record, controls=tuple(controls), ledger=ledger, stored=(StoredRecord(1, "train", 9_000, 5_000),)))
     (line,) = [line for line in text.splitlines() if "avif direct" in line]
     assert "\u2248" in line  # measured on two of three captures
     assert line.startswith("* avif")

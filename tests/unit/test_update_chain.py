@@ -12,7 +12,7 @@ from update_wire import same
 
 from rinr_flower.errors import DataError, PayloadError
 from rinr_flower.messages.common_model import arrays_of, catch_up, tensors_of
-from rinr_flower.messages.protocol import read_updates
+from rinr_flower.messages.protocol import bytes_array, read_updates
 from rinr_flower.strategies.update_chain import UpdateChain
 from rinr_flower.updates import Full, SparseTernary, apply_update
 from rinr_flower.updates.layout import fingerprint
@@ -30,7 +30,7 @@ def test_the_whole_model_is_sent_where_it_is_smaller_than_what_was_missed() -> N
         missing, whole = sum(map(len, chain.updates)), sum(len(array.data) for array in chain.arrays.values())
         content = chain.content("a")
         assert bool(content["arrays"]) == (missing >= whole)
-        assert len(content["updates"]["payloads"]) == (0 if missing >= whole else number + 1)
+        assert len(content["updates"]) - 1 == (0 if missing >= whole else number + 1), "the model, and updates"
         choices.append(bool(content["arrays"]))
     assert choices[0] is False
     assert choices[-1] is True
@@ -46,10 +46,18 @@ def test_catching_up_starts_at_the_model_that_is_held() -> None:
         catch_up({"w": torch.full((4, 4), 9.0)}, chain, target)
 
 
-@pytest.mark.parametrize("record", [{"payloads": [1], "model": b"x"}, {"payloads": [b"x"], "model": "x"}])
-def test_malformed_update_records_are_named(record: dict[str, object]) -> None:
-    with pytest.raises(DataError, match="must be"):
-        read_updates(RecordDict({"updates": ConfigRecord(record)}))
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        (ConfigRecord({"payloads": [b"x"], "model": b"x"}), "must be an ArrayRecord"),
+        (ArrayRecord({"0": bytes_array(b"x")}), "has no array 'model'"),
+        (ArrayRecord({"0": Array(np.zeros(2)), "model": bytes_array(b"x")}), "array '0' .* not 'rinr'"),
+    ],
+    ids=["an earlier version", "no fingerprint", "another kind of array"],
+)
+def test_malformed_update_records_are_named(record: ConfigRecord | ArrayRecord, text: str) -> None:
+    with pytest.raises(DataError, match=text):
+        read_updates(RecordDict({"updates": record}))
 
 
 def test_arrays_survive_the_way_there_and_back() -> None:

@@ -1,0 +1,147 @@
+"""The inner strategy of a fog node: what it is checked for, what it needs, and what it carries from round to round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, MessageType
+from flwr.serverapp.strategy import FedXgbBagging, Strategy
+from numpy.typing import NDArray
+
+from rinr_flower.errors import ConfigError
+from rinr_flower.messages.protocol import ARRAYS, CONFIG, NUM_EXAMPLES
+from rinr_flower.strategies.keeping import Arrays
+
+_MINIMUMS = {MessageType.TRAIN: "min_train_nodes", MessageType.EVALUATE: "min_evaluate_nodes"}
+
+
+def layers(strategy: Strategy) -> Iterator[Strategy]:
+    """A strategy and the strategies inside it, from the outside in, as Flower's privacy strategies nest them."""
+    inner: Any = strategy
+    while isinstance(inner, Strategy):
+        yield inner
+        inner = vars(inner).get("strategy")
+
+
+def check_inner(strategy: Strategy) -> None:
+    """ConfigError unless a fog node can send this strategy's messages to its devices."""
+    for layer in layers(strategy):
+        name = type(layer).__name__
+        if isinstance(layer, FedXgbBagging) or name.startswith("FedXgb"):
+            raise ConfigError(f"inner strategy {name} aggregates boosted trees; devices here train neural networks")
+        if hasattr(layer, "fraction_query"):
+            raise ConfigError(f"inner strategy {name} collects captures itself; a fog node cannot stand inside another")
+        for attribute, value in (("arrayrecord_key", ARRAYS), ("configrecord_key", CONFIG)):
+            if (found := getattr(layer, attribute, value)) != value:
+                raise ConfigError(
+                    f"inner strategy {name} has {attribute}={found!r}; in the messages of a fog node that record is "
+                    f"called {value!r}, so leave the option out"
+                )
+
+
+def nodes_needed(strategy: Strategy, kind: str) -> tuple[int, str]:
+    """Number of connected nodes that a strategy waits for before it sends messages of a kind, and the option's name."""
+    names = ("min_available_nodes", _MINIMUMS[kind])
+    found = [(int(getattr(layer, name, 0)), name) for layer in layers(strategy) for name in names]
+    return max(found)
+
+
+def weight_key(strategy: Strategy) -> str:
+    """The metric that a strategy weights its averages with."""
+    return str(next((v for s in layers(strategy) if (v := vars(s).get("weighted_by_key"))), NUM_EXAMPLES))
+
+
+def settings(strategy: Strategy) -> list[dict[str, Any]]:
+    """Class and options of a strategy and of those inside it: numbers and texts as such, functions by name.
+
+    Taken before the first round, because some strategies change their numbers.
+    """
+    return [
+        {"name": type(layer).__name__, **{k: v for name in vars(layer) for k, v in _option(name, vars(layer)[name])}}
+        for layer in layers(strategy)
+    ]
+
+
+def _option(name: str, value: Any) -> list[tuple[str, Any]]:
+    if value is None or isinstance(value, bool | int | float | str):
+        return [(name, value)]
+    return [(name, value.__qualname__)] if callable(value) and hasattr(value, "__qualname__") else []
+
+
+def numbers_in(strategy: Strategy) -> list[dict[str, float]]:
+    """Numbers in the attributes of a strategy and of those inside it, such as a clipping norm that adapts."""
+    return [
+        {k: v for k, v in vars(layer).items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        for layer in layers(strategy)
+    ]
+
+
+def put_numbers(strategy: Strategy, numbers: list[Mapping[str, float]]) -> None:
+    """Give a strategy back what :func:`numbers_in` found in one like it."""
+    for layer, named in zip(layers(strategy), numbers, strict=True):
+        for name, value in named.items():
+            setattr(layer, name, value)
+
+
+def check_resumable(strategy: Strategy) -> None:
+    """ConfigError if a strategy carries from round to round what cannot be kept."""
+    for layer in layers(strategy):
+        if getattr(layer, "accountant", None) is not None:
+            raise ConfigError(
+                f"inner strategy {type(layer).__name__} accounts for privacy, and what the run has spent before it was "
+                "broken off is not known; begin a new run in a new folder"
+            )
+
+
+def arrays_in(strategy: Strategy) -> dict[str, NDArray[np.generic]]:
+    """Arrays in the attributes of a strategy and of those inside it, by ``depth/attribute/kind/name``.
+
+    ArrayRecords, mappings and lists of arrays: that is all that Flower's own strategies carry from round to round.
+    """
+    found: dict[str, NDArray[np.generic]] = {}
+    for depth, layer in enumerate(layers(strategy)):
+        for attribute, value in sorted(vars(layer).items()):
+            key = f"{depth}/{attribute}"
+            if isinstance(value, ArrayRecord):
+                found |= {f"{key}/record/{name}": array.numpy() for name, array in value.items()}
+            elif isinstance(value, dict) and value and all(isinstance(item, np.ndarray) for item in value.values()):
+                found |= {f"{key}/dict/{name}": item for name, item in value.items()}
+            elif isinstance(value, list) and value and all(isinstance(item, np.ndarray) for item in value):
+                found |= {f"{key}/list/{index}": item for index, item in enumerate(value)}
+    return found
+
+
+def put_arrays(strategy: Strategy, arrays: Arrays) -> None:
+    """Give a strategy back what :func:`arrays_in` found in one like it."""
+    found: dict[tuple[int, str, str], dict[str, NDArray[np.generic]]] = {}
+    for key, array in arrays.items():
+        depth, attribute, kind, name = key.split("/", 3)
+        found.setdefault((int(depth), attribute, kind), {})[name] = array
+    nested = list(layers(strategy))
+    for (number, attribute, kind), named in found.items():
+        if kind == "record":
+            setattr(nested[number], attribute, record_of(named))
+        else:
+            setattr(nested[number], attribute, named if kind == "dict" else list(named.values()))
+
+
+def record_of(arrays: Arrays) -> ArrayRecord:
+    """Arrays for a message."""
+    return ArrayRecord({name: Array(np.asarray(array)) for name, array in arrays.items()})
+
+
+def arrays_of_record(record: ArrayRecord) -> dict[str, NDArray[np.generic]]:
+    """The arrays of a message's record."""
+    return {name: array.numpy() for name, array in record.items()}
+
+
+def prefixed(prefix: str, arrays: Arrays) -> dict[str, NDArray[np.generic]]:
+    """Arrays under names that begin with ``prefix/``."""
+    return {f"{prefix}/{name}": array for name, array in arrays.items()}
+
+
+def under(prefix: str, arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+    """Those of ``arrays`` that :func:`prefixed` named so, under their own names."""
+    return {name.removeprefix(f"{prefix}/"): array for name, array in arrays.items() if name.startswith(f"{prefix}/")}
