@@ -31,7 +31,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from rinr_flower.cli import parse_frames
 from rinr_flower.codecs import Jpeg
-from rinr_flower.detection import State, YoloV8, factory_state
+from rinr_flower.detection import State, Yolo, factory_state
 from rinr_flower.detection.average_precision import mean_average_precision
 from rinr_flower.detection.batches import labels
 from rinr_flower.devices import pick_device
@@ -39,7 +39,7 @@ from rinr_flower.errors import ConfigError, DataError, RinrError
 from rinr_flower.frames import Clip
 
 CODECS = ("jpeg", "jpeg:quality=20", "jpeg:quality=10", "avif", "roi_jpeg", "av1", "roi_av1", "scene", "scene@roi_jpeg")
-DETECTION = ("rinr_flower.detection.yolov8", "rinr_flower.datasets")  # modules that every row depends on
+DETECTION = ("rinr_flower.detection.yolo", "rinr_flower.datasets")  # modules that every row depends on
 SCALE = "n"
 CONFIDENCE = 0.001  # of the least certain detection that counts, as in Detector.evaluate
 
@@ -68,7 +68,7 @@ def load_clips(specs: Sequence[str], train: slice, test: slice) -> tuple[dict[st
 
 
 def starting_weights(text: str, cache: Path, device: torch.device) -> State | str | None:
-    """Return the weights to start from: "" random, "factory" the factory model, else a path or name as for YoloV8."""
+    """Return the weights to start from: "" random, "factory" the factory model, else a path or name as for Yolo."""
     if text == "factory":
         return factory_state(cache=cache, device=device)
     return text or None
@@ -91,7 +91,7 @@ def frame_ranges(clips: dict[str, Clip]) -> dict[str, range]:
     return ranges
 
 
-def measure(detector: YoloV8, store: RenderedOnce, ranges: dict[str, range], size: int) -> tuple[Row, Row]:
+def measure(detector: Yolo, store: RenderedOnce, ranges: dict[str, range], size: int) -> tuple[Row, Row]:
     """mAP over all frames of ``store``, and over each clip's; None where a clip has no box."""
     every = range(len(store))
     found = detector.predict(store, every, size=size, confidence=CONFIDENCE)
@@ -169,9 +169,9 @@ class Benchmark:
             settings=settings,
         )
 
-    def detector(self, seed: int) -> YoloV8:
+    def detector(self, seed: int) -> Yolo:
         """An untrained detector, or a pretrained one; what its weights leave open is random by ``seed``."""
-        return YoloV8(
+        return Yolo(
             self.class_names,
             scale=SCALE,
             weights=self.weights,

@@ -11,7 +11,7 @@ from update_methods import Bench
 from rinr_flower.codecs import codecs
 from rinr_flower.datasets import load
 from rinr_flower.decoding import FrameStore
-from rinr_flower.detection import Factory, YoloV8, factory_state
+from rinr_flower.detection import Factory, Yolo, factory_state
 
 SCENARIOS = ("new sequences",)
 SEQUENCES, FRAMES = 3, 24
@@ -33,7 +33,7 @@ def bench(name: str, seed: int) -> tuple[Bench, dict[str, float]]:
     store = FrameStore(codecs.create("jpeg").encode_many(load(spec)))
     seen = [i for i in range(len(store)) if i % FRAMES < FRAMES - HELD_BACK]
     held = [i for i in range(len(store)) if i % FRAMES >= FRAMES - HELD_BACK]
-    detector = YoloV8(load(spec)[0].class_names, weights=_factory())
+    detector = Yolo(load(spec)[0].class_names, weights=_factory())
     base = {k: v.clone() for k, v in detector.network.state_dict().items()}
 
     def train(network: nn.Module, share: float, rate: float, order: int) -> None:

@@ -94,7 +94,7 @@ def main() -> None:
         write_result(
             FOLDER / f"update_size_{what}.json",
             command=f"python benchmarks/update_size.py {what}",
-            code=["rinr_flower.updates", *(["rinr_flower.detection.yolov8"] if what == "yolo" else [])],
+            code=["rinr_flower.updates", *(["rinr_flower.detection.yolo"] if what == "yolo" else [])],
             settings={"seeds": SEEDS, "vector_bits": VECTOR_BITS},
             rows=records,
             summary=claims(records),

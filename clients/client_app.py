@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import Mod
 
 from rinr_flower.array_file import Arrays
 from rinr_flower.clients.common_model import holding, memory_of, take_common_model, update_of
 from rinr_flower.clients.device_state import Held, JobState
-from rinr_flower.clients.edge_device import EdgeDevice
+from rinr_flower.clients.edge_device import EdgeDevice, TrainingStep, fit
 from rinr_flower.clients.incoming import model_of
 from rinr_flower.clients.own_frames import CapturedFrames
+from rinr_flower.detection import Architecture
 from rinr_flower.errors import DataError
 from rinr_flower.files import name_of
 from rinr_flower.messages.protocol import (
@@ -25,6 +29,7 @@ from rinr_flower.messages.protocol import (
     JOB,
     METRICS,
     NUM_EXAMPLES,
+    PAYLOADS,
     RETURN_MODEL,
     SERVER_ROUND,
     TRAIN_HERE,
@@ -46,7 +51,13 @@ MAX_ROUND = 10**9
 
 
 def client_app(
-    open_device: Callable[[Context], EdgeDevice], *, threads: int | None = None, opened_bytes: int = 0
+    open_device: Callable[[Context], EdgeDevice],
+    *,
+    threads: int | None = None,
+    opened_bytes: int = 0,
+    mods: Sequence[Mod] = (),
+    detector: str | Mapping[str, Any] | Architecture | None = None,
+    train: TrainingStep = fit,
 ) -> ClientApp:
     """A ClientApp that shares captures, trains on what it receives or takes over updates, and evaluates.
 
@@ -59,22 +70,29 @@ def client_app(
     threads : CPU threads of a message's work; None leaves torch's own choice.
     opened_bytes : memory in which payloads stay open for the next message, and for the next device where a process
         simulates several, see :mod:`rinr_flower.rendering.opened`.
+    mods : Flower mods around training, the first outermost, as in ``@app.train(mods=...)``. They see the message as
+        Flower's strategies make it, with one ArrayRecord and one ConfigRecord; signatures are checked before and made
+        after them.
+    detector : architecture of this device's detector, in the place of the one that the fog asks for.
+    train : trains a detector on the frames of a store in a round, in the place of ``Training.fit``.
     """
     app = ClientApp()
+    training = partial(_train, detector=detector, step=train)
+    evaluation = partial(_evaluate, detector=detector)
 
     @app.query()
     def query(message: Message, context: Context) -> Message:
         return _answered(message, context, open_device(context), _query)
 
     @app.train()
-    def train(message: Message, context: Context) -> Message:
+    def train_(message: Message, context: Context) -> Message:
         _limit(threads, opened_bytes)
-        return _answered(message, context, open_device(context), _train)
+        return _answered(message, context, open_device(context), training, mods)
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
         _limit(threads, opened_bytes)
-        return _answered(message, context, open_device(context), _evaluate)
+        return _answered(message, context, open_device(context), evaluation)
 
     return app
 
@@ -118,24 +136,42 @@ class _Task:
         return arrays, common
 
 
-def _answered(message: Message, context: Context, device: EdgeDevice, work: Callable[[_Task], RecordDict]) -> Message:
-    """Check who asks, do the work, and sign the answer."""
-    content, kind = message.content, message.metadata.message_type
-    if device.identity is not None:
-        content = device.identity.open(content, kind=kind, node=context.node_id)
-    config = content.config_records.get(CONFIG)
-    if config is None:
-        raise DataError(f"the message has no ConfigRecord {CONFIG!r}; it has {sorted(content)}")
-    server_round = config.get(SERVER_ROUND)
-    if type(server_round) is not int or not 0 <= server_round <= MAX_ROUND:
-        raise DataError(f"{SERVER_ROUND!r} is {str(server_round)[:40]!r}; it must be a number in 0..{MAX_ROUND}")
-    with device.state.job(str(config.get(JOB, f"run-{context.run_id}"))) as job:
-        held = job.before(server_round, kind)
-        own = device.frames.in_job(job.captures)
-        answer = work(_Task(device, content, server_round, kind, job, held, own))
-    if device.identity is not None:
-        answer = device.identity.seal(answer, question=message.content)
-    return Message(answer, reply_to=message)
+def _answered(
+    message: Message,
+    context: Context,
+    device: EdgeDevice,
+    work: Callable[[_Task], RecordDict],
+    mods: Sequence[Mod] = (),
+) -> Message:
+    """Check who asks, do the work inside the mods, and sign the answer."""
+    asked, kind = message.content, message.metadata.message_type
+    content = asked if device.identity is None else device.identity.open(asked, kind=kind, node=context.node_id)
+    hidden = {name: content[name] for name in (PAYLOADS, UPDATES) if name in content}
+    message.content = RecordDict({name: record for name, record in content.items() if name not in hidden})
+
+    def answer(message: Message, context: Context) -> Message:
+        task_content = RecordDict({**message.content, **hidden})
+        config = task_content.config_records.get(CONFIG)
+        if config is None:
+            raise DataError(f"the message has no ConfigRecord {CONFIG!r}; it has {sorted(task_content)}")
+        server_round = config.get(SERVER_ROUND)
+        if type(server_round) is not int or not 0 <= server_round <= MAX_ROUND:
+            raise DataError(f"{SERVER_ROUND!r} is {str(server_round)[:40]!r}; it must be a number in 0..{MAX_ROUND}")
+        with device.state.job(str(config.get(JOB, f"run-{context.run_id}"))) as job:
+            held = job.before(server_round, kind)
+            own = device.frames.in_job(job.captures)
+            return Message(work(_Task(device, task_content, server_round, kind, job, held, own)), reply_to=message)
+
+    for mod in reversed(mods):
+        answer = partial(_modified, mod, answer)
+    reply = answer(message, context)
+    if device.identity is not None and reply.has_content():
+        reply.content = device.identity.seal(reply.content, question=asked)
+    return reply
+
+
+def _modified(mod: Mod, inner: Callable[[Message, Context], Message], message: Message, context: Context) -> Message:
+    return mod(message, context, inner)
 
 
 def _query(task: _Task) -> RecordDict:
@@ -144,7 +180,7 @@ def _query(task: _Task) -> RecordDict:
     return captures_content(task.device.name, captures, task.job.holds(task.held))
 
 
-def _train(task: _Task) -> RecordDict:
+def _train(task: _Task, *, detector: str | Mapping[str, Any] | Architecture | None, step: TrainingStep) -> RecordDict:
     arrays, common = task.arrays()
     held = task.held or Held()
     if not task.config.get(TRAIN_HERE, True):
@@ -157,12 +193,12 @@ def _train(task: _Task) -> RecordDict:
     array_bytes = Held({**arrays, MODEL: model or {}}).array_bytes
     held, received = _received(task.job, held, task.round, incoming, array_bytes)
     own = task.own.captured_until(task.round)
-    trained = task.device.train(task.round, own, received, model, Training.of_config(task.config))
+    trained = task.device.train(task.round, own, received, model, _settings(task.config, detector), step)
     held = held.without(trained.refused)
 
     metrics: dict[str, int | float] = {
         NUM_EXAMPLES: trained.frames,
-        "loss": trained.log.losses[-1],
+        "train_loss": sum(trained.log.losses) / len(trained.log.losses),
         "render-seconds": trained.log.seconds_rendering,
         "train-seconds": trained.log.seconds_training,
         "refused-payloads": len(trained.refused),
@@ -186,16 +222,24 @@ def _train(task: _Task) -> RecordDict:
     return content
 
 
-def _evaluate(task: _Task) -> RecordDict:
+def _evaluate(task: _Task, *, detector: str | Mapping[str, Any] | Architecture | None) -> RecordDict:
     arrays, common = task.arrays()
     model = task.brought_model() or arrays.get(MODEL)
-    accuracy = task.device.evaluate(task.own.held_back(), model, Training.of_config(task.config))
+    accuracy = task.device.evaluate(task.own.held_back(), model, _settings(task.config, detector))
+    if not accuracy.boxes:
+        raise DataError(f"none of the {accuracy.images} frames held back has a box; hold back frames with objects")
     metrics = MetricRecord({NUM_EXAMPLES: accuracy.images, "map50": accuracy.map50, "map50-95": accuracy.map50_95})
     content = RecordDict({METRICS: metrics})
     if common is not None:
         task.job.finish(task.round, task.kind, replace(task.held or Held(), arrays=arrays))
         content[UPDATES] = holding(common)
     return content
+
+
+def _settings(config: ConfigRecord, detector: str | Mapping[str, Any] | Architecture | None) -> Training:
+    """The training that a message asks for, with this device's own detector if it has one."""
+    training = Training.of_config(config)
+    return training if detector is None else replace(training, detector=detector)
 
 
 def _received(

@@ -1,8 +1,8 @@
-"""What an edge device does, whatever carries its messages."""
+"""The work of an edge device, whatever carries its messages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,18 @@ from rinr_flower.messages.identity import DeviceIdentity
 from rinr_flower.messages.protocol import Capture
 from rinr_flower.messages.training import Training
 
+TrainingStep = Callable[[Detector, FrameStore, Training, int], TrainingLog]
+"""Trains a detector on all frames of a store, with settings, in a round."""
+
+
+def fit(detector: Detector, store: FrameStore, training: Training, server_round: int) -> TrainingLog:
+    """Train as the settings say; the round shifts their seed."""
+    return training.fit(detector, store, seed=server_round)
+
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What training gave.
+    """The result of a round's training on a device.
 
     Attributes
     ----------
@@ -92,12 +100,16 @@ class EdgeDevice:
         received: Mapping[str, bytes],
         model: Arrays | None,
         training: Training,
+        step: TrainingStep | None = None,
     ) -> Trained:
-        """Train on the own captures so far and on received payloads, given by name; a bad one costs itself alone."""
+        """Train on the own captures so far and on received payloads, given by name; a bad one costs itself alone.
+
+        ``step`` does the training; None is :func:`fit`.
+        """
         store = FrameStore([clip.data for clip in own], device=self.device)
         refused = add_payloads(store, received, training.class_names)
         detector = self._detector(model, training)
-        log = training.fit(detector, store, seed=server_round)
+        log = (step or fit)(detector, store, training, server_round)
         return Trained(detector.state(), log, len(store), tuple(refused))
 
     def evaluate(self, held_back: Sequence[OwnClip], model: Arrays | None, training: Training) -> Accuracy:
@@ -106,7 +118,7 @@ class EdgeDevice:
         return self._detector(model, training).evaluate(store, range(len(store)), size=training.image_size)
 
     def _detector(self, model: Arrays | None, training: Training) -> Detector:
-        detector = training.detector(self.device)
+        detector = training.build(self.device)
         if model is not None:
             detector.load_state(model)
         return detector

@@ -64,7 +64,7 @@ def main_job(
     class_names = _class_names(scenario, folders)
     training = Training(
         class_names=class_names,
-        scale=scenario.scale,
+        detector=scenario.detector,
         image_size=scenario.image_size,
         steps=scenario.steps,
         batch=scenario.batch,

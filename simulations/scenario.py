@@ -15,6 +15,7 @@ from rinr_flower.bandwidth import LinkModel
 from rinr_flower.cli import parse_settings
 from rinr_flower.codecs import codecs
 from rinr_flower.datasets.dealing import dealings
+from rinr_flower.detection import architecture
 from rinr_flower.errors import ConfigError
 from rinr_flower.files import write_text
 from rinr_flower.registry import build_dataclass
@@ -70,7 +71,8 @@ class Scenario:
     holdout : frames that each device keeps for evaluation and never captures.
     weights : detector weights: ``factory`` trains a start model on other generated sequences, ``scratch`` starts from
         random weights, anything else is a path or a name that ultralytics downloads.
-    scale : YOLOv8 size: n, s, m, l or x.
+    detector : what devices train: a detection model of ultralytics by name or YAML file (``yolov8n``, ``yolo11s``),
+        or a mapping with ``name`` and options, such as ``{name: torchvision}``.
     image_size : side in pixels of the detector's square input, a multiple of 32.
     steps : training steps of a device in a round.
     batch : frames of one training step.
@@ -109,7 +111,7 @@ class Scenario:
     frames_per_clip: int = 16
     holdout: int = 16
     weights: str = "factory"
-    scale: Literal["n", "s", "m", "l", "x"] = "n"
+    detector: str | dict[str, Any] = "yolov8n"
     image_size: int = 160
     steps: int = 40
     batch: int = 8
@@ -160,6 +162,7 @@ class Scenario:
             codecs.create(component)
         updates.create(self.compressor)
         dealings.create(self.deal)
+        architecture(self.detector)
         if self.aggregation != "none" and self.strategy in ("fog_training", "auto"):
             raise ConfigError(
                 f"aggregation is {self.aggregation!r}, but strategy {self.strategy!r} averages no models; leave it "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from rinr_flower.detection import State, YoloV8
+from rinr_flower.detection import State, architecture
 from rinr_flower.detection.factory import Factory, factory_state
 from rinr_flower.simulations.scenario import Scenario
 
@@ -31,14 +31,14 @@ def start_model(
     What does not fit the detector (the class branch, where the number of classes differs) stays random.
     """
     progress(0.0)
-    fresh = partial(YoloV8, class_names, scale=scenario.scale, device=device, seed=scenario.seed)
+    fresh = partial(architecture(scenario.detector).build, class_names, device=device, seed=scenario.seed)
     if scenario.weights != "factory":
         weights = None if scenario.weights == "scratch" else scenario.weights
         model = fresh(weights=weights, downloads=cache_folder()).state()
         progress(1.0)
         return model
     factory = Factory(
-        scale=scenario.scale, steps=scenario.factory_steps, batch=scenario.batch, size=scenario.image_size
+        detector=scenario.detector, steps=scenario.factory_steps, batch=scenario.batch, size=scenario.image_size
     )
     made = factory_state(factory, cache=cache_folder(), device=device, progress=progress)
     model = fresh(weights=made).state()

@@ -49,7 +49,7 @@ class CommonModel:
     def begin(self, arrays: ArrayRecord, training: Training) -> ArrayRecord:
         """Start the chain and return its first model; empty ``arrays`` take the weights of ``training``'s seed."""
         if not arrays:
-            first = training.detector().state()
+            first = training.build().state()
             arrays = ArrayRecord({name: Array(array) for name, array in first.items()})
         self.chain = UpdateChain(arrays)
         return arrays

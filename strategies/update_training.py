@@ -61,7 +61,7 @@ def train_update(
         If training diverges.
     """
     store = FrameStore(captures, device=device)
-    detector = training.detector(device)
+    detector = training.build(device)
     detector.load_state({name: tensor.numpy() for name, tensor in base.items()})
 
     def fit(rate: float, start: float, share: float) -> TrainingLog:

@@ -141,7 +141,12 @@ class Fleet:
         names = [device.name for device in folders]
         classes = Payload.from_bytes(folders[0].held_back()[0].data).class_names
         training = Training(
-            classes, scenario.scale, scenario.image_size, scenario.steps, scenario.batch, scenario.learning_rate
+            class_names=classes,
+            detector=scenario.detector,
+            image_size=scenario.image_size,
+            steps=scenario.steps,
+            batch=scenario.batch,
+            learning_rate=scenario.learning_rate,
         )
         strategy = FogNode(
             scenario.codec,

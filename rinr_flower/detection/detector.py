@@ -1,4 +1,4 @@
-"""What the fog node and the devices need of a detector, whatever library it comes from."""
+"""The protocol of detectors, which fog node and devices use whatever library a detector comes from."""
 
 from __future__ import annotations
 
@@ -83,12 +83,14 @@ class Detector(Protocol):
         seed: int = 0,
         learning_rate: float | None = None,
         blur: float = 0.0,
+        proximal_mu: float = 0.0,
         progress: Callable[[float], None] | None = None,
     ) -> TrainingLog:
         """Train on the frames ``indices`` of ``store`` for ``steps`` batches of ``batch`` frames.
 
         ``size`` is the longer side of the network's input in pixels, ``blur`` the share of the frames that are blurred
-        at random (:mod:`rinr_flower.decoding.blur`). The same arguments on the same machine, at the
+        at random (:mod:`rinr_flower.decoding.blur`), ``proximal_mu`` the weight of FedProx's term
+        (:mod:`rinr_flower.detection.proximal`). The same arguments on the same machine, at the
         same thread count, end in the same weights bit by bit on a CPU.
         """
 

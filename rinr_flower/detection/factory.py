@@ -10,18 +10,19 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import rinr_flower
 from rinr_flower.decoding import FrameStore
+from rinr_flower.detection.architecture import architecture
 from rinr_flower.detection.detector import State
 from rinr_flower.detection.state import read_state, write_state
-from rinr_flower.detection.yolov8 import YoloV8
 from rinr_flower.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -37,14 +38,14 @@ class Factory:
     Attributes
     ----------
     data : a data set specification, see :func:`rinr_flower.datasets.load`.
-    scale : n, s, m, l or x.
+    detector : an architecture, see :func:`rinr_flower.detection.architecture`.
     steps, batch, size : batches of ``batch`` frames, letterboxed to an input whose longer side is ``size`` pixels.
     learning_rate : highest learning rate of AdamW.
     seed : of the data, the random weights and the order of the frames.
     """
 
     data: str = "sample:family=factory"
-    scale: str = "n"
+    detector: str | Mapping[str, Any] = "yolov8n"
     steps: int = 200
     batch: int = 8
     size: int = 160
@@ -59,7 +60,7 @@ def factory_state(
     device: torch.device | str = "cpu",
     progress: Callable[[float], None] | None = None,
 ) -> State:
-    """The factory model's weights, for ``YoloV8(class_names, weights=...)``.
+    """The factory model's weights, for the same architecture with other classes.
 
     ``cache`` is a folder that trained models are kept in, one file for each combination of settings, library versions,
     device type, thread count and the code that data and training depend on; None trains anew.
@@ -75,7 +76,7 @@ def factory_state(
 
     clips = load(factory.data, seed=factory.seed)
     class_names = tuple(dict.fromkeys(name for clip in clips for name in clip.class_names))
-    detector = YoloV8(class_names, scale=factory.scale, device=device, seed=factory.seed)
+    detector = architecture(factory.detector).build(class_names, device=device, seed=factory.seed)
     store = FrameStore(codecs.create("jpeg").encode_many(clips), device=device)
     log = detector.fit(
         store,

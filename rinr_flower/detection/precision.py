@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 
@@ -33,11 +33,16 @@ class Precision:
         optimiser: torch.optim.Optimizer,
         parameters: Iterable[torch.Tensor],
         max_norm: float,
+        add_gradient: Callable[[], None] = lambda: None,
     ) -> None:
-        """Compute the gradients of ``loss``, limit their norm to ``max_norm`` and let ``optimiser`` step."""
+        """Compute the gradients of ``loss``, limit their norm to ``max_norm`` and let ``optimiser`` step.
+
+        ``add_gradient`` is called before the limit, to add what does not come from ``loss``.
+        """
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(self._scaler.scale(loss))
         self._scaler.unscale_(optimiser)
+        add_gradient()
         torch.nn.utils.clip_grad_norm_(parameters, max_norm)
         self._scaler.step(optimiser)
         self._scaler.update()

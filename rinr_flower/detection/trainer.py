@@ -1,7 +1,7 @@
 """Ultralytics' own training, fed with rendered frames: ``YOLO(...).train(trainer=RinrTrainer, data="run/payloads")``.
 
 Model, optimiser, validation, plots, checkpoints, moving average, mixed precision and resuming are ultralytics'; only
-where the batches come from is ours. Unlike :class:`rinr_flower.detection.YoloV8` it seeds the process's global
+where the batches come from is ours. Unlike :class:`rinr_flower.detection.Yolo` it seeds the process's global
 generators and writes a run folder, as ultralytics' users expect.
 """
 

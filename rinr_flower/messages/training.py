@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import torch
 
+from rinr_flower.decoding import FrameStore
+from rinr_flower.detection import Architecture, Detector, TrainingLog, architecture
 from rinr_flower.errors import ConfigError
-
-if TYPE_CHECKING:
-    from rinr_flower.decoding import FrameStore
-    from rinr_flower.detection import Detector, TrainingLog, YoloV8
 
 
 @dataclass(frozen=True)
@@ -23,21 +22,23 @@ class Training:
     Attributes
     ----------
     class_names : what the detector tells apart.
-    scale : YOLOv8 size: n, s, m, l or x.
+    detector : architecture, as name or mapping, see :func:`rinr_flower.detection.architecture`.
     image_size : longer side in pixels of the detector's input.
     steps, batch : training steps of a round and frames of a step.
     learning_rate : of the optimiser.
     blur : share of the frames that training blurs, see :mod:`rinr_flower.decoding.blur`.
+    proximal_mu : weight of FedProx's proximal term; Flower's ``FedProx`` sends it.
     seed : of the first weights, if the fog sends none, and of the order of the batches.
     """
 
     class_names: tuple[str, ...] = ("object",)
-    scale: Literal["n", "s", "m", "l", "x"] = "n"
+    detector: str | Mapping[str, Any] | Architecture = "yolov8n"
     image_size: int = 160
     steps: int = 40
     batch: int = 8
     learning_rate: float = 1e-3
     blur: float = 0.0
+    proximal_mu: float = 0.0
     seed: int = 0
 
     @classmethod
@@ -51,18 +52,21 @@ class Training:
             key = field.name.replace("_", "-")
             if key in config:
                 values[field.name] = _convert(key, config[key], field.default)
+        if str(named := values.get("detector", "")).startswith("{"):
+            values["detector"] = _mapping(named)
         return cls(**values)
 
     def to_config(self) -> dict[str, Any]:
         """For a ConfigRecord."""
         values = {field.name.replace("_", "-"): getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+        return {
+            key: list(value) if isinstance(value, tuple) else json.dumps(value) if isinstance(value, Mapping) else value
+            for key, value in values.items()
+        }
 
-    def detector(self, device: torch.device | str = "cpu") -> YoloV8:
-        """A new detector with the first weights that ``seed`` gives. Imports ultralytics."""
-        from rinr_flower.detection import YoloV8
-
-        return YoloV8(self.class_names, scale=self.scale, device=device, seed=self.seed)
+    def build(self, device: torch.device | str = "cpu") -> Detector:
+        """A new detector with the first weights that ``seed`` gives."""
+        return architecture(self.detector).build(self.class_names, device=device, seed=self.seed)
 
     def fit(
         self,
@@ -86,6 +90,7 @@ class Training:
             seed=self.seed + seed,
             learning_rate=self.learning_rate * rate,
             blur=self.blur,
+            proximal_mu=self.proximal_mu,
             progress=progress,
         )
 
@@ -101,3 +106,13 @@ def _convert(key: str, value: Any, like: object) -> Any:
         kind = "number" if isinstance(like, float) else type(like).__name__
         raise ConfigError(f"{key!r} of the message's config is {str(value)[:40]!r}; it must be a {kind}")
     return type(like)(value)
+
+
+def _mapping(text: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(f"'detector' of the message's config is {text[:80]!r}; it must be a name or a JSON object")
+    return found

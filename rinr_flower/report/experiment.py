@@ -66,7 +66,7 @@ class Experiment:
     layers, large_hidden, small_hidden : of the background SIRENs.
     nerv_epochs, nerv_stem, nerv_channels, nerv_large_width, nerv_small_width, nerv_rate : of the NeRVs; an epoch is a
         step for every frame.
-    detector : YOLOv8 scale that is trained.
+    detector : model of ultralytics that is trained.
     train_steps, image_size, factory_steps : its fine-tuning on what was decoded, and its training before.
     seeds : the first one fits networks; a detector is trained with each.
     trained_rows : ``all``, or ``main`` for MAIN_ROWS.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, float], None]
 """Called with what is being done and the fraction of all measurements that are done, 0 to 1."""
 
-SOURCE_DETECTOR = "m"
+SOURCE_DETECTOR = "yolov8m"
 """The source's YOLOv8 scale: its size is the line of training at the fog."""
 
 
@@ -194,13 +194,14 @@ def _names(clips: Sequence[Clip]) -> tuple[str, ...]:
 
 def _start(experiment: Experiment, clips: Sequence[Clip], file: Path) -> State:
     """The factory model fitted to the classes of ``clips``, kept in ``file``."""
-    from rinr_flower.detection import Factory, YoloV8, factory_state
+    from rinr_flower.detection import Factory, Yolo, factory_state
     from rinr_flower.detection.state import read_state, write_state
 
     if not file.exists():
-        scale = experiment.detector
-        factory = Factory(scale=scale, steps=experiment.factory_steps, size=experiment.image_size)
-        detector = YoloV8(_names(clips), scale=scale, weights=factory_state(factory), seed=experiment.seeds[0])
+        factory = Factory(detector=experiment.detector, steps=experiment.factory_steps, size=experiment.image_size)
+        detector = Yolo(
+            _names(clips), model=experiment.detector, weights=factory_state(factory), seed=experiment.seeds[0]
+        )
         write_state(file, detector.state())
     return read_state(file)
 
@@ -218,10 +219,10 @@ def _train(
     seed: int,
 ) -> dict[str, Any]:
     """Fine-tune on the payloads, evaluate on the camera's later frames; the trained weights are kept in ``kept``."""
-    from rinr_flower.detection import YoloV8
+    from rinr_flower.detection import Yolo
     from rinr_flower.detection.state import write_state
 
-    detector = YoloV8(_names(held_back), scale=experiment.detector, weights=start, seed=seed)
+    detector = Yolo(_names(held_back), model=experiment.detector, weights=start, seed=seed)
     store = FrameStore(file.read_bytes() for file in files)
     begin = time.process_time()
     detector.fit(store, range(len(store)), steps=experiment.train_steps, size=experiment.image_size, seed=seed)
@@ -239,7 +240,7 @@ def _update(
     """Size of the update of the model that the fog trained on the JPEG files, and mAP of what arrives."""
     import torch
 
-    from rinr_flower.detection import YoloV8
+    from rinr_flower.detection import Yolo
     from rinr_flower.detection.state import read_state
     from rinr_flower.updates import apply_update, updates
 
@@ -249,7 +250,7 @@ def _update(
     seed = experiment.seeds[0]
     data = updates.create(name).compress(base, trained, seed=seed)
     arrived = {key: value.numpy() for key, value in apply_update(base, data).items()}
-    detector = YoloV8(_names(held_back), scale=experiment.detector, weights=arrived, seed=seed)
+    detector = Yolo(_names(held_back), model=experiment.detector, weights=arrived, seed=seed)
     test = _held_back_store(held_back)
     result = detector.evaluate(test, range(len(test)), size=experiment.image_size)
     return {"bytes": len(data), "map50": result.map50, "map50_95": result.map50_95}
@@ -257,9 +258,9 @@ def _update(
 
 def _detector_size(clips: Sequence[Clip]) -> dict[str, Any]:
     """Bytes of the source's detector, sent whole in float32."""
-    from rinr_flower.detection import YoloV8
+    from rinr_flower.detection import Yolo
 
-    state = YoloV8(_names(clips), scale=SOURCE_DETECTOR).state()
+    state = Yolo(_names(clips), model=SOURCE_DETECTOR).state()
     return {"bytes": sum(array.nbytes for array in state.values())}
 
 

@@ -12,7 +12,7 @@ from benchmark_scripts import script
 from rinr_flower.codecs import Jpeg, RoiJpeg, codecs, decode
 from rinr_flower.datasets import load
 from rinr_flower.decoding import FrameStore
-from rinr_flower.detection import YoloV8
+from rinr_flower.detection import Yolo
 from rinr_flower.detection.batches import input_size, letterboxed
 from rinr_flower.errors import ConfigError, DataError
 
@@ -66,7 +66,7 @@ def test_map_is_the_detectors_own_over_all_frames_and_over_each_clip() -> None:
     clips = {clip.name: clip for clip in load(DATA)}
     payloads = [Jpeg().encode(clip) for clip in clips.values()]
     store = accuracy.RenderedOnce(payloads, 64)
-    detector = YoloV8(("cup",))
+    detector = Yolo(("cup",))
     detector.fit(store, range(len(store)), steps=40, batch=4, size=64)
     everything, by_clip = accuracy.measure(detector, store, accuracy.frame_ranges(clips), 64)
     assert everything["map50"] > 0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rinr_flower.detection import Factory, YoloV8, factory_state
+from rinr_flower.detection import Factory, Yolo, factory_state
 from rinr_flower.detection.state import read_state
 
 TINY = Factory(data="sample:family=factory,sequences=1,frames=3,width=96,height=64", steps=2, batch=2, size=64)
@@ -25,7 +25,7 @@ def test_trained_once_and_kept(tmp_path: Path) -> None:
     assert all(np.array_equal(mended[n], first[n]) for n in first)
     assert len(read_state(file)) == len(first)
 
-    detector = YoloV8(("a", "b", "c"), weights=first)
+    detector = Yolo(("a", "b", "c"), weights=first)
     own = detector.state()
     assert sum(np.array_equal(own[n], first[n]) for n in own if own[n].shape == first[n].shape) == len(own) - 6
 

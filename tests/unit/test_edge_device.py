@@ -86,7 +86,7 @@ def test_restarts_and_repetitions_change_nothing(tmp_path: Path) -> None:
 
 def test_a_repeated_round_under_a_tight_budget_trains_on_the_same_frames(tmp_path: Path) -> None:
     folder = make(tmp_path)
-    model = sum(array.nbytes for array in TRAINING.detector().state().values())
+    model = sum(array.nbytes for array in TRAINING.build().state().values())
     budget = ARRAYS_KEPT * model + len(payload(51)) + len(payload(50)) // 2
     train(folder, 1, [payload(50)], budget=budget)
     first = train(folder, 2, [payload(51)], budget=budget)
@@ -149,7 +149,7 @@ def test_a_hostile_model_is_refused_and_the_device_stays_as_it_was(
     spoil: Callable[[dict[str, Array]], None], text: str, tmp_path: Path
 ) -> None:
     folder = make(tmp_path)
-    arrays = {name: Array(array) for name, array in TRAINING.detector().state().items()}
+    arrays = {name: Array(array) for name, array in TRAINING.build().state().items()}
     spoil(arrays)
     with pytest.raises(DataError, match=text):
         train(folder, 1, [payload(50)], ArrayRecord(arrays))

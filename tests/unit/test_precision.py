@@ -8,7 +8,7 @@ import torch
 
 from rinr_flower.codecs import Jpeg
 from rinr_flower.decoding import FrameStore
-from rinr_flower.detection import YoloV8
+from rinr_flower.detection import Yolo
 from rinr_flower.detection.precision import Precision
 from rinr_flower.frames import Clip, Frame
 from rinr_flower.rendering.exact import exact_float32
@@ -70,7 +70,7 @@ def store() -> FrameStore:
 def test_a_detector_trains_in_either(store: FrameStore) -> None:
     states = {}
     for mixed in (None, False, True):
-        detector = YoloV8(mixed_precision=mixed)
+        detector = Yolo(mixed_precision=mixed)
         log = detector.fit(store, range(4), steps=2, batch=2, size=64)
         assert np.isfinite(log.losses).all()
         states[mixed] = detector.state()

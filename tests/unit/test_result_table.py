@@ -26,7 +26,11 @@ def test_a_rival_without_a_fog_is_shown_and_wins(saved_run: Path) -> None:
         for p in record.payloads[:2]
     ]
     ledger = Ledger(entries=[*record.ledger, Entry(0, "fog", "south", "start_model", 10**6, 10**6)])
-    text = shown(dataclasses.replace(record, controls=tuple(controls), ledger=ledger, stored=(StoredRecord(1, "train", 9_000, 5_000),)))
+    text = shown(
+        dataclasses.replace(
+            record, controls=tuple(controls), ledger=ledger, stored=(StoredRecord(1, "train", 9_000, 5_000),)
+        )
+    )
     (line,) = [line for line in text.splitlines() if "avif direct" in line]
     assert "\u2248" in line  # measured on two of three captures
     assert line.startswith("* avif")

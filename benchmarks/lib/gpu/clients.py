@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from rinr_flower.decoding import FrameStore
-from rinr_flower.detection import YoloV8
+from rinr_flower.detection import Yolo
 
 from ..results import Row
 from .case import Case, NotHereError
@@ -33,7 +33,7 @@ def round_of(setting: Setting, payload: bytes) -> Row:
         torch.cuda.reset_peak_memory_stats()
     start = time.perf_counter()
     store = FrameStore([payload], device=setting.device)
-    detector = YoloV8(store.class_names(0), device=setting.device)
+    detector = Yolo(store.class_names(0), device=setting.device)
     opened = time.perf_counter()
     scale = setting.scale
     log = detector.fit(store, range(len(store)), steps=scale.client_steps, batch=BATCH, size=scale.client_size)

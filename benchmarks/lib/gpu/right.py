@@ -184,7 +184,7 @@ def fitted_twice(setting: Setting) -> Row:
 
 def mixed_precision(setting: Setting) -> Row:
     """Training as it is done on CUDA against the same in float32: loss and mAP on frames held back."""
-    from rinr_flower.detection import YoloV8
+    from rinr_flower.detection import Yolo
 
     if not setting.cuda:
         raise NotHereError("mixed precision is used on CUDA only")
@@ -195,7 +195,7 @@ def mixed_precision(setting: Setting) -> Row:
     trained = [i for i in range(len(store)) if i % 16 < 12]
     row: Row = {}
     for name, mixed in (("mixed", True), ("float32", False)):
-        detector = YoloV8(clips[0].class_names, device=setting.device, mixed_precision=mixed)
+        detector = Yolo(clips[0].class_names, device=setting.device, mixed_precision=mixed)
         log = detector.fit(store, trained, steps=TRAIN_STEPS, seed=0)
         found = detector.evaluate(store, held_back)
         row |= {f"{name}_loss": log.losses[-1], f"{name}_map50_95": found.map50_95}

@@ -1,4 +1,4 @@
-"""YOLOv8 learns from rendered batches, repeatably, and leaves the process as it found it."""
+"""YOLO learns from rendered batches, repeatably, and leaves the process as it found it."""
 
 import os
 import pickle
@@ -14,7 +14,7 @@ from skimage import data
 
 from rinr_flower.codecs.classical import Jpeg
 from rinr_flower.decoding import FrameStore
-from rinr_flower.detection import YoloV8
+from rinr_flower.detection import Yolo
 from rinr_flower.detection.batches import input_size, labels, letterbox, letterboxed, shuffled
 from rinr_flower.detection.engine import ultralytics
 from rinr_flower.detection.state import write_state
@@ -46,7 +46,7 @@ def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
 
 
 def test_learns_and_evaluates(store: FrameStore) -> None:
-    detector = YoloV8()
+    detector = Yolo()
     before = detector.evaluate(store, range(16, 25), size=96)
     log = detector.fit(store, range(16), steps=40, size=96, learning_rate=2e-3)
     after = detector.evaluate(store, range(16, 25), size=96)
@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_process_alone(
     threads = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
 
     def trained(seed: int, blur: float = 0.0) -> dict[str, np.ndarray]:
-        detector = YoloV8(seed=seed)
+        detector = Yolo(seed=seed)
         detector.fit(store, range(8), steps=2, batch=4, size=64, seed=seed, blur=blur)
         detector.evaluate(store, range(4), size=64)
         return detector.state()
@@ -97,7 +97,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_process_alone(
 
 
 def test_evaluation_changes_nothing(store: FrameStore) -> None:
-    detector = YoloV8()
+    detector = Yolo()
     before = detector.state()
     detector.evaluate(store, range(4), size=64)
     assert same(before, detector.state())
@@ -105,7 +105,7 @@ def test_evaluation_changes_nothing(store: FrameStore) -> None:
 
 def test_the_state_travels(store: FrameStore) -> None:
     """Trained weights, taken over by another detector, give the same detections."""
-    sender, receiver = YoloV8(), YoloV8(seed=9)
+    sender, receiver = Yolo(), Yolo(seed=9)
     sender.fit(store, range(8), steps=3, batch=4, size=64)
     assert len(sender.state()) == 297
     assert not any("num_batches_tracked" in name for name in sender.state())
@@ -117,7 +117,7 @@ def test_the_state_travels(store: FrameStore) -> None:
 
 
 def test_a_state_that_does_not_fit_changes_nothing() -> None:
-    detector, other = YoloV8(), YoloV8(("a", "b"))
+    detector, other = Yolo(), Yolo(("a", "b"))
     before = detector.state()
     poisoned = dict(before)
     last = list(poisoned)[-1]
@@ -130,7 +130,7 @@ def test_a_state_that_does_not_fit_changes_nothing() -> None:
 
 def test_statistics_are_measured_on_the_frames(store: FrameStore) -> None:
     """The first normalisation's mean is that of the first convolution's output over the frames."""
-    detector = YoloV8()
+    detector = Yolo()
     detector.measure_statistics(store, range(8), batch=8, size=64)
     shape = input_size([store.frame_size(0)], 64)
     made = letterboxed(store, range(8), shape, ("object",))
@@ -195,7 +195,8 @@ def test_every_frame_is_used_before_any_again() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"scale": "q"}, "'q'.*n, s, m, l, x"),
+        ({"model": "yolov8q9"}, "'yolov8q9'.*yolo26, each with n, s, m, l or x"),
+        ({"model": "yolov8n-pose"}, "ends in Pose; it must end in Detect"),
         ({"class_names": ()}, "class names"),
         ({"class_names": ("a", "a")}, "each once"),
         ({"weights": "model.bin"}, r"\.pt or \.npz"),
@@ -205,25 +206,25 @@ def test_every_frame_is_used_before_any_again() -> None:
 )
 def test_bad_options_are_named(arguments: dict[str, object], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
-        YoloV8(**arguments)  # type: ignore[arg-type]
+        Yolo(**arguments)  # type: ignore[arg-type]
 
 
 def test_no_frames_or_steps_is_an_error(store: FrameStore) -> None:
     with pytest.raises(DataError, match="empty"):
-        YoloV8().fit(store, [], steps=1)
+        Yolo().fit(store, [], steps=1)
     with pytest.raises(ConfigError, match=r"blur 1\.5"):
-        YoloV8().fit(store, [0], steps=1, blur=1.5)
+        Yolo().fit(store, [0], steps=1, blur=1.5)
     with pytest.raises(ConfigError, match="0 steps"):
-        YoloV8().fit(store, [0], steps=0)
+        Yolo().fit(store, [0], steps=0)
 
 
 def test_weights_from_files(tmp_path: Path) -> None:
     """An .npz of another number of classes gives all but the class outputs; a .pt the same way, loaded as data."""
-    source = YoloV8(("a", "b"), seed=3)
+    source = Yolo(("a", "b"), seed=3)
     write_state(tmp_path / "w.npz", source.state())
     torch.save({"model": source.network, "ema": None}, tmp_path / "w.pt")
     for path in (tmp_path / "w.npz", tmp_path / "w.pt"):
-        taken = YoloV8(weights=path).state()
+        taken = Yolo(weights=path).state()
         theirs = source.state()
         differs = [n for n in taken if taken[n].shape != theirs[n].shape]
         assert len(differs) == 6
@@ -244,7 +245,7 @@ def test_a_malicious_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
     (tmp_path / "worse.pt").write_bytes(pickle.dumps(Malice(tmp_path / "ran")))
     for name in ("bad.pt", "worse.pt"):
         with pytest.raises(DataError, match=name):
-            YoloV8(weights=tmp_path / name)
+            Yolo(weights=tmp_path / name)
     assert not (tmp_path / "ran").exists()
 
 
@@ -256,7 +257,7 @@ def test_ultralytics_waits_until_it_is_used() -> None:
         "assert 'ultralytics' not in sys.modules and 'torchvision' not in sys.modules\n"
         "import torch\n"
         "threads = torch.get_num_threads()\n"
-        "d.YoloV8()\n"
+        "d.Yolo()\n"
         "assert 'ultralytics' in sys.modules and 'torchvision' not in sys.modules\n"
         "assert torch.get_num_threads() == threads and 'OMP_NUM_THREADS' not in os.environ\n"
         "assert os.path.isdir(os.environ['YOLO_CONFIG_DIR'])\n"
@@ -285,5 +286,5 @@ def test_weights_that_cannot_be_downloaded_are_one_clear_error(tmp_path: Path, m
     for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with pytest.raises(ConfigError, match=r"yolov8n\.pt is not in .* and could not be downloaded"):
-        YoloV8(weights="yolov8n.pt", downloads=tmp_path)
+        Yolo(weights="yolov8n.pt", downloads=tmp_path)
     assert not (tmp_path / "yolov8n.pt").exists()

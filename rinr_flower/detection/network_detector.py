@@ -1,16 +1,15 @@
-"""YOLOv8 (ultralytics' network and loss) trained straight on pictures rendered from payloads.
+"""A detector around a torch network: the training loop, accuracy and weights that all architectures have in common.
 
-The network, its loss and its non-maximum suppression are ultralytics'; the training loop is ours, because a simulated
-device must leave the process as it found it: no global seeds, no thread counts, no files.
+The loop is ours, because a simulated device must leave the process as it found it: no global seeds, no thread counts,
+no files.
 """
 
 from __future__ import annotations
 
-import logging
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,16 +21,12 @@ from rinr_flower.decoding.blur import blur_some
 from rinr_flower.detection import batches
 from rinr_flower.detection.average_precision import mean_average_precision
 from rinr_flower.detection.detector import Accuracy, Detections, State, TrainingLog
-from rinr_flower.detection.engine import ultralytics
 from rinr_flower.detection.precision import Precision
+from rinr_flower.detection.proximal import ProximalTerm
 from rinr_flower.detection.state import check_state
 from rinr_flower.detection.stopwatch import Stopwatch
-from rinr_flower.detection.weights import fitting_weights
 from rinr_flower.errors import ConfigError, DataError
 
-logger = logging.getLogger(__name__)
-
-SCALES = "nsmlx"
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 5e-4
 WARMUP_SHARE = 0.1  # of the steps, with a rising learning rate; then a cosine down to FINAL_SHARE of it
@@ -39,60 +34,49 @@ FINAL_SHARE = 0.01
 MAX_GRADIENT_NORM = 10.0
 STATISTICS_BATCHES = 10
 EVALUATION_BATCH = 16
-NMS_IOU = 0.7
-NMS_UNLIMITED_S = 1e9  # ultralytics returns empty results once its wall-clock limit is over
 
 
-class YoloV8:
-    """YOLOv8 as a :class:`rinr_flower.detection.detector.Detector`.
+class NetworkDetector(ABC):
+    """The part of a :class:`rinr_flower.detection.detector.Detector` that does not depend on the architecture.
 
     Parameters
     ----------
-    class_names : what to tell apart; with ``scale`` it fixes every shape of the network.
-    scale : n, s, m, l or x.
-    weights : None (random), another detector's state (such as :func:`rinr_flower.detection.factory_state` gives), a
-        path to an ultralytics ``.pt`` or to an ``.npz`` of named arrays, or a name that ultralytics would download,
-        such as ``yolov8m.pt``. What does not fit the architecture (the class branch of a model with other classes)
-        stays random.
+    network : a torch module, with its first weights.
+    class_names : what to tell apart.
     device : where the network runs.
-    seed : of the random weights.
-    downloads : folder that weights given by name are looked for in and downloaded to.
+    architecture : what the network is called in messages.
     mixed_precision : of training, see :class:`rinr_flower.detection.precision.Precision`; None is on for CUDA only.
     """
 
     def __init__(
         self,
-        class_names: Sequence[str] = ("object",),
+        network: torch.nn.Module,
+        class_names: Sequence[str],
         *,
-        scale: str = "n",
-        weights: str | Path | State | None = None,
-        device: torch.device | str = "cpu",
-        seed: int = 0,
-        downloads: Path = Path(),
+        device: torch.device | str,
+        architecture: str,
         mixed_precision: bool | None = None,
     ) -> None:
-        if len(scale) != 1 or scale not in SCALES:
-            raise ConfigError(f"unknown YOLOv8 scale {scale!r}; known: {', '.join(SCALES)}")
-        if not class_names or len(set(class_names)) != len(class_names):
-            raise ConfigError(f"a detector needs class names, each once; got {list(class_names)}")
-        self._class_names = tuple(class_names)
-        self.scale = scale
+        self._class_names = checked_names(class_names)
+        self.architecture = architecture
         self.device = torch.device(device)
         self._mixed_precision = mixed_precision
-        tasks = ultralytics("nn.tasks")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.network = tasks.DetectionModel(f"yolov8{scale}.yaml", nc=len(self._class_names), verbose=False)
-        self.network.args = ultralytics("cfg").get_cfg()  # the loss reads its gains from here
-        self.network.names = dict(enumerate(self._class_names))
-        if weights is not None:
-            own = self.network.state_dict()
-            fitting = fitting_weights(weights, own, downloads=downloads)
-            self.network.load_state_dict({**own, **fitting})
-            logger.info("weights: %d of %d entries fit YOLOv8%s", len(fitting), len(own), scale)
         self._memory_format = torch.contiguous_format if self.device.type == "mps" else torch.channels_last
+        self.network = network
         self.network.to(self.device, memory_format=self._memory_format)
         self.network.eval()
+
+    @abstractmethod
+    def _loss(self, steps: int) -> Callable[[Batch], torch.Tensor]:
+        """The loss of a training of ``steps`` steps: of a batch, summed over its frames, in training mode."""
+
+    @abstractmethod
+    def _forward(self, made: Batch) -> None:
+        """Pass a batch through the network in training mode, for the sake of its normalisation statistics."""
+
+    @abstractmethod
+    def _detect(self, pictures: torch.Tensor, confidence: float) -> list[NDArray[np.float32]]:
+        """Per picture rows of x1, y1, x2, y2 (pixels), score and class; the network is in evaluation mode."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -110,6 +94,7 @@ class YoloV8:
         seed: int = 0,
         learning_rate: float | None = None,
         blur: float = 0.0,
+        proximal_mu: float = 0.0,
         progress: Callable[[float], None] | None = None,
         augmentation: Augmentation | None = None,
     ) -> TrainingLog:
@@ -124,18 +109,21 @@ class YoloV8:
         if not 0 <= blur <= 1:
             raise ConfigError(f"training with blur {blur}; it is a probability, 0..1")
         generator = np.random.default_rng(seed)
-        chosen = batches.shuffled(_some(indices), batch, generator)
+        chosen = batches.shuffled(some(indices), batch, generator)
         shape = batches.input_size([store.frame_size(i) for i in indices], size)
         rate = LEARNING_RATE if learning_rate is None else learning_rate
-        optimiser = self._optimiser(rate)
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        optimiser = _optimiser(parameters, rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _schedule(step, steps))
         precision = Precision(self.device, self._mixed_precision)
+        proximal = ProximalTerm(parameters, proximal_mu)
 
         def named(index: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
             return batches.labels(store, index, self._class_names)
 
         rendering, training = Stopwatch(self.device), Stopwatch(self.device)
         losses: list[torch.Tensor] = []
+        loss_of = self._loss(steps)
         for step in range(steps):
             with rendering:
                 frames = next(chosen)
@@ -145,12 +133,11 @@ class YoloV8:
                     made = augmentation.batch(store, frames, indices, shape, named, generator)
                 if blur:
                     made = replace(made, pictures=blur_some(made.pictures, blur, generator))
-                inputs = self._inputs(made)
             with training:
                 self.network.train()
                 with precision.forward():
-                    loss = self.network.loss(inputs)[0].sum()
-                precision.step(loss, optimiser, self.network.parameters(), MAX_GRADIENT_NORM)
+                    loss = loss_of(made)
+                precision.step(loss, optimiser, parameters, MAX_GRADIENT_NORM, proximal.add_gradient)
                 schedule.step()
                 losses.append(loss.detach() / batch)
             if progress is not None:
@@ -175,12 +162,11 @@ class YoloV8:
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a plain average over the batches
-        shape = batches.input_size([store.frame_size(i) for i in _some(indices)], size)
+        shape = batches.input_size([store.frame_size(i) for i in some(indices)], size)
         chosen = batches.shuffled(indices, batch, np.random.default_rng(seed))
         self.network.train()
         for _ in range(min(STATISTICS_BATCHES, math.ceil(len(indices) / batch))):
-            made = batches.letterboxed(store, next(chosen), shape, self._class_names)
-            self.network(self._inputs(made)["img"])
+            self._forward(batches.letterboxed(store, next(chosen), shape, self._class_names))
         self.network.eval()
         for norm, value in zip(norms, momentum, strict=True):
             norm.momentum = value
@@ -196,26 +182,16 @@ class YoloV8:
     def predict(
         self, store: FrameStore, indices: Sequence[int], *, size: int = 160, confidence: float = 0.25
     ) -> list[Detections]:
-        """What is seen in each of the frames ``indices``: at most 300 boxes a frame, overlaps suppressed."""
-        suppress = ultralytics("utils.nms").non_max_suppression
+        """Objects in each of the frames ``indices``: at most 300 boxes a frame, overlaps suppressed."""
         self.network.eval()
         found: list[Detections] = []
-        shape = batches.input_size([store.frame_size(i) for i in _some(indices)], size)
+        shape = batches.input_size([store.frame_size(i) for i in some(indices)], size)
         for start in range(0, len(indices), EVALUATION_BATCH):
             part = indices[start : start + EVALUATION_BATCH]
             matrices = [batches.letterbox(store.frame_size(i), shape) for i in part]
             pictures = store.render(part, shape, matrix=torch.tensor(np.stack(matrices), dtype=torch.float32))
-            outputs = suppress(
-                self.network(self._placed(pictures))[0],
-                confidence,
-                NMS_IOU,
-                multi_label=True,
-                max_det=300,
-                nc=len(self._class_names),
-                max_time_img=NMS_UNLIMITED_S,
-            )
-            for i, matrix, rows in zip(part, matrices, outputs, strict=True):
-                table = rows.float().cpu().numpy()
+            tables = self._detect(self._placed(pictures), confidence)
+            for i, matrix, table in zip(part, matrices, tables, strict=True):
                 width, height = store.frame_size(i)
                 limit = np.array([width, height, width, height], np.float32)
                 boxes = batches.to_frame(table[:, :4], matrix).clip(0, limit)
@@ -229,7 +205,7 @@ class YoloV8:
 
     def load_state(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over weights. DataError, and no change, unless names and shapes match and every value is finite."""
-        checked = check_state(state, self._shapes(), where=f"the state for YOLOv8{self.scale}")
+        checked = check_state(state, self._shapes(), where=f"the state for {self.architecture}")
         own = self.network.state_dict()
         with torch.no_grad():
             for name, array in checked.items():
@@ -243,22 +219,31 @@ class YoloV8:
             if name in trainable or name.endswith(("running_mean", "running_var"))
         }
 
-    def _optimiser(self, rate: float) -> torch.optim.Optimizer:
-        """AdamW; only weight matrices and kernels decay, not biases and normalisation."""
-        trainable = [p for p in self.network.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trainable if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
-            {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.999))
-
     def _placed(self, pictures: torch.Tensor) -> torch.Tensor:
         return pictures.to(self.device).contiguous(memory_format=self._memory_format)
 
-    def _inputs(self, made: Batch) -> dict[str, torch.Tensor]:
-        """The batch as the loss reads it, on the network's device."""
-        inputs = batches.loss_inputs(made)
-        return {**{k: v.to(self.device) for k, v in inputs.items()}, "img": self._placed(made.pictures)}
+
+def checked_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Class names; ConfigError unless there are some, each once."""
+    if not class_names or len(set(class_names)) != len(class_names):
+        raise ConfigError(f"a detector needs class names, each once; got {list(class_names)}")
+    return tuple(class_names)
+
+
+def some(indices: Sequence[int]) -> Sequence[int]:
+    """``indices``; DataError if there are none."""
+    if not len(indices):
+        raise DataError("no frames to work on: the list of frame numbers is empty")
+    return indices
+
+
+def _optimiser(parameters: Sequence[torch.nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    """AdamW; only weight matrices and kernels decay, not biases and normalisation."""
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.999))
 
 
 def _schedule(step: int, steps: int) -> float:
@@ -266,9 +251,3 @@ def _schedule(step: int, steps: int) -> float:
     warm = max(1, round(WARMUP_SHARE * steps))
     cosine = (1 + math.cos(math.pi * step / steps)) / 2
     return min(1.0, (step + 1) / warm) * (FINAL_SHARE + (1 - FINAL_SHARE) * cosine)
-
-
-def _some(indices: Sequence[int]) -> Sequence[int]:
-    if not len(indices):
-        raise DataError("no frames to work on: the list of frame numbers is empty")
-    return indices
