@@ -80,7 +80,7 @@ def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def run(command: typer.Typer) -> None:
+def run(command: Callable[[], object]) -> None:
     """Run a command line; input errors become one message on standard error and exit code 2."""
     try:
         command()
