@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,7 +86,7 @@ def encode(
         sys.stderr.write(f"left out: {reason}\n")
     Console().print(f"{output}: {total}", highlight=False, soft_wrap=True)
     budget = getattr(chosen, "bytes_per_frame", None)
-    if budget is not None and total.bytes < (1 - BUDGET_TOLERANCE) * budget * total.frames:
+    if budget is not None and total.payload_bytes < (1 - BUDGET_TOLERANCE) * budget * total.frames:
         sys.stderr.write(
             f"bytes_per_frame={budget} is more than {codec} can spend here: its finest payload is smaller\n"
         )
@@ -98,7 +98,7 @@ class Encoded:
 
     payloads: int = 0
     frames: int = 0
-    bytes: int = 0
+    payload_bytes: int = 0
     camera_bytes: int = 0
     camera_files: int = 0
 
@@ -112,7 +112,7 @@ class Encoded:
         return Encoded(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def __str__(self) -> str:
-        text = f"{self.bytes:,} bytes, {self.bytes / max(self.frames, 1):,.0f} a frame"
+        text = f"{self.payload_bytes:,} bytes, {self.payload_bytes / max(self.frames, 1):,.0f} a frame"
         if self.payloads != 1:
             text = f"{self.payloads} payloads, {text}"
         if 0 < self.camera_files < self.frames:
@@ -120,7 +120,7 @@ class Encoded:
                 f"; no ratio: only {self.camera_files} of {self.frames} frames have a JPEG file as the camera wrote it"
             )
         elif self.camera_files:
-            text += f", 1/{self.camera_bytes / self.bytes:.1f} of the camera's {self.camera_bytes:,}"
+            text += f", 1/{self.camera_bytes / self.payload_bytes:.1f} of the camera's {self.camera_bytes:,}"
         return text
 
 
@@ -149,10 +149,11 @@ def encoded(
                 if job.error is not None:
                     failed += [f"{groups[i].name}: {job.error}" for i in batch]
                     continue
-                for number, (made, payload, reasons) in zip(batch, job.value, strict=True):
-                    if payload is not None:
-                        yield number, made, payload
-                    (broken.reasons if broken.skip and made is not None else failed).extend(reasons)
+                for number, done in zip(batch, job.value, strict=True):
+                    broken.reasons += done.left_out
+                    failed += [done.failed] if done.failed else []
+                    if done.payload is not None:
+                        yield number, done.count, done.payload
     finally:
         workers.cancel(running)
         workers.close()
@@ -160,38 +161,44 @@ def encoded(
         raise DataError("\n  ".join([f"{len(failed)} errors; all other clips are encoded:", *failed]))
 
 
-def encode_batch(
-    codec: Codec, groups: Sequence[Source], seed: int, device: str, skip_broken: bool
-) -> list[tuple[Encoded | None, bytes | None, list[str]]]:
-    """Read groups and encode them together; if that fails, each alone. Runs in a worker process.
+@dataclass(eq=False)
+class Done:
+    """What became of a group: its payload and the count of it, files left out, and why there is no payload."""
 
-    Of each group: what is there of it, None if the codec failed; its payload; and errors.
-    """
+    payload: bytes | None = None
+    count: Encoded = field(default_factory=Encoded)
+    left_out: list[str] = field(default_factory=list)
+    failed: str = ""
+
+
+def encode_batch(codec: Codec, groups: Sequence[Source], seed: int, device: str, skip_broken: bool) -> list[Done]:
+    """Read groups and encode them together; if that fails, each alone. Runs in a worker process."""
     import torch
 
     from rinr_flower.datasets import Broken
     from rinr_flower.datasets.source import read_clips
 
     torch.set_num_threads(1)
-    rows: list[tuple[Encoded | None, bytes | None, list[str]]] = []
-    clips = []
+    done = []
+    clips: list[tuple[Done, Clip]] = []
     for group in groups:
-        broken = Broken(skip_broken, quiet=True)
+        broken, row = Broken(skip_broken, quiet=True), Done()
+        done.append(row)
         try:
-            clips.append((len(rows), *read_clips([group], broken)))
-            rows.append((Encoded(), None, broken.reasons))
+            clips += [(row, clip) for clip in read_clips([group], broken)]
         except DataError as error:
-            rows.append((Encoded(), None, broken.reasons or [str(error)]))
+            row.failed = "" if skip_broken else str(error)
+        row.left_out = broken.reasons if skip_broken else []
     try:
         payloads: list[bytes | str] = list(codec.encode_many([clip for _, clip in clips], seed=seed, device=device))
     except Exception:  # whatever a codec raises on a clip, the others go on
         payloads = [_alone(codec, clip, seed, device) for _, clip in clips]
     for (row, clip), payload in zip(clips, payloads, strict=True):
         if isinstance(payload, bytes):
-            rows[row] = (Encoded.of(clip, payload), payload, rows[row][2])
+            row.payload, row.count = payload, Encoded.of(clip, payload)
         else:
-            rows[row] = (None, None, [*rows[row][2], payload])
-    return rows
+            row.failed = payload
+    return done
 
 
 def _alone(codec: Codec, clip: Clip, seed: int, device: str) -> bytes | str:

@@ -68,10 +68,10 @@ def _render(runs: list[Path], out: Path | None) -> None:
 
 
 def _reproduce(name: str, data: list[str], settings: list[str], out: Path) -> None:
-    from rinr_flower.cli import parse_settings
     from rinr_flower.report.experiment import profile
     from rinr_flower.report.reproduction import reproduce
     from rinr_flower.report.reproduction_page import write_reproduction
+    from rinr_flower.terminal import parse_settings
 
     experiment = profile(name, **parse_settings(settings), **({"data": data} if data else {}))
     with _bar() as bar:
