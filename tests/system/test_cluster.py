@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -230,6 +231,32 @@ def test_a_machine_that_leaves_costs_an_encoder_nothing(cluster: Cluster, tmp_pa
     encoder.workers.close()
     ray.shutdown()
     assert made == {row.index: row.payload for row in encode_here(codec, uploads, seed=0, device="cpu")}
+
+
+def test_a_cluster_without_free_cpus_is_waited_for_and_said(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("rinr_flower.strategies.ray_workers._EXPLAIN_S", 1.0)
+    monkeypatch.setattr(logging.getLogger("flwr"), "propagate", True)
+
+    class Hog:  # somebody else's work on the cluster
+        def here(self) -> None:
+            pass
+
+    ray.init(address=cluster.address, log_to_driver=False)
+    try:
+        others = [ray.remote(Hog).options(num_cpus=2).remote() for _ in range(2)]
+        ray.get([other.here.remote() for other in others])
+        with simulation(faulty_app(), 1, device=CPU) as engine:
+            message = Message(RecordDict(), next(iter(engine.grid.get_node_ids())), "query", ttl=60)
+            ids = set(engine.grid.push_messages([message]))
+            until(lambda: bool(list(engine.grid.pull_messages(ids))) or "waiting for Ray" in caplog.text)
+            assert "a worker needs 1 CPUs and 0 GPUs; free are 0 of 4 CPUs" in caplog.text
+            for other in others:
+                ray.kill(other)
+            until(lambda: bool(list(engine.grid.pull_messages(ids))))
+    finally:
+        ray.shutdown()
 
 
 def test_a_machine_that_does_not_see_the_run_is_one_sentence(cluster: Cluster) -> None:
