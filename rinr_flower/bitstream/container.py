@@ -19,7 +19,7 @@ from rinr_flower.frames import MAX_FRAME_PX, MAX_SIDE_PX, Clip
 
 MAGIC = b"RINR"
 VERSION = 1
-PARTS = ("background", "object", "shared", "motion")
+PARTS = ("background", "object", "heads", "motion", "canvas")
 MAX_FRAMES = 65_535
 MAX_BOXES_PER_FRAME = 4_096
 MAX_BOXES = 1 << 18  # of all frames together: entropy coding can declare any number of them in a few bytes

@@ -28,7 +28,7 @@ def keyed() -> bytes:
 
 def main() -> None:
     makers = {name: partial(payload, name) for name in NAMES}
-    makers |= {"roi_jpeg-keys": keyed, "scene-together": partial(payload, "scene")}
+    makers |= {"roi_jpeg-keys": keyed}
     for name, make in makers.items():
         file = HERE / f"v{VERSION}-{name}.rinr"
         if not file.exists():

@@ -2,98 +2,192 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+import torch
 
-from rinr_flower.codecs.scene.format.coefficients import ESCAPE, decode_bands, encode_bands, observe
-from rinr_flower.codecs.scene.format.lattice import BLOCK, Ints
+from rinr_flower.codecs.scene.format.code import layout_of
+from rinr_flower.codecs.scene.format.lattice import BLOCK, Ints, Kind, Lattice, Layout
+from rinr_flower.codecs.scene.format.neighbours import OWN, PASSES, Neighbours
+from rinr_flower.codecs.scene.format.network import ContextNetwork, shipped
 from rinr_flower.codecs.scene.format.shapes import VolumeShape
+from rinr_flower.codecs.scene.format.walk import observe, read, write
 from rinr_flower.errors import PayloadError
 
-VOLUMES = [(1, 70, 90), (5, 33, 18), (32, 20, 40), (1, 4, 4), (3, 9, 7), (1, 70, 90)]
-Pyramids = list[list[Ints]]
+LAST = shipped().last
+VOLUMES = [
+    (Kind.CANVAS, (1, 70, 90)),
+    (Kind.CANVAS, (1, 4, 4)),
+    (Kind.RESIDUAL, (5, 33, 18)),
+    (Kind.OBJECT, (32, 20, 40)),
+    (Kind.OBJECT, (3, 9, 7)),
+    (Kind.OBJECT, (1, 70, 90)),
+]
 
 
-def shapes(volumes: list[tuple[int, int, int]], grey: bool) -> list[list[tuple[int, int, int]]]:
-    return [bands for v in volumes for bands in VolumeShape(*v, grey, full_chroma=True).bands()]
+def layouts(volumes: list[tuple[Kind, tuple[int, int, int]]], grey: bool) -> list[Layout]:
+    return [layout_of(kind, VolumeShape(*v, grey, full_chroma=kind == Kind.OBJECT)) for kind, v in volumes]
 
 
-def sparse(wanted: list[list[tuple[int, int, int]]], seed: int, spread: float = 1.0) -> Pyramids:
+def sparse(wanted: list[Layout], seed: int, spread: float = 1.0) -> list[Ints]:
     """Values as wavelets have them: fewer and smaller in finer bands and at higher time frequencies."""
     rng = np.random.default_rng(seed)
     out = []
-    for bands in wanted:
-        pyramid = []
-        for number, shape in enumerate(bands):
-            scale = spread * 6 / (1 + number) / (1 + np.arange(shape[0]))[:, None, None]
-            pyramid.append(np.rint(rng.laplace(0, scale, shape)).astype(np.int32))
-        out.append(pyramid)
+    for layout in wanted:
+        for plane in layout.planes:
+            for number, shape in enumerate(plane):
+                scale = spread * 6 / (1 + number) / (1 + np.arange(shape[0]))[:, None, None]
+                out.append(np.rint(rng.laplace(0, scale, shape)).astype(np.int32))
     return out
 
 
-def same(a: Pyramids, b: Pyramids) -> bool:
-    return all(np.array_equal(x, y) for p, q in zip(a, b, strict=True) for x, y in zip(p, q, strict=True))
+def same(a: list[Ints], b: list[Ints]) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 @pytest.mark.parametrize("grey", [True, False], ids=["grey", "colour"])
-@pytest.mark.parametrize(
-    "volumes", [VOLUMES[:1], VOLUMES[3:4], VOLUMES, VOLUMES[::-1]], ids=["one", "tiny", "six", "turned"]
-)
-def test_what_is_written_is_read(volumes: list[tuple[int, int, int]], grey: bool) -> None:
-    wanted = shapes(volumes, grey)
+@pytest.mark.parametrize("volumes", [VOLUMES[:1], VOLUMES[1:2], VOLUMES], ids=["one", "tiny", "six"])
+def test_what_is_written_is_read(volumes: list[tuple[Kind, tuple[int, int, int]]], grey: bool) -> None:
+    wanted = layouts(volumes, grey)
     for seed, spread in ((0, 1.0), (1, 0.1), (2, 30.0)):
         given = sparse(wanted, seed, spread)
-        data = encode_bands(given, 1 if grey else 3)
-        assert same(decode_bands(data, wanted, 1 if grey else 3), given)
+        assert same(read(wanted, write(wanted, given)), given)
 
 
 def test_values_beyond_the_tables_are_read() -> None:
-    wanted = shapes(VOLUMES[:2], True)
+    wanted = layouts(VOLUMES[:3], True)
     given = sparse(wanted, 0)
-    given[0][0][0, 0, 0], given[1][1][2, 0, 0] = 70_000, -ESCAPE
-    assert same(decode_bands(encode_bands(given, 1), wanted, 1), given)
+    given[0][0, 0, 0], given[-1][2, 0, 0] = 70_000, -LAST
+    assert same(read(wanted, write(wanted, given)), given)
 
 
-def test_a_volume_without_values_among_others_costs_next_to_nothing() -> None:
-    wanted = shapes(VOLUMES[:3], True)
+def test_a_kind_without_values_costs_nothing() -> None:
+    wanted = layouts(VOLUMES, True)
     given = sparse(wanted, 0)
-    alone = len(encode_bands([given[0], given[2]], 1))
-    given[1] = [np.zeros_like(band) for band in given[1]]
-    data = encode_bands(given, 1)
-    assert same(decode_bands(data, wanted, 1), given)
-    assert len(data) <= alone + 12
-
-
-def test_one_volume_reads_alike_in_either_order() -> None:
-    wanted = shapes(VOLUMES[2:3], True)
-    given = sparse(wanted, 0)
-    assert same(decode_bands(encode_bands(given, 1), wanted, 1, together=False), given)
-
-
-def held(band: Ints) -> NDArray[np.bool_]:
-    """Where a block of the band holds anything; the others are skipped."""
-    whole = np.zeros(band.shape, bool)
-    for t, y, x in np.ndindex(band.shape[0], -(-band.shape[1] // BLOCK), -(-band.shape[2] // BLOCK)):
-        block = (t, slice(y * BLOCK, (y + 1) * BLOCK), slice(x * BLOCK, (x + 1) * BLOCK))
-        whole[block] = band[block].any()
-    return whole
+    data = write(wanted, [np.zeros_like(b) if b.shape[0] == 5 else b for b in given])
+    assert data[Kind.RESIDUAL] == b""
+    back = read(wanted, data)
+    assert all(same([a], [b]) for a, b in zip(back, given, strict=True) if b.shape[0] != 5)
+    assert not any(b.any() for b in back if b.shape[0] == 5)
 
 
 def test_the_costs_observed_are_those_paid() -> None:
-    wanted = shapes(VOLUMES, True)
+    wanted = layouts([v for v in VOLUMES if v[0] == Kind.OBJECT], True)
     given = sparse(wanted, 3)
-    kinds, bits = observe([[np.abs(b) for b in bands] for bands in given], 1)
+    tables, bits = observe(wanted, [np.abs(b) for b in given])
     paid = sum(
-        bits[k, np.minimum(np.abs(b), ESCAPE)][held(b)].sum() + np.count_nonzero(b)
-        for bands, found in zip(given, kinds, strict=True)
-        for b, k in zip(bands, found, strict=True)
+        bits[t, np.minimum(np.abs(b), LAST)][t >= 0].sum() + np.count_nonzero(b)
+        for b, t in zip(given, tables, strict=True)
     )
-    assert 0.9 < paid / (8 * len(encode_bands(given, 1))) < 1  # which block holds anything, and learning, cost too
+    assert 0.85 < paid / (8 * len(write(wanted, given)[Kind.OBJECT])) < 1  # flags, and learning, cost too
 
 
-def test_truncated_coefficients_are_refused() -> None:
-    wanted = shapes(VOLUMES, True)
-    data = encode_bands(sparse(wanted, 0), 1)
-    with pytest.raises(PayloadError, match="truncated"):
-        decode_bands(data[:-1], wanted, 1)
+@pytest.mark.parametrize(("cut", "match"), [(1, "truncated"), (None, "nothing is coded")])
+def test_truncated_and_superfluous_coefficients_are_refused(cut: int | None, match: str) -> None:
+    wanted = layouts(VOLUMES[:1], True)
+    data = write(wanted, sparse(wanted, 0))
+    altered = {Kind.CANVAS: data[Kind.CANVAS][:-cut]} if cut else data | {Kind.OBJECT: bytes(4)}
+    with pytest.raises(PayloadError, match=match):
+        read(wanted, altered)
+
+
+def test_a_pass_looks_only_at_passes_before_it() -> None:
+    of = np.empty((BLOCK, BLOCK), int)
+    for number, places in enumerate(PASSES):
+        of.reshape(-1)[places] = number
+    for number, (places, own) in enumerate(zip(PASSES, OWN, strict=True)):
+        for y, x in zip(places // BLOCK, places % BLOCK, strict=True):
+            assert all(of[(y + dy) % BLOCK, (x + dx) % BLOCK] < number for dy, dx in own)
+
+
+def asked(blocks_at_once: int) -> list[tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Inputs of the network for all blocks of a lattice, in pieces."""
+    wanted = layouts(VOLUMES, False)
+    lattice = Lattice(wanted)
+    rng = np.random.default_rng(0)
+    lattice.values[1 : lattice.size] = np.minimum(rng.geometric(0.4, lattice.size - 1) - 1, LAST)
+    slot, octave = (np.concatenate(column) for column in zip(*lattice.waves(), strict=True))
+    from rinr_flower.codecs.scene.format.walk import Walk
+
+    walk = Walk(lattice, {}, lattice.values)
+    walk._code = lambda tables, slot, context, symbols: np.ones(len(slot), np.int64)  # type: ignore[method-assign]
+    blocks = walk._blocks(slot, octave)
+    network, out = shipped(), []
+    for start in range(0, len(blocks), blocks_at_once):
+        part = blocks.only(slice(start, start + blocks_at_once))
+        around, described = Neighbours(lattice, part), network.describe(lattice, part)
+        for number in range(len(PASSES)):
+            place, block, inputs = around.look(number)
+            out.append((number, place, inputs, described, block))
+    return out
+
+
+def exact(network: ContextNetwork, number: int, inputs: np.ndarray, described: np.ndarray, block: np.ndarray) -> object:
+    """The network in Python's integers of any size, by way of float64 arrays that hold them exactly."""
+    one, two, three = (int(s) for s in network.shifts)
+    hidden = inputs.astype(np.int64) @ network.first[number][: inputs.shape[1]].astype(np.int64)
+    hidden += described.astype(np.int64)[block] + network.passes[number]
+    hidden = (hidden >> one).clip(0, 255) @ network.second.astype(np.int64) + network.second_bias
+    out = ((hidden >> two).clip(0, 255) @ network.third.astype(np.int64) + network.third_bias) >> three
+    return out.clip(0, network.table_count - 1)
+
+
+def test_every_device_chooses_the_same_tables() -> None:
+    """Whatever the size of the batch and the number of threads: as 64-bit integers and float64 say."""
+    network = shipped()
+    for number, _, inputs, described, block in asked(64):
+        whole = network.tables(number, inputs, described, block)
+        np.testing.assert_array_equal(whole, exact(network, number, inputs, described, block))
+        single = [
+            network.tables(number, inputs[i : i + 1], described, block[i : i + 1])[0] for i in range(0, len(block), 97)
+        ]
+        np.testing.assert_array_equal(whole[::97], single)
+    threads = torch.get_num_threads()
+    number, _, inputs, described, block = asked(1 << 20)[-1]
+    expected = network.tables(number, inputs, described, block)
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            for kind in (torch.float32, torch.float64):
+                found = in_torch(network, number, inputs, described, block, kind)
+                np.testing.assert_array_equal(found, expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def in_torch(
+    network: ContextNetwork,
+    number: int,
+    inputs: np.ndarray,
+    described: np.ndarray,
+    block: np.ndarray,
+    kind: torch.dtype,
+) -> np.ndarray:
+    def tensor(values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values.astype(np.float64)).to(kind)
+
+    hidden = tensor(inputs) @ tensor(network.first[number][: inputs.shape[1]])
+    hidden += tensor(described)[block] + tensor(network.passes[number])
+    hidden = (hidden * 2.0 ** -int(network.shifts[0])).floor().clamp(0, 255) @ tensor(network.second)
+    hidden = ((hidden + tensor(network.second_bias)) * 2.0 ** -int(network.shifts[1])).floor().clamp(0, 255)
+    out = (hidden @ tensor(network.third) + tensor(network.third_bias)) * 2.0 ** -int(network.shifts[2])
+    return out.floor().clamp(0, network.table_count - 1).long().numpy()
+
+
+def test_sums_stay_where_float32_is_exact() -> None:
+    network = shipped()
+    first = np.abs(network.first.astype(np.int64)).sum(axis=1).max() * 255
+    classes = np.abs(network.classes.astype(np.int64)).max(axis=0).max() * 5 + np.abs(network.passes.astype(int)).max()
+    second = np.abs(network.second.astype(np.int64)).sum(axis=0).max() * 255 + np.abs(network.second_bias).max()
+    third = np.abs(network.third.astype(np.int64)).sum() * 255 + np.abs(network.third_bias).max()
+    assert max(first + classes, second, third) < 1 << 24
+
+
+def test_another_network_has_another_digest() -> None:
+    network = shipped()
+    third = network.third.copy()
+    third[0] += 1
+    assert replace(network, third=third).digest != network.digest
+    assert ContextNetwork.from_bytes(network.to_bytes()).digest == network.digest

@@ -23,7 +23,8 @@ from rinr_flower.bitstream.entropy import TOTAL, encode_ints
 from rinr_flower.bitstream.stream import ByteWriter, pack_blobs
 from rinr_flower.bitstream.weights import FLOAT_BITS
 from rinr_flower.codecs import codecs, decode
-from rinr_flower.codecs.scene.format.stream import RESIDUAL_SCALES
+from rinr_flower.codecs.scene.format.code import RESIDUAL_SCALES
+from rinr_flower.codecs.scene.format.network import shipped
 from rinr_flower.errors import PayloadError, RinrError
 from rinr_flower.updates import updates
 
@@ -193,15 +194,11 @@ def residual(frames: int, size: tuple[int, int], table: bytes, networks: int, *s
 def scene(frames: int, size: tuple[int, int], canvases: list[tuple[int, int]], flags: int, table: bytes) -> bytes:
     """A grey scene without any coefficients: shots of equal length, each on a canvas (height, width)."""
     head = ByteWriter()
-    for value in (*size[::-1], 1 + 2 * RESIDUAL_SCALES.index(1), 100, 100, len(canvases)):
+    for value in (shipped().digest & 0xFFFF, *size[::-1], 1 + 2 * RESIDUAL_SCALES.index(1), 100, 100, len(canvases)):
         head.varint(value)
     for canvas in canvases:
-        head.varint(frames // len(canvases))
-        for value in (flags, 1):
-            head.u8(value)
-        for value in (*canvas, 0, 0):
-            head.signed(value)
-    head.blob(b"")
+        for value in (frames // len(canvases), flags + 16, *canvas, 0, 0):
+            head.varint(value)
     return crafted("scene", frames, size, table, {"background": head.getvalue(), "motion": bytes(2)})
 
 
@@ -235,6 +232,7 @@ ATTACKS: dict[str, Callable[[], bytes]] = {
     "1,200 networks on 1,280 pixels": lambda: residual(1, SMALL, boxes(1200, 1), 1200, (70, 3)),
     "17 million weights of objects": lambda: residual(64, VGA, boxes(4096, 64), 64 * 4096, (8, 1), (6, 2)),
     "a volume of 65,535 frames": lambda: scene(65_535, (4, 4), [(4, 4)], 4, boxes(0, 65_535)),
+    "shots of more frames than there are": lambda: scene(65_535, (4, 4), [(4, 4)] * 2, 1, boxes(0, 65_534)),
     "many canvases": lambda: scene(3, (2048, 1984), [(4000, 4000)] * 3, 0, boxes(0, 3)),
     "tracks to link in a scene": lambda: scene(60, VGA, [(360, 640)], 0, boxes(4096, 60)),
 }

@@ -14,7 +14,8 @@ from rinr_flower.codecs.base import Codec, Progress, codecs
 from rinr_flower.codecs.scene.decode.fused import FusedScenes
 from rinr_flower.codecs.scene.decode.renderer import SceneRenderer
 from rinr_flower.codecs.scene.encode.effort import PRESETS
-from rinr_flower.codecs.scene.format.stream import STEPS_PER_OCTAVE
+from rinr_flower.codecs.scene.format.code import STEPS_PER_OCTAVE
+from rinr_flower.codecs.scene.format.stream import to_parts
 from rinr_flower.errors import ConfigError
 from rinr_flower.frames import Clip
 from rinr_flower.rendering.fused_scene import kernel_draws
@@ -84,7 +85,7 @@ class Scene(Codec):
         finer = round(math.log2(self.object_weight) / 2 * STEPS_PER_OCTAVE)
 
         def parts_at(step_code: int, object_step_code: int) -> Parts:
-            return encode(found, step_code, max(object_step_code, 0), effort).to_parts()
+            return to_parts(encode(found, step_code, max(object_step_code, 0), effort))
 
         if self.bytes_per_frame is None:
             octaves = _OCTAVES[1] + (_OCTAVES[0] - _OCTAVES[1]) * self.quality / 100

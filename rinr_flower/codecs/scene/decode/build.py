@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from rinr_flower.alignment.geometry import box_pose, from_corners
 from rinr_flower.alignment.tracks import Track, link
-from rinr_flower.codecs.scene.decode.resident import BEND_UNIT_PX, Background, ObjectVolume, OpenScene
+from rinr_flower.codecs.scene.decode.resident import Background, ObjectVolume, OpenScene
+from rinr_flower.codecs.scene.decode.synthesis import synthesise_planes
 from rinr_flower.codecs.scene.decode.volume import inverse, resident
-from rinr_flower.codecs.scene.format.shapes import VolumeShape, residual_shape
-from rinr_flower.codecs.scene.format.stream import (
+from rinr_flower.codecs.scene.format.code import (
     BEND_STEP,
+    BEND_UNIT_PX,
     CORNER_UNIT_PX,
     MASK_LEVELS,
     STEPS_PER_OCTAVE,
@@ -23,6 +24,7 @@ from rinr_flower.codecs.scene.format.stream import (
     SceneCode,
     ShotCode,
 )
+from rinr_flower.codecs.scene.format.shapes import VolumeShape, residual_shape
 from rinr_flower.errors import PayloadError
 
 LEAST_SHARED = 12
@@ -129,6 +131,8 @@ def build_shot(code: SceneCode, shot: ShotCode, device: torch.device) -> Backgro
     """One shot ready to render, without the parts that ``shot`` has not got (yet)."""
     canvas = VolumeShape(1, *shot.canvas, code.grey)
     planes = inverse(shot.canvas_bands, canvas.steps(canvas_step(code.step, shot.frames, shot.coarser)))
+    if code.canvas_head is not None:
+        synthesise_planes(planes, code.canvas_head, canvas_step(code.step, shot.frames, shot.coarser))
     maps = canvas_maps(shot, code.size)
     built = Background(resident(planes, torch.int8, device), torch.from_numpy(maps.astype(np.float32)))
     bend = bend_of(shot, code.size)
@@ -149,11 +153,25 @@ def build_layer(code: SceneCode, layer: LayerCode, boxes: NDArray[np.float32], d
     ]
     volume = VolumeShape(len(boxes), *layer.size, code.grey, full_chroma=True)
     planes = inverse(layer.bands, volume.steps(code.object_step(layer)))
+    if code.object_head is not None:
+        synthesise_planes(planes, code.object_head, code.object_step(layer), fading(layer))
     return ObjectVolume(
         torch.from_numpy(np.stack(maps).astype(np.float32)),
         torch.from_numpy((layer.mask / MASK_LEVELS).astype(np.float32))[None].to(device),
         resident(planes, torch.int16, device),
     )
+
+
+def fading(layer: LayerCode) -> NDArray[np.float32]:
+    """How far a volume (height, width) shows what is seen: 1 but for the apron at its borders, where it falls to 0 as
+    half a cosine does."""
+
+    def along(side: int) -> NDArray[np.float32]:
+        at = np.arange(side, dtype=np.float32) + np.float32(0.5)
+        depth = np.minimum(at, side - at) / np.float32(layer.apron)
+        return np.asarray((1 - np.cos(np.pi * depth.clip(0, 1))) / 2, np.float32)
+
+    return along(layer.size[0])[:, None] * along(layer.size[1])
 
 
 def empty_scene(code: SceneCode) -> OpenScene:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import torch
 
 from rinr_flower.codecs.scene.decode.sampling import sample, transform
+from rinr_flower.codecs.scene.format.code import BEND_UNIT_PX
 
-BEND_UNIT_PX = 1 / 8
 EDGE_PX = 1.0  # an object fades out over the last pixel of its volume
 
 

@@ -37,3 +37,9 @@ def to_rgb(luma: torch.Tensor, chroma: torch.Tensor) -> torch.Tensor:
     blue, red = chroma[0], chroma[1]
     rgb = torch.stack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue])
     return rgb.add_(128).div_(255)
+
+
+def centres(height: int, width: int) -> torch.Tensor:
+    """Coordinates (height * width, 2), x then y, of the pixel centres of a picture."""
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    return torch.stack([x, y], dim=-1).reshape(-1, 2).float()

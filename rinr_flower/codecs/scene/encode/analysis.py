@@ -18,8 +18,10 @@ from rinr_flower.codecs.scene.decode.wavelet import Floats
 from rinr_flower.codecs.scene.encode.canvas import cost_of, with_bend
 from rinr_flower.codecs.scene.encode.effort import Effort
 from rinr_flower.codecs.scene.encode.objects import cut_run
-from rinr_flower.codecs.scene.format.coefficients import encode_bands
-from rinr_flower.codecs.scene.format.stream import CORNER_UNIT_PX, MAX_WORKING_SIDE, LayerCode, ShotCode
+from rinr_flower.codecs.scene.encode.quantise import coded_bytes
+from rinr_flower.codecs.scene.format.code import CORNER_UNIT_PX, LayerCode, ShotCode
+from rinr_flower.codecs.scene.format.lattice import Kind
+from rinr_flower.codecs.scene.format.stream import MAX_WORKING_SIDE
 from rinr_flower.frames import Clip
 
 _MAX_CANVAS = 2.5  # times the area of a frame; a shot that needs more is split
@@ -40,7 +42,7 @@ class Analysis:
     shots, layers : codes with motion and poses in place, coefficients still missing.
     parts : into how many volumes each run of an object is cut.
     tracks : the appearances of each layer.
-    canvases : aligned means by the first frame of their shot; filled on first use.
+    canvases : of shots, by their first frame; filled on first use.
     """
 
     size: tuple[int, int]
@@ -168,7 +170,7 @@ def _cheapest(
 
 def _motion_bits(shot: ShotCode) -> float:
     moves = b"" if shot.motion is None else encode_ints(np.diff(shot.motion, axis=0, prepend=0).T)
-    return 8.0 * (len(moves) + len(encode_bands(shot.bend_bands or [], 1)))
+    return 8.0 * (len(moves) + (coded_bytes(Kind.BEND, [shot.bend_bands]) if shot.bend_bands else 0))
 
 
 def _halves(found: range, seen: _Seen) -> list[ShotCode]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
@@ -10,12 +11,12 @@ from numpy.typing import NDArray
 
 from rinr_flower.alignment.bend import cell_flow
 from rinr_flower.codecs.scene.decode.build import bend_of, canvas_maps, canvas_step, residual_step
-from rinr_flower.codecs.scene.decode.resident import BEND_UNIT_PX
 from rinr_flower.codecs.scene.decode.volume import forward
 from rinr_flower.codecs.scene.decode.wavelet import Floats
 from rinr_flower.codecs.scene.encode.quantise import LAMBDA, quantise
+from rinr_flower.codecs.scene.format.code import BEND_STEP, BEND_UNIT_PX, ShotCode
+from rinr_flower.codecs.scene.format.lattice import Kind
 from rinr_flower.codecs.scene.format.shapes import bend_shape, residual_shape
-from rinr_flower.codecs.scene.format.stream import BEND_STEP, ShotCode
 from rinr_flower.frames import box_mask
 
 _NOMINAL_STEP = 96.0  # at which the ways to place a shot are compared
@@ -95,6 +96,37 @@ def mean_canvas(
     return out
 
 
+def best_canvas(
+    shot: ShotCode, planes: list[Floats], boxes: list[NDArray[np.float32]], size: tuple[int, int], rounds: Sequence[int]
+) -> list[Floats]:
+    """The canvas (1, h, w) of every plane: the aligned mean, its luma refined so many times as costs least.
+
+    A mean of resampled frames that is resampled again is blurred. A round adds what frames miss when they are rendered
+    from the canvas, laid onto it and averaged. Where frames do not lie still on their canvas, as on water, that adds
+    noise; so the number of ``rounds`` is chosen by what canvas and residual would cost.
+    """
+    placement = Placement(shot, size)
+    planes, luma = mean_canvas(placement, planes, boxes, shot.canvas), planes[0]
+    if shot.motion is None and shot.bend_bands is None:
+        return planes
+    trusts = [trust_of(size, b, 1) for b in boxes]
+    seen = [placement.seen(k, trust, 1) for k, trust in enumerate(trusts)]
+    weight = np.maximum(sum(seen), np.float32(1))
+    best, done, canvas = (np.inf, planes[0]), 0, planes[0][0]
+    for wanted in sorted(rounds):
+        for _ in range(wanted - done):
+            total = np.zeros_like(canvas)
+            for k, frame in enumerate(luma):
+                missing = frame - placement.from_canvas(k, canvas)
+                total += placement.onto_canvas(k, missing, 1) * seen[k]
+            canvas = canvas + total / weight
+        done = wanted
+        cost = _cost(placement, shot, luma, trusts, canvas[None], size)
+        if cost < best[0]:
+            best = cost, canvas[None]
+    return [best[1], *planes[1:]]
+
+
 def trust_of(shape: tuple[int, ...], boxes: NDArray[np.float32], scale: int) -> Floats:
     """1 outside the boxes, OBJECT_WEIGHT inside; ``shape`` is that of the frame reduced by ``scale``."""
     inside = box_mask(boxes / np.float32(scale), shape[1], shape[0])
@@ -109,11 +141,17 @@ def cost_of(shot: ShotCode, luma: Floats, boxes: list[NDArray[np.float32]], size
     """
     placement = Placement(shot, size)
     canvas = mean_canvas(placement, [luma], boxes, shot.canvas)[0]
+    return _cost(placement, shot, luma, [trust_of(size, b, 1) for b in boxes], canvas, size)
+
+
+def _cost(
+    placement: Placement, shot: ShotCode, luma: Floats, trusts: list[Floats], canvas: Floats, size: tuple[int, int]
+) -> float:
     half = residual_shape(shot.frames, size, True, _NOMINAL_SCALE)
     finest = 0.0  # squared error that a residual of half the size cannot mend
     missing = np.empty((shot.frames, half.height, half.width), np.float32)
     for k, frame in enumerate(luma):
-        difference = (frame - placement.from_canvas(k, canvas[0])) * trust_of(size, boxes[k], 1)
+        difference = (frame - placement.from_canvas(k, canvas[0])) * trusts[k]
         missing[k] = cv2.resize(difference, (half.width, half.height), interpolation=cv2.INTER_AREA)
         finest += float((difference**2).sum()) - _NOMINAL_SCALE**2 * float((missing[k] ** 2).sum())
     steps = (canvas_step(_NOMINAL_STEP, shot.frames), residual_step(_NOMINAL_STEP, _NOMINAL_SCALE))
@@ -138,7 +176,7 @@ def with_bend(
             flow = cell_flow(_grey(frame), _grey(predicted), trust_of(size, boxes[k], 1), cells)
             bends.append(placement.bend_plus(k, flow))
         volume = np.stack(bends, axis=1) / np.float32(BEND_UNIT_PX)
-        shot = replace(shot, bend_bands=quantise(forward(list(volume)), [BEND_STEP] * 2, 1, 1))
+        shot = replace(shot, bend_bands=quantise(Kind.BEND, [forward(list(volume))], [[BEND_STEP] * 2], 1)[0])
     return shot
 
 

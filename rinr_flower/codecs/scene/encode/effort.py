@@ -14,6 +14,7 @@ class Effort:
     align_rounds : passes of aligning an object's appearances to one another; 0 trusts the boxes.
     bend_rounds : passes of fitting what a homography leaves over; 0 leaves it to the residual.
     run_cuts : into how many volumes a run of an object is tried to be cut, as multiples of the least number.
+    canvas_rounds : passes of refining a canvas through the renderer that are tried.
     sharpen_rounds : passes of undoing the blur of resampling an object.
     quantise_rounds : passes of rate-distortion quantisation.
     """
@@ -21,12 +22,24 @@ class Effort:
     align_rounds: int
     bend_rounds: int
     run_cuts: tuple[int, ...]
+    canvas_rounds: tuple[int, ...]
     sharpen_rounds: int
     quantise_rounds: int
 
 
 PRESETS = {
-    "fast": Effort(align_rounds=1, bend_rounds=0, run_cuts=(1,), sharpen_rounds=2, quantise_rounds=1),
-    "balanced": Effort(align_rounds=3, bend_rounds=2, run_cuts=(1, 2, 4), sharpen_rounds=3, quantise_rounds=2),
-    "best": Effort(align_rounds=5, bend_rounds=4, run_cuts=(1, 2, 3, 4), sharpen_rounds=3, quantise_rounds=4),
+    "fast": Effort(
+        align_rounds=1, bend_rounds=0, run_cuts=(1,), canvas_rounds=(0, 1), sharpen_rounds=2, quantise_rounds=1
+    ),
+    "balanced": Effort(
+        align_rounds=3, bend_rounds=2, run_cuts=(1, 2, 4), canvas_rounds=(0, 1, 3), sharpen_rounds=3, quantise_rounds=2
+    ),
+    "best": Effort(
+        align_rounds=5,
+        bend_rounds=4,
+        run_cuts=(1, 2, 3, 4),
+        canvas_rounds=(0, 1, 3, 6),
+        sharpen_rounds=3,
+        quantise_rounds=4,
+    ),
 }

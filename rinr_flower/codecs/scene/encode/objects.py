@@ -12,13 +12,11 @@ from rinr_flower.codecs.scene.decode.build import base_pose, quantised_correctio
 from rinr_flower.codecs.scene.decode.volume import forward
 from rinr_flower.codecs.scene.decode.wavelet import Floats
 from rinr_flower.codecs.scene.encode.effort import Effort
-from rinr_flower.codecs.scene.format.stream import STEPS_PER_OCTAVE, LayerCode
+from rinr_flower.codecs.scene.format.code import STEPS_PER_OCTAVE, LayerCode, apron_px
 
 LONGEST = 32  # appearances that one volume spans at most
 _SHORTEST = 8  # and at least, where a run is cut for a better fit
 _MAX_SIDE = 192
-_APRON = 0.25  # of a box's shorter side: what a volume shows around the box, fading into the background
-_LEAST_APRON_PX, _MOST_APRON_PX = 4, 8
 _NOMINAL_STEP = 24.0  # at which the bits of an object are estimated
 _BITS_PER_VOLUME = 100.0
 _TYPICAL_AREA = 0.01  # of a frame; an object of this area gets object_weight as it is
@@ -46,22 +44,9 @@ def cut_run(
             best = bits, tracks, [layer for _, layer in found]
     assert best is not None
     for layer in best[2]:
-        apron = apron_of(layer)
-        core = (layer.size[0] - 2 * apron, layer.size[1] - 2 * apron)
+        core = (layer.size[0] - 2 * layer.apron, layer.size[1] - 2 * layer.apron)
         layer.finer = _finer(core, luma.shape[1] * luma.shape[2])
     return best[1], best[2]
-
-
-def apron_of(layer: LayerCode) -> int:
-    """Pixels at each side of a volume that lie beyond every box, see :func:`_apron`."""
-    left, top, right, bottom = layer.margins
-    return _apron((layer.size[0] - top - bottom, layer.size[1] - left - right))
-
-
-def _apron(box: tuple[int, int]) -> int:
-    """A volume that ended where the box ends would show a rectangle that the camera never sees, and a detector would
-    learn that in place of the object; so the volume goes on and fades out."""
-    return min(max(_LEAST_APRON_PX, round(_APRON * min(box))), _MOST_APRON_PX)
 
 
 def _finer(size: tuple[int, int], frame_px: int) -> int:
@@ -102,7 +87,8 @@ def _placed(found: list[NDArray[np.float64]], boxes: NDArray[np.float32], size: 
     corners = np.concatenate([_corners(b) @ m.T for b, m in zip(boxes, found, strict=True)])[:, :2]
     over = np.concatenate([-corners.min(axis=0), corners.max(axis=0) - (width, height)])
     left, top, right, bottom = (
-        int(np.clip(np.ceil(v), 0, side // 2)) + _apron(size) for v, side in zip(over, (width, height) * 2, strict=True)
+        int(np.clip(np.ceil(v), 0, side // 2)) + apron_px(size)
+        for v, side in zip(over, (width, height) * 2, strict=True)
     )
     margins = (left, top, right, bottom)
     whole = (height + top + bottom, width + left + right)

@@ -1,58 +1,77 @@
 """Rate-distortion quantisation: every coefficient takes the value that costs least in squared error and bits together.
 
 The classical recipe (Sullivan and Wiegand 1998): minimise D + lambda R with lambda proportional to the squared step.
+The bits are those of the entropy coder's own tables.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rinr_flower.codecs.scene.decode.volume import SHRINK
 from rinr_flower.codecs.scene.decode.wavelet import Floats
-from rinr_flower.codecs.scene.format.coefficients import ESCAPE, observe
-from rinr_flower.codecs.scene.format.lattice import BLOCK, Ints
+from rinr_flower.codecs.scene.format.code import Pyramids, flat
+from rinr_flower.codecs.scene.format.lattice import BLOCK, Ints, Kind, Layout
+from rinr_flower.codecs.scene.format.walk import observe, write
 
 LAMBDA = 0.14  # squared steps a bit is worth
 _DEADZONE = 0.62
 _ROUND_UP = 0.42
+_SKIPPED = np.concatenate([[0.02], 5.0 + 1.5 * np.arange(1, 256)])  # bits of magnitudes in blocks that were skipped
+
+Volume = list[list[Floats]]
+"""Bands of every plane, coarsest first."""
 
 
-def quantise(pyramids: list[list[Floats]], steps: list[float], planes: int, rounds: int) -> list[list[Ints]]:
-    """Integers for wavelet pyramids, one step a pyramid, after ``rounds`` of rate-distortion decisions.
-
-    ``planes`` as for :func:`rinr_flower.codecs.scene.coefficients.encode_bands`.
-    """
+def quantise(kind: Kind, volumes: Sequence[Volume], steps: Sequence[Sequence[float]], rounds: int) -> list[Pyramids]:
+    """Integers for volumes of one kind, with a step for each plane, after ``rounds`` of rate-distortion decisions."""
+    layouts = layouts_of(kind, volumes)
     scaled = [
-        [np.asarray(np.abs(b) / step, np.float32) for b in bands] for bands, step in zip(pyramids, steps, strict=True)
+        np.asarray(np.abs(band) / step, np.float32)
+        for volume, own in zip(volumes, steps, strict=True)
+        for plane, step in zip(volume, own, strict=True)
+        for band in plane
     ]
-    chosen = [[np.where(s < _DEADZONE, 0, np.floor(s + _ROUND_UP)).astype(np.int32) for s in bands] for bands in scaled]
+    chosen = [np.where(s < _DEADZONE, 0, np.floor(s + _ROUND_UP)).astype(np.int32) for s in scaled]
     for _ in range(rounds):
-        kinds, bits = observe(chosen, planes)
-        chosen = [
-            [_decide(s, c, k, bits) for s, c, k in zip(sb, cb, kb, strict=True)]
-            for sb, cb, kb in zip(scaled, chosen, kinds, strict=True)
-        ]
-    return [
-        [np.where(b < 0, -c, c).astype(np.int32) for b, c in zip(bands, chosen_bands, strict=True)]
-        for bands, chosen_bands in zip(pyramids, chosen, strict=True)
-    ]
+        tables, bits = observe(layouts, chosen)
+        bits = np.concatenate([bits, _SKIPPED[None, : bits.shape[1]]])  # where no table was chosen
+        chosen = [_decide(s, c, t, bits) for s, c, t in zip(scaled, chosen, tables, strict=True)]
+    signed = iter(
+        np.where(band < 0, -c, c).astype(np.int32)
+        for band, c in zip((b for v in volumes for b in flat(v)), chosen, strict=True)  # type: ignore[arg-type]
+    )
+    return [[[next(signed) for _ in plane] for plane in volume] for volume in volumes]
 
 
-def _decide(scaled: Floats, chosen: Ints, kinds: NDArray[np.int16], bits: NDArray[np.float64]) -> Ints:
+def coded_bytes(kind: Kind, volumes: Sequence[Pyramids]) -> int:
+    """Bytes that volumes of one kind take."""
+    layouts = layouts_of(kind, volumes)
+    return sum(map(len, write(layouts, [band for volume in volumes for band in flat(volume)]).values()))
+
+
+def layouts_of(kind: Kind, volumes: Sequence[Volume] | Sequence[Pyramids]) -> list[Layout]:
+    """The layouts of volumes that are there."""
+    return [Layout(kind, tuple(tuple(b.shape for b in plane) for plane in volume)) for volume in volumes]
+
+
+def _decide(scaled: Floats, chosen: Ints, tables: NDArray[np.int16], bits: NDArray[np.float64]) -> Ints:
     out = np.zeros_like(chosen)
     live = np.nonzero((chosen > 0) | (scaled > _DEADZONE))
     if len(live[0]) == 0:
         return out
     value = scaled[live]
-    table = bits[kinds[live]]
+    table = bits[tables[live]]
     top = np.maximum(np.floor(value + 0.5), 1).astype(np.int64)
     best = np.full(len(value), np.inf)
     pick = np.zeros(len(value), np.int32)
     rows = np.arange(len(value))
     for candidate in (np.zeros_like(top), top - 1, top):
         centre = candidate - SHRINK * (candidate == 1)
-        rate = table[rows, np.minimum(candidate, ESCAPE)] + (candidate > 0)
+        rate = table[rows, np.minimum(candidate, bits.shape[1] - 1)] + (candidate > 0)
         cost = (value - centre) ** 2 + LAMBDA * rate
         pick = np.where(cost < best, candidate, pick)
         best = np.minimum(best, cost)
@@ -62,8 +81,7 @@ def _decide(scaled: Floats, chosen: Ints, kinds: NDArray[np.int16], bits: NDArra
     gain[live] = value**2 - best
     idle = np.ones(scaled.shape, bool)
     idle[live] = False
-    zeros = bits[:, 0][kinds]
-    gain -= LAMBDA * zeros * idle
+    gain -= LAMBDA * bits[:, 0][tables] * idle
     return np.where(_block_sums(gain) > LAMBDA * 3, out, 0).astype(np.int32)
 
 

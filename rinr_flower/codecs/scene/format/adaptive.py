@@ -88,6 +88,10 @@ class Tables:
     def __init__(self, prior: NDArray[np.int64]) -> None:
         self._counts = prior.copy()
 
+    def __len__(self) -> int:
+        """Number of contexts."""
+        return len(self._counts)
+
     def code(self, coder: Coder, contexts: NDArray[Any], symbols: NDArray[Any]) -> NDArray[np.int64]:
         """Code ``symbols`` (n,), each in its context, context by context; then count them. Returns the symbols."""
         if len(symbols) == 1:

@@ -1,119 +1,206 @@
-"""Bands of wavelet pyramids as the entropy coder looks at them: several in one array, by flat positions.
+"""All wavelet bands of a payload in one array, and a table of where each of them lies.
 
-With hundreds of small volumes in a payload, a lookup must not take a call for each of them.
+A payload may hold hundreds of small volumes. Bands that can be coded at the same time are looked up together, by flat
+positions, so that the number of calls depends neither on the number of volumes nor on that of their bands.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int32]
 Places = NDArray[np.int64]
+Shape = tuple[int, int, int]
 
 BLOCK = 8
+BORDER = 2  # of zeros around every plane: neighbours are looked up without asking where a plane ends
+LOW_PASS = 3
+
+
+class Kind(IntEnum):
+    """The purpose of a volume. Each kind has a range coder and adaptive tables of its own."""
+
+    CANVAS = 0
+    RESIDUAL = 1
+    OBJECT = 2
+    BEND = 3
 
 
 @dataclass(frozen=True)
-class Span:
-    """Time frequencies that are coded together; ``fold`` planes of each follow each other."""
+class Layout:
+    """A volume as the lattice sees it: its kind and the band shapes (frames, h, w) of its planes, coarsest first."""
 
-    start: int
-    stop: int
-    fold: int
-
-    def parents(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where the same plane of half the time frequency is."""
-        return np.asarray(at // self.fold // 2 * self.fold + at % self.fold, np.int64)
+    kind: Kind
+    planes: tuple[tuple[Shape, ...], ...]
 
 
-class Band:
-    """One band of several pyramids, one after the other in memory, each within a border of zeros.
+@dataclass(frozen=True, eq=False)
+class Slots:
+    """One row for each band of each plane. Slot 0 is an empty one: it stands for a band that does not exist.
 
-    ``frames`` is 0 for a pyramid that has no such band. ``flags`` says which blocks hold any value, ``alive``
-    (pyramids, frames x fold) which time frequencies. ``kinds`` is kept if a ``kind`` to start from is given.
+    Attributes
+    ----------
+    kind, plane : the volume's kind; 0 for luma, 1 for blue, 2 for red.
+    level : 0 for the finest bands of a plane, one more for each coarser level, and for the low-pass band.
+    orientation : 0 for HL, 1 for LH, 2 for HH, LOW_PASS for the low-pass band.
+    wave : bands plus planes that come before it; a band waits for those of lower ``wave`` only.
+    frames, height, width : shape of the band.
+    parent : the band of the same orientation and half the size.
+    sibling, other : up to two bands of the same level that come before it.
+    beside : the band of the same place and size in the plane before.
     """
 
-    def __init__(self, bands: list[Ints | None], fold: int, kind: int | None) -> None:
-        shapes = np.array([(0, 0, 0) if b is None else b.shape for b in bands], np.int64)
-        self.frames, self.height, self.width = shapes[:, 0] // fold, shapes[:, 1], shapes[:, 2]
-        self.row, self.plane = self.width + 2, (self.height + 2) * (self.width + 2)
-        self.base = _starts(shapes[:, 0] * self.plane)
-        self.values = np.zeros(self.base[-1], np.int32)
-        self.kinds = np.full(0 if kind is None else len(self.values), kind or 0, np.int16)
-        self.flag_row = -(-self.width // BLOCK)
-        self._flag_rows = -(-self.height // BLOCK)
-        self.flag_plane = self.flag_row * self._flag_rows
-        self.flag_base = _starts(shapes[:, 0] * self.flag_plane)
-        self.flags = np.zeros(self.flag_base[-1], np.int32)
-        self.alive = np.zeros((len(bands), int(shapes[:, 0].max())), bool)
-        for number, band in enumerate(bands):
-            if band is not None and band.any():
-                self.inner(self.values, number)[...] = band
-                held = _blocks(band)
-                self.flags[self.flag_base[number] : self.flag_base[number + 1]] = held.reshape(-1)
-                self.alive[number, : len(band)] = held.any(axis=(1, 2))
-
-    def inner(self, array: NDArray[Any], number: int) -> NDArray[Any]:
-        """What a flat array holds of one pyramid, without the border."""
-        bordered = array[self.base[number] : self.base[number + 1]]
-        shape = (-1, int(self.height[number]) + 2, int(self.width[number]) + 2)
-        return bordered.reshape(shape)[:, 1:-1, 1:-1]
-
-    def flag(self, owner: Places, t: Places, by: Places, bx: Places) -> Ints:
-        """Flags of blocks (by, bx), the last row and column repeated."""
-        rows, columns = np.minimum(by, self._flag_rows[owner] - 1), np.minimum(bx, self.flag_row[owner] - 1)
-        place = self.flag_base[owner] + t * self.flag_plane[owner] + rows * self.flag_row[owner] + columns
-        return np.asarray(self.flags[place], np.int32)
-
-    def at(self, blocks: Blocks) -> Origins:
-        """Where the values lie that belong to ``blocks``."""
-        owner = blocks.owner[:, None]
-        start = self.base[owner] + blocks.t[:, None] * self.plane[owner]
-        return Origins(start, self.row[owner], self.plane[owner], self.height[owner], self.width[owner])
-
-
-@dataclass(frozen=True)
-class Origins:
-    """For each block (blocks, 1): where the values of its time frequency start, and their layout."""
-
-    start: Places
-    row: Places
+    kind: Places
     plane: Places
+    level: Places
+    orientation: Places
+    wave: Places
+    frames: Places
     height: Places
     width: Places
+    parent: Places
+    sibling: Places
+    other: Places
+    beside: Places
 
-    def nearest(self, y: Places, x: Places) -> Places:
-        """Where the values at (y, x) (blocks, n) lie, the last row and column repeated."""
-        rows, columns = np.minimum(y + 1, self.height), np.minimum(x + 1, self.width)
-        return np.asarray(self.start + rows * self.row + columns, np.int64)
+
+_FIELDS = tuple(Slots.__dataclass_fields__)
+_LINKS = slice(_FIELDS.index("parent"), None)
+
+
+@functools.lru_cache(maxsize=256)
+def _template(layout: Layout) -> Places:
+    """Rows of Slots (fields, bands) of one volume; links count from the volume's first band, -1 for none."""
+    rows: list[tuple[int, ...]] = []
+    before: dict[tuple[int, int, int], int] = {}
+    for plane, shapes in enumerate(layout.planes):
+        first, deepest, found = len(rows), (len(shapes) - 1) // 3, {}
+        for band, (frames, height, width) in enumerate(shapes):
+            orientation = (band - 1) % 3 if band else LOW_PASS
+            level = deepest - 1 - (band - 1) // 3 if band else deepest
+            beside = before.get((orientation, height, width), -1)
+            here = first + band
+            rows.append(
+                (
+                    *(layout.kind, plane, level, orientation, band + plane, frames, height, width),
+                    here - 3 if band > 3 else -1,
+                    here - 1 if orientation in (1, 2) else -1,
+                    here - 2 if orientation == 2 else -1,
+                    beside if beside >= 0 and rows[beside][4] < band + plane else -1,
+                )
+            )
+            found[orientation, height, width] = here
+        before = found
+    return np.array(rows, np.int64).T
+
+
+class Lattice:
+    """Magnitudes of all bands of several volumes, which come in the order of their kinds.
+
+    ``values`` (uint8) are the magnitudes known so far, cut off at the tables' last symbol. Position of (t, y, x) of a
+    band: base + t * area + (y + BORDER) * row + x + BORDER. Blocks of BLOCK x BLOCK have flags in ``flags`` and each
+    octave of time frequencies of a band one in ``alive``.
+    """
+
+    def __init__(self, layouts: Sequence[Layout]) -> None:
+        if any(a.kind > b.kind for a, b in itertools.pairwise(layouts)):
+            raise ValueError("volumes come in the order of their kinds")
+        table = np.concatenate([np.zeros((len(_FIELDS), 1), np.int64), *(_template(v) for v in layouts)], axis=1)
+        counts = [sum(map(len, v.planes)) for v in layouts]
+        firsts = 1 + np.cumsum([0, *counts])[:-1]
+        links = table[_LINKS, 1:]
+        links[...] = np.where(links < 0, 0, links + np.repeat(firsts, counts))
+        self.slots = s = Slots(*table)
+        self.row = s.width + 2 * BORDER
+        self.area = (s.height + 2 * BORDER) * self.row
+        self.base = np.concatenate([[0], np.cumsum(s.frames * self.area)])
+        self.base[1:] += 1  # position 0 is a zero of no band
+        tail = (BLOCK + BORDER + 1) * int(self.row.max()) + BLOCK + BORDER  # a block may reach beyond the last band
+        self.size = int(self.base[-1])
+        self.values = np.zeros(self.size + tail, np.uint8)
+        self.flag_columns, self.flag_rows = -(-s.width // BLOCK), -(-s.height // BLOCK)
+        self.flag_area = self.flag_columns * self.flag_rows
+        self.flag_base = np.concatenate([[0], np.cumsum(s.frames * self.flag_area)])
+        self.flags = np.zeros(int(self.flag_base[-1]) + 1, np.uint8)
+        self.octaves = max(int(s.frames.max(initial=0)) - 1, 0).bit_length() + 1
+        self.alive = np.zeros((len(s.kind), self.octaves), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.slots.kind)
+
+    def bands(self, flat: NDArray[np.generic]) -> list[NDArray[np.generic]]:
+        """Views (frames, h, w) of every band, in order, in an array laid out as the lattice is."""
+        out = []
+        slots = self.slots
+        shapes = np.stack([slots.frames, slots.height + 2 * BORDER, self.row], axis=1).tolist()
+        for start, stop, shape in zip(self.base[1:-1].tolist(), self.base[2:].tolist(), shapes[1:], strict=True):
+            out.append(flat[start:stop].reshape(shape)[:, BORDER:-BORDER, BORDER:-BORDER])
+        return out
+
+    def range_of(self, kind: Kind) -> slice:
+        """The positions of all bands of one kind."""
+        first, stop = np.searchsorted(self.slots.kind[1:], [kind, kind + 1]) + 1
+        return slice(int(self.base[first]), int(self.base[stop]))
+
+    def waves(self) -> list[tuple[Places, Places]]:
+        """Steps of a traversal: bands and octaves (n,) that are coded together, and wait for earlier steps only."""
+        octaves = np.where(self.slots.frames[1:] > 1, 1 + _log2(self.slots.frames[1:] - 1), 0) + 1
+        slot = np.repeat(np.arange(1, len(self)), octaves)
+        octave = np.arange(len(slot)) - np.repeat(np.cumsum(octaves) - octaves, octaves)
+        wave = self.slots.wave[slot] + octave
+        order = np.argsort(wave, kind="stable")
+        stops = np.flatnonzero(np.diff(wave[order])) + 1
+        return [(slot[part], octave[part]) for part in np.split(order, stops) if len(part)]
+
+    def span(self, slot: Places, octave: Places) -> tuple[Places, Places]:
+        """First and end of the time frequencies of octaves: 0, 1, 2-3, 4-7, ..."""
+        start = np.where(octave > 0, 1 << np.maximum(octave - 1, 0), 0)
+        return start, np.minimum(np.where(octave > 0, 1 << octave, 1), self.slots.frames[slot])
+
+    def fill(self, bands: Sequence[Ints]) -> Ints:
+        """An array (size,) that holds ``bands`` in order."""
+        flat = np.zeros(self.size, np.int32)
+        for view, band in zip(self.bands(flat), bands, strict=True):
+            view[...] = band
+        return flat
+
+    def held(self, flat: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """What :attr:`flags` are for the values in ``flat``: 1 for a block that holds any."""
+        flags = np.zeros_like(self.flags)
+        for slot, band in enumerate(self.bands(flat), start=1):
+            if band.any():
+                shape = (len(band), int(self.flag_rows[slot]), int(self.flag_columns[slot]))
+                padded = np.zeros((shape[0], shape[1] * BLOCK, shape[2] * BLOCK), bool)
+                padded[:, : band.shape[1], : band.shape[2]] = band != 0
+                blocks = padded.reshape(shape[0], shape[1], BLOCK, shape[2], BLOCK).any(axis=(2, 4))
+                flags[self.flag_base[slot] : self.flag_base[slot + 1]] = blocks.reshape(-1)
+        return flags
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Blocks of a band: the pyramid, the row along time and the place of each."""
+    """Blocks of bands: the slot, its octave, the time frequency and the place of each."""
 
-    owner: Places
+    slot: Places
+    octave: Places
     t: Places
     by: Places
     bx: Places
 
+    def __len__(self) -> int:
+        return len(self.slot)
+
     def only(self, which: Places | slice) -> Blocks:
-        return Blocks(self.owner[which], self.t[which], self.by[which], self.bx[which])
+        return Blocks(self.slot[which], self.octave[which], self.t[which], self.by[which], self.bx[which])
 
 
-def _starts(sizes: Places) -> Places:
-    """Where arrays of ``sizes`` start that lie one after the other, and where the last one ends."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-
-
-def _blocks(band: Ints) -> Ints:
-    """Flags (time, blocks, blocks): 1 where a block of BLOCK x BLOCK coefficients holds any value."""
-    t, h, w = band.shape
-    padded = np.zeros((t, -(-h // BLOCK) * BLOCK, -(-w // BLOCK) * BLOCK), bool)
-    padded[:, :h, :w] = band != 0
-    blocks = padded.reshape(t, padded.shape[1] // BLOCK, BLOCK, padded.shape[2] // BLOCK, BLOCK)
-    return np.asarray(blocks.any(axis=(2, 4)), np.int32)
+def _log2(values: Places) -> Places:
+    """The whole part of the logarithm of values from 1; 0 for smaller ones."""
+    return np.asarray(np.frexp(np.maximum(values, 1).astype(np.float64))[1] - 1, np.int64)

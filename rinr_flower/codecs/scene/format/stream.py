@@ -1,287 +1,291 @@
-"""What a scene payload holds, as integers, and how they are written into the payload's parts."""
+"""The parts of a scene payload. One description of their fields serves the writer and the reader."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rinr_flower.bitstream.entropy import decode_ints, encode_ints
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
-from rinr_flower.codecs.scene.format.coefficients import decode_bands, encode_bands
-from rinr_flower.codecs.scene.format.lattice import Ints
-from rinr_flower.codecs.scene.format.shapes import VolumeShape, bend_shape, mask_shape, residual_shape
+from rinr_flower.codecs.scene.format.code import (
+    MASK_LEVELS,
+    MAX_HEAD,
+    RESIDUAL_SCALES,
+    STEPS_PER_OCTAVE,
+    LayerCode,
+    SceneCode,
+    ShotCode,
+    blank_mask,
+    flat,
+)
+from rinr_flower.codecs.scene.format.lattice import Kind
+from rinr_flower.codecs.scene.format.network import shipped
+from rinr_flower.codecs.scene.format.trunk import shipped_trunk
+from rinr_flower.codecs.scene.format.walk import read, write
 from rinr_flower.errors import ConfigError, PayloadError
 
-CORNER_UNIT_PX = 1 / 8  # of camera motion and object poses
-MASK_LEVELS = 15
-STEPS_PER_OCTAVE = 16
-BEND_STEP = 4.0  # in model.BEND_UNIT_PX
-RESIDUAL_SCALES = (1, 2, 4, 8)
-_TOGETHER = 2 * len(RESIDUAL_SCALES)  # in the form byte: all pyramids of a kind are walked together
 MAX_WORKING_SIDE = 4096
 MAX_LAYER_SIDE = 1024
 MAX_FINER = 4 * STEPS_PER_OCTAVE
 MAX_SAMPLES = 1 << 25  # coefficients of all kinds together
 MAX_VOLUME_FRAMES = 1 << 11  # the cosine transform along time takes that many multiplications for a sample
 CANVAS_LIMIT = 8  # a canvas has at most so many times the pixels of a frame
+_MOVED, _BENT, _CHANGING, _COARSER, _PLACED = 1, 2, 4, 8, 16  # flags of a shot
 
-Pyramids = list[list[Ints]]
+COEFFICIENTS = {Kind.CANVAS: "canvas", Kind.RESIDUAL: "background", Kind.OBJECT: "object", Kind.BEND: "motion"}
+"""The part that each kind of coefficients ends."""
 
-
-@dataclass(eq=False)
-class ShotCode:
-    """One shot: ``motion`` int64 (frames, 8), corner displacements in CORNER_UNIT_PX, or None if the camera stands;
-    ``origin`` (x, y) of the middle frame on the canvas of ``canvas`` (height, width); ``coarser``, by how many
-    1/STEPS_PER_OCTAVE octaves the canvas' step is above :func:`build.canvas_step`; coefficient pyramids."""
-
-    frames: int
-    canvas: tuple[int, int]
-    origin: tuple[int, int]
-    motion: NDArray[np.int64] | None
-    canvas_bands: Pyramids = field(default_factory=list)
-    bend_bands: Pyramids | None = None
-    residual_bands: Pyramids | None = None
-    coarser: int = 0
+Numbers = NDArray[np.int64]
 
 
-@dataclass(eq=False)
-class LayerCode:
-    """One object: volume ``size`` (height, width) and its ``margins`` (left, top, right, bottom) outside the box, in
-    the volume's pixels; ``poses`` int64 (appearances, 6), displacements of three corners in
-    CORNER_UNIT_PX from where the box puts them; ``mask`` int64 (h, w) in 0..MASK_LEVELS; ``finer``, by how many
-    1/STEPS_PER_OCTAVE octaves its step is below the objects' common step; coefficient pyramids."""
+class Pipe(Protocol):
+    """Fields of one part. Each call takes the value to write and returns it; a reader returns what it has read."""
 
-    size: tuple[int, int]
-    margins: tuple[int, int, int, int]
-    poses: NDArray[np.int64]
-    mask: NDArray[np.int64]
-    finer: int = 0
-    bands: Pyramids = field(default_factory=list)
+    def u8(self, value: int) -> int: ...
 
+    def varint(self, value: int, limit: int) -> int: ...
 
-@dataclass(eq=False)
-class SceneCode:
-    """All integers of a payload. Steps are in 1/STEPS_PER_OCTAVE octaves; ``parts`` says for each run of an object
-    into how many volumes it is cut."""
+    def signed(self, value: int, limit: int) -> int: ...
 
-    size: tuple[int, int]
-    grey: bool
-    step_code: int
-    object_step_code: int
-    residual_scale: int = RESIDUAL_SCALES[0]
-    shots: list[ShotCode] = field(default_factory=list)
-    parts: list[int] = field(default_factory=list)
-    layers: list[LayerCode] = field(default_factory=list)
-
-    @property
-    def step(self) -> float:
-        """Quantiser step of the background, in grey levels of one frame."""
-        return float(2 ** (self.step_code / STEPS_PER_OCTAVE))
-
-    def object_step(self, layer: LayerCode) -> float:
-        """Quantiser step of one object."""
-        return float(2 ** ((self.object_step_code - layer.finer) / STEPS_PER_OCTAVE))
-
-    def to_parts(self) -> dict[str, bytes]:
-        """The payload parts: ``background``, ``motion`` and ``object``. ConfigError if no reader would take them."""
-        kinds = [p for s in self.shots for p in (s.canvas_bands, s.bend_bands or [], s.residual_bands or [])]
-        bands = [band for pyramids in (*kinds, *(layer.bands for layer in self.layers)) for b in pyramids for band in b]
-        samples, longest = sum(b.size for b in bands), max((len(b) for b in bands), default=0)
-        if samples > MAX_SAMPLES or longest > MAX_VOLUME_FRAMES:
-            raise ConfigError(
-                f"a scene of {samples:,} coefficients with a shot of {longest:,} frames; at most {MAX_SAMPLES:,} and "
-                f"{MAX_VOLUME_FRAMES:,} are read, split the clip"
-            )
-        head, motion, layers = ByteWriter(), ByteWriter(), ByteWriter()
-        planes = 1 if self.grey else 3
-        head.varint(self.size[0])
-        head.varint(self.size[1])
-        head.u8(int(self.grey) + 2 * RESIDUAL_SCALES.index(self.residual_scale) + _TOGETHER)
-        head.u8(self.step_code)
-        head.u8(self.object_step_code)
-        head.varint(len(self.shots))
-        for shot in self.shots:
-            head.varint(shot.frames)
-            present = (shot.motion is not None, shot.bend_bands is not None, shot.residual_bands is not None)
-            head.u8(sum(2**bit for bit, there in enumerate((*present, shot.coarser > 0)) if there))
-            if shot.coarser:
-                head.u8(shot.coarser)
-            if shot.canvas != self.size or shot.origin != (0, 0):
-                head.u8(1)
-                for value in (*shot.canvas, *shot.origin):
-                    head.signed(value)
-            else:
-                head.u8(0)
-        for count in self.parts:
-            head.varint(count)
-        head.blob(encode_bands([p for s in self.shots for p in s.canvas_bands], planes))
-        head.raw(encode_bands([p for s in self.shots for p in s.residual_bands or []], planes))
-        moves = [s.motion for s in self.shots if s.motion is not None]
-        motion.blob(
-            encode_ints(
-                np.concatenate([np.diff(m, axis=0, prepend=0).T.reshape(-1) for m in moves]) if moves else np.zeros(0)
-            )
-        )
-        motion.blob(encode_bands([p for s in self.shots for p in s.bend_bands or []], 1))
-        poses = [layer.poses for layer in self.layers]
-        motion.raw(
-            encode_ints(
-                np.concatenate([np.diff(p, axis=0, prepend=0).T.reshape(-1) for p in poses]) if poses else np.zeros(0)
-            )
-        )
-        for layer in self.layers:
-            layers.varint(layer.size[0])
-            layers.varint(layer.size[1])
-            layers.signed(layer.finer)
-            for margin in layer.margins:
-                layers.varint(margin)
-        if self.layers:
-            layers.blob(encode_ints(np.concatenate([layer.mask.reshape(-1) for layer in self.layers])))
-        layers.raw(encode_bands([p for layer in self.layers for p in layer.bands], planes))
-        parts = {"background": head.getvalue()}
-        if moves or self.layers or any(s.bend_bands for s in self.shots):
-            parts["motion"] = motion.getvalue()
-        if self.layers:
-            parts["object"] = layers.getvalue()
-        return parts
+    def ints(self, values: Numbers, what: str) -> Numbers:
+        """An integer block behind its length; a reader returns as many as there are ``values``."""
+        ...
 
 
-def read_parts(
-    parts: Mapping[str, bytes], frames: int, picture: tuple[int, int], run_lengths: Callable[[list[int]], list[int]]
-) -> SceneCode:
-    """Read a payload's parts.
+class _Written:
+    def __init__(self) -> None:
+        self.bytes = ByteWriter()
 
-    Parameters
-    ----------
-    parts : the payload's parts.
-    frames : frames of the payload.
-    picture : (height, width) of the payload's frames; the working size is at most that.
-    run_lengths : from the frames of each shot to the appearances of each object's run (the boxes say that).
+    def u8(self, value: int) -> int:
+        self.bytes.u8(value)
+        return value
 
-    Raises
-    ------
-    PayloadError
-        If the parts are truncated or altered, or declare more samples than MAX_SAMPLES or more frames of a volume than
-        MAX_VOLUME_FRAMES; that is checked before anything is allocated.
+    def varint(self, value: int, limit: int) -> int:
+        self.bytes.varint(value)
+        return value
+
+    def signed(self, value: int, limit: int) -> int:
+        self.bytes.signed(value)
+        return value
+
+    def ints(self, values: Numbers, what: str) -> Numbers:
+        self.bytes.blob(encode_ints(values))
+        return values
+
+
+class _Read:
+    def __init__(self, data: bytes, what: str) -> None:
+        self.bytes = ByteReader(data, what)
+
+    def u8(self, value: int) -> int:
+        return self.bytes.u8()
+
+    def varint(self, value: int, limit: int) -> int:
+        return self.bytes.varint(limit)
+
+    def signed(self, value: int, limit: int) -> int:
+        return self.bytes.signed(limit)
+
+    def ints(self, values: Numbers, what: str) -> Numbers:
+        return decode_ints(self.bytes.blob(), values.size, what)
+
+
+Runs = Callable[[list[int]], list[int]]
+"""From the frames of each shot to the appearances of each object's run, which the boxes say."""
+
+
+def describe(pipes: Mapping[str, Pipe], code: SceneCode, frames: int, picture: tuple[int, int], runs: Runs) -> None:
+    """Pass all fields of ``code``, except coefficients, through the pipes of the parts.
+
+    A writer passes a complete code. A reader passes an empty one of ``frames`` frames that are ``picture`` (height,
+    width) pixels large, which is filled; coefficients are then empty lists where there are any.
     """
-    head = ByteReader(parts.get("background", b""), "scene background")
-    size = (head.varint(MAX_WORKING_SIDE), head.varint(MAX_WORKING_SIDE))
-    if min(size) < 1 or size[0] > picture[0] or size[1] > picture[1]:
+    head = pipes["background"]
+    digest = shipped().digest & 0xFFFF
+    if (found := head.varint(digest, 0xFFFF)) != digest:
+        raise PayloadError(f"scene was coded with the context network {found:04x}; this program has {digest:04x}")
+    code.size = (head.varint(code.size[0], MAX_WORKING_SIDE), head.varint(code.size[1], MAX_WORKING_SIDE))
+    height, width = code.size
+    if min(code.size) < 1 or height > picture[0] or width > picture[1]:
         raise PayloadError(
-            f"scene has a working size of {size[1]}x{size[0]} pixels for frames of {picture[1]}x{picture[0]}"
+            f"scene has a working size of {width}x{height} pixels for frames of {picture[1]}x{picture[0]}"
         )
-    limit_px = CANVAS_LIMIT * max(size[0] * size[1], 4096)
-    form = head.u8()
-    if form >= 2 * _TOGETHER:
+    form = head.u8(int(code.grey) + 2 * RESIDUAL_SCALES.index(code.residual_scale))
+    if form >= 2 * len(RESIDUAL_SCALES):
         raise PayloadError(f"scene is of an unknown form {form}: altered, or written by a later version")
-    together, scale = bool(form & _TOGETHER), RESIDUAL_SCALES[form % _TOGETHER >> 1]
-    code = SceneCode(size, bool(form & 1), head.u8(), head.u8(), scale)
-    planes = 1 if code.grey else 3
-    flags = []
-    for _ in range(head.varint(frames)):
-        count, flag = head.varint(frames), head.u8()
-        coarser = head.u8() if flag & 8 else 0
-        canvas, origin = size, (0, 0)
-        if head.u8():
-            canvas = (head.signed(MAX_WORKING_SIDE * 4), head.signed(MAX_WORKING_SIDE * 4))
-            origin = (head.signed(MAX_WORKING_SIDE * 4), head.signed(MAX_WORKING_SIDE * 4))
-        if min(canvas) < 1 or canvas[0] * canvas[1] > limit_px or count < 1:
-            raise PayloadError(f"scene declares a shot of {count} frames on a canvas of {canvas[1]}x{canvas[0]} pixels")
-        code.shots.append(ShotCode(count, canvas, origin, None, coarser=coarser))
-        flags.append(flag)
-    if sum(s.frames for s in code.shots) != frames:
-        raise PayloadError(f"scene has shots of {sum(s.frames for s in code.shots)} frames; the payload has {frames}")
-    counts = []
-    for length in run_lengths([s.frames for s in code.shots]):
-        code.parts.append(head.varint(length))
-        if code.parts[-1] < 1:
-            raise PayloadError("scene cuts the run of an object into no parts")
-        counts += [len(part) for part in np.array_split(np.arange(length), code.parts[-1])]
-    declared: list[VolumeShape] = []
+    code.grey, code.residual_scale = bool(form & 1), RESIDUAL_SCALES[form >> 1]
+    code.step_code, code.object_step_code = head.u8(code.step_code), head.u8(code.object_step_code)
+    limit_px = CANVAS_LIMIT * max(height * width, 4096)
+    count = head.varint(len(code.shots), frames)
+    code.shots = code.shots or [ShotCode(0, code.size, (0, 0), None) for _ in range(count)]
+    left = frames
+    for shot in code.shots:
+        _shot(head, shot, code.size, left, limit_px)
+        left -= shot.frames
+    if left:
+        raise PayloadError(f"scene has shots of {frames - left} frames; the payload has {frames}")
+    lengths = runs([s.frames for s in code.shots])
+    code.parts = [head.varint(part, length) for part, length in zip(code.parts or lengths, lengths, strict=True)]
+    if min(code.parts, default=1) < 1:
+        raise PayloadError("scene cuts the run of an object into no parts")
+    cuts = zip(lengths, code.parts, strict=True)
+    seen = [len(piece) for length, part in cuts for piece in np.array_split(range(length), part)]
+    if not code.layers:
+        none = np.zeros((0, 6), np.int64)
+        code.layers = [LayerCode((1, 1), (0, 0, 0, 0), np.resize(none, (n, 6)), blank_mask((1, 1))) for n in seen]
+    moving = [s for s in code.shots if s.motion is not None]
+    if "motion" in pipes:
+        moves = pipes["motion"].ints(_differences([s.motion for s in moving if s.motion is not None]), "camera motion")
+        for shot, table in zip(moving, _sums(moves, [s.frames for s in moving], 8), strict=True):
+            shot.motion = table
+        poses = pipes["motion"].ints(_differences([layer.poses for layer in code.layers]), "object poses")
+        for layer, table in zip(code.layers, _sums(poses, seen, 6), strict=True):
+            layer.poses = table
+    if code.layers:
+        _layers(pipes["object"], code.layers, limit_px)
+    if "heads" in pipes:
+        _heads(pipes["heads"], code)
 
-    def read(data: bytes, volumes: list[VolumeShape], planes: int) -> Pyramids:
-        return decode_bands(data, _shapes(volumes, declared), planes, together=together)
 
-    canvases = [VolumeShape(1, *s.canvas, code.grey) for s in code.shots]
-    for shot, bands in zip(code.shots, _split(read(head.blob(), canvases, planes), canvases), strict=True):
-        shot.canvas_bands = bands
-    changing = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 4]
-    volumes = [residual_shape(s.frames, size, code.grey, code.residual_scale) for s in changing]
-    for shot, bands in zip(changing, _split(read(head.raw(head.left), volumes, planes), volumes), strict=True):
-        shot.residual_bands = bands
-    motion = ByteReader(parts.get("motion", encode_nothing()), "scene motion")
-    moving = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 1]
-    moves = decode_ints(motion.blob(), sum(s.frames for s in moving) * 8, "camera motion")
-    for shot in moving:
-        shot.motion, moves = _undelta(moves, shot.frames, 8)
-    bent = [s for s, flag in zip(code.shots, flags, strict=True) if flag & 2]
-    bends = [VolumeShape(s.frames, *bend_shape(size), grey=True) for s in bent for _ in "xy"]
-    pyramids = read(motion.blob(), bends, 1)
-    for number, shot in enumerate(bent):
-        shot.bend_bands = pyramids[2 * number : 2 * number + 2]
-    poses = decode_ints(motion.raw(motion.left), sum(counts) * 6, "object poses")
-    if not counts:
-        return code
-    layers = ByteReader(parts.get("object", b""), "scene objects")
-    for seen in counts:
-        layer_size = (layers.varint(MAX_LAYER_SIDE), layers.varint(MAX_LAYER_SIDE))
-        finer = layers.signed(MAX_FINER)
-        margins = tuple(layers.varint(MAX_LAYER_SIDE) for _ in range(4))
-        left, top, right, bottom = margins
-        if left + right >= layer_size[1] or top + bottom >= layer_size[0] or layer_size[0] * layer_size[1] > limit_px:
-            raise PayloadError(f"scene declares an object of {layer_size[1]}x{layer_size[0]} pixels")
-        pose, poses = _undelta(poses, seen, 6)
-        code.layers.append(
-            LayerCode(layer_size, (left, top, right, bottom), pose, np.zeros(mask_shape(layer_size), np.int64), finer)
-        )
-    masks = decode_ints(layers.blob(), sum(layer.mask.size for layer in code.layers), "object masks")
+def _shot(head: Pipe, shot: ShotCode, size: tuple[int, int], frames: int, limit_px: int) -> None:
+    shot.frames = head.varint(shot.frames, frames)
+    if shot.frames < 1:
+        raise PayloadError("scene declares a shot of no frames")
+    placed = shot.canvas != size or shot.origin != (0, 0)
+    given = (shot.motion is not None, shot.bend_bands is not None, shot.residual_bands is not None)
+    there = (*given, shot.coarser > 0, placed)
+    flags = head.u8(sum(2**bit for bit, yes in enumerate(there) if yes))
+    if flags >= 2 * _PLACED:
+        raise PayloadError(f"scene has a shot with unknown flags {flags}: altered, or written by a later version")
+    if flags & _COARSER:
+        shot.coarser = head.u8(shot.coarser)
+    if flags & _PLACED:
+        far = MAX_WORKING_SIDE * 4
+        shot.canvas = (head.varint(shot.canvas[0], far), head.varint(shot.canvas[1], far))
+        shot.origin = (head.signed(shot.origin[0], far), head.signed(shot.origin[1], far))
+    if min(shot.canvas) < 1 or shot.canvas[0] * shot.canvas[1] > limit_px:
+        raise PayloadError(f"scene declares a canvas of {shot.canvas[1]}x{shot.canvas[0]} pixels")
+    if shot.motion is None and flags & _MOVED:
+        shot.motion = np.zeros((shot.frames, 8), np.int64)
+    if shot.bend_bands is None and flags & _BENT:
+        shot.bend_bands = []
+    if shot.residual_bands is None and flags & _CHANGING:
+        shot.residual_bands = []
+
+
+def _heads(pipe: Pipe, code: SceneCode) -> None:
+    digest = shipped_trunk().digest & 0xFFFF
+    if (trunk := pipe.varint(digest, 0xFFFF)) != digest:
+        raise PayloadError(f"scene has heads for the trunk {trunk:04x}; this program has {digest:04x}")
+    given = (code.canvas_head, code.object_head)
+    flags = pipe.u8(sum(2**bit for bit, head in enumerate(given) if head is not None))
+    if not 0 < flags < 4:
+        raise PayloadError(f"scene has heads of unknown kinds {flags}: altered, or written by a later version")
+    found: list[Numbers | None] = [None, None]
+    for bit, (head, shape) in enumerate(zip(given, code.head_shapes(), strict=True)):
+        if flags >> bit & 1:
+            values = pipe.ints(np.zeros(shape, np.int64) if head is None else head, "synthesis heads")
+            if np.abs(values).max() > MAX_HEAD:
+                raise PayloadError(f"a synthesis head holds {int(np.abs(values).max())}; at most {MAX_HEAD} is allowed")
+            found[bit] = values.reshape(shape)
+    code.canvas_head, code.object_head = found
+
+
+def _layers(pipe: Pipe, layers: list[LayerCode], limit_px: int) -> None:
+    for layer in layers:
+        layer.size = (pipe.varint(layer.size[0], MAX_LAYER_SIDE), pipe.varint(layer.size[1], MAX_LAYER_SIDE))
+        layer.finer = pipe.signed(layer.finer, MAX_FINER)
+        left, top, right, bottom = (pipe.varint(margin, MAX_LAYER_SIDE) for margin in layer.margins)
+        layer.margins = (left, top, right, bottom)
+        height, width = layer.size
+        if left + right >= width or top + bottom >= height or height * width > limit_px:
+            raise PayloadError(f"scene declares an object of {width}x{height} pixels")
+        if layer.mask.shape != (blank := blank_mask(layer.size)).shape:
+            layer.mask = blank
+    masks = pipe.ints(np.concatenate([layer.mask.reshape(-1) for layer in layers]), "object masks")
     if masks.min() < 0 or masks.max() > MASK_LEVELS:
         raise PayloadError(f"an object mask holds {int(masks.max())}; it goes from 0 to {MASK_LEVELS}")
-    for layer in code.layers:
+    for layer in layers:
         layer.mask, masks = masks[: layer.mask.size].reshape(layer.mask.shape), masks[layer.mask.size :]
-    objects = [
-        VolumeShape(n, *layer.size, code.grey, full_chroma=True) for n, layer in zip(counts, code.layers, strict=True)
-    ]
-    pyramids = read(layers.raw(layers.left), objects, planes)
-    for layer, bands in zip(code.layers, _split(pyramids, objects), strict=True):
-        layer.bands = bands
+
+
+def to_parts(code: SceneCode) -> dict[str, bytes]:
+    """The payload parts of ``code``. ConfigError if no reader would take them."""
+    volumes = code.volumes()
+    bands = [band for _, pyramids in volumes for band in flat(pyramids)]
+    samples, longest = sum(b.size for b in bands), max((len(b) for b in bands), default=0)
+    if samples > MAX_SAMPLES or longest > MAX_VOLUME_FRAMES:
+        raise ConfigError(
+            f"a scene of {samples:,} coefficients with a shot of {longest:,} frames; at most {MAX_SAMPLES:,} and "
+            f"{MAX_VOLUME_FRAMES:,} are read, split the clip"
+        )
+    names = ["background", "canvas"]
+    if code.layers or any(s.motion is not None or s.bend_bands is not None for s in code.shots):
+        names.append("motion")
+    if code.layers:
+        names.append("object")
+    if code.canvas_head is not None or code.object_head is not None:
+        names.append("heads")
+    pipes = {name: _Written() for name in names}
+    lengths = _lengths(code)
+    describe(pipes, code, sum(s.frames for s in code.shots), code.size, lambda _: lengths)
+    for kind, data in write([layout for layout, _ in volumes], bands).items():
+        pipes[COEFFICIENTS[kind]].bytes.raw(data)
+    return {name: data for name, pipe in pipes.items() if (data := pipe.bytes.getvalue())}
+
+
+def _lengths(code: SceneCode) -> list[int]:
+    """The appearances of each run of an object: of as many volumes together as it is cut into."""
+    rest = iter(code.layers)
+    return [sum(len(next(rest).poses) for _ in range(part)) for part in code.parts]
+
+
+def read_parts(parts: Mapping[str, bytes], frames: int, picture: tuple[int, int], runs: Runs) -> SceneCode:
+    """Read a payload's parts, of ``frames`` frames of ``picture`` (height, width) pixels.
+
+    Raises PayloadError if the parts are truncated or altered, or declare more samples than MAX_SAMPLES or more frames
+    of a volume than MAX_VOLUME_FRAMES; that is checked before anything is allocated.
+    """
+    unknown = set(parts) - {"background", "heads", *COEFFICIENTS.values()}
+    if unknown:
+        raise PayloadError(f"a 'scene' payload has parts that it does not use: {sorted(unknown)}")
+    pipes = {name: _Read(data, f"scene {name}") for name, data in parts.items()}
+    for name in ("background", "object"):
+        pipes.setdefault(name, _Read(b"", f"scene {name}"))
+    code = SceneCode((0, 0), False, 0, 0)
+    describe(pipes, code, frames, picture, runs)
+    if (code.layers or any(s.motion is not None for s in code.shots)) and "motion" not in parts:
+        raise PayloadError("scene lacks its motion")
+    layouts = [layout for layout, _ in code.volumes()]
+    samples = sum(t * h * w for layout in layouts for plane in layout.planes for t, h, w in plane)
+    longest = max((plane[0][0] for layout in layouts for plane in layout.planes), default=0)
+    if samples > MAX_SAMPLES:
+        raise PayloadError(f"scene declares {samples:,} coefficients; at most {MAX_SAMPLES:,} are read")
+    if longest > MAX_VOLUME_FRAMES:
+        raise PayloadError(f"scene declares a volume of {longest:,} frames; at most {MAX_VOLUME_FRAMES:,} are read")
+    if "heads" in pipes:
+        pipes["heads"].bytes.end()
+    rest = {k: pipes[name].bytes.raw(pipes[name].bytes.left) for k, name in COEFFICIENTS.items() if name in pipes}
+    code.take(read(layouts, rest))
     return code
 
 
-def encode_nothing() -> bytes:
-    """The motion part of a scene in which nothing moves."""
-    writer = ByteWriter()
-    writer.blob(b"")
-    writer.blob(b"")
-    return writer.getvalue()
+def _differences(tables: list[Numbers]) -> Numbers:
+    """Differences of tables (rows, columns) down their rows, table by table, column by column."""
+    found = [np.diff(table, axis=0, prepend=0).T.reshape(-1) for table in tables]
+    return np.concatenate([np.zeros(0, np.int64), *found])
 
 
-def _shapes(volumes: list[VolumeShape], declared: list[VolumeShape]) -> list[list[tuple[int, int, int]]]:
-    """The band shapes of ``volumes``, which are added to those ``declared`` before."""
-    declared += volumes
-    samples = sum(v.frames * h * w for v in declared for h, w in v.planes())
-    if samples > MAX_SAMPLES:
-        raise PayloadError(f"scene declares {samples:,} coefficients; at most {MAX_SAMPLES:,} are read")
-    if (longest := max((v.frames for v in volumes), default=0)) > MAX_VOLUME_FRAMES:
-        raise PayloadError(f"scene declares a volume of {longest:,} frames; at most {MAX_VOLUME_FRAMES:,} are read")
-    return [bands for volume in volumes for bands in volume.bands()]
-
-
-def _split(pyramids: Pyramids, volumes: list[VolumeShape]) -> list[Pyramids]:
-    out, at = [], 0
-    for volume in volumes:
-        count = len(volume.planes())
-        out.append(pyramids[at : at + count])
-        at += count
-    return out
-
-
-def _undelta(values: NDArray[np.int64], rows: int, columns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first ``rows`` x ``columns`` of ``values`` as running sums down the rows, and the rest."""
-    table = np.cumsum(values[: rows * columns].reshape(columns, rows).T, axis=0)
-    if np.abs(table).max(initial=0) > 1 << 24:
+def _sums(values: Numbers, rows: list[int], columns: int) -> list[Numbers]:
+    """The tables of which :func:`_differences` were taken."""
+    stops = np.cumsum([0, *rows]) * columns
+    tables = [
+        np.cumsum(values[a:b].reshape(columns, n).T, axis=0)
+        for a, b, n in zip(stops[:-1].tolist(), stops[1:].tolist(), rows, strict=True)
+    ]
+    if any(np.abs(table).max(initial=0) > 1 << 24 for table in tables):
         raise PayloadError("scene motion is out of range")
-    return table, values[rows * columns :]
+    return tables
