@@ -40,7 +40,7 @@ from rinr_flower.frames import Clip
 
 CODECS = ("jpeg", "jpeg:quality=20", "jpeg:quality=10", "avif", "roi_jpeg", "av1", "roi_av1", "scene", "scene@roi_jpeg")
 DETECTION = ("rinr_flower.detection.yolo", "rinr_flower.datasets")  # modules that every row depends on
-SCALE = "n"
+MODEL = "yolov8n"
 CONFIDENCE = 0.001  # of the least certain detection that counts, as in Detector.evaluate
 
 
@@ -152,7 +152,7 @@ class Benchmark:
             "train": options.train,
             "test": options.test,
             "test_pictures": self.test.digest(),
-            "scale": SCALE,
+            "model": MODEL,
             "weights": Path(options.weights).name or "random",
             "weights_digest": state_digest(self.detector(seed=0).state()),
             "steps": options.steps,
@@ -173,7 +173,7 @@ class Benchmark:
         """An untrained detector, or a pretrained one; what its weights leave open is random by ``seed``."""
         return Yolo(
             self.class_names,
-            scale=SCALE,
+            model=MODEL,
             weights=self.weights,
             device=self.device,
             seed=seed,

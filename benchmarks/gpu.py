@@ -44,11 +44,11 @@ PATIENCE = 4  # times the budget, on a processor
 GRACE_S = 10  # by which a case that is running may pass its part's time before it is stopped
 CODE = {
     "prepare": ["rinr_flower.codecs"],
-    "right": ["rinr_flower.codecs", "rinr_flower.decoding.store", "rinr_flower.detection.yolov8"],
+    "right": ["rinr_flower.codecs", "rinr_flower.decoding.store", "rinr_flower.detection.yolo"],
     "decode": ["rinr_flower.codecs", "rinr_flower.decoding.store"],
     "train": ["rinr_flower.codecs", "rinr_flower.detection.trainer"],
     "encode": ["rinr_flower.codecs"],
-    "clients": ["rinr_flower.codecs", "rinr_flower.detection.yolov8"],
+    "clients": ["rinr_flower.codecs", "rinr_flower.detection.yolo"],
 }
 """Modules that each part's figures depend on."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,14 @@ def test_code_that_changes_makes_rows_stale(tmp_path: Path, monkeypatch: pytest.
     assert stale_rows(json.loads(path.read_text())) == {}
     assert digest_with(source + "\nMORE = 1\n") != before
     assert stale_rows(json.loads(path.read_text())) == {before: 2}
+
+
+def test_the_modules_that_benchmarks_name_exist() -> None:
+    """A result of a module that is gone could not be written."""
+    sources = [path.read_text(encoding="utf-8") for path in FOLDER.parent.rglob("*.py")]
+    named = {name for source in sources for name in re.findall(r'"(rinr_flower(?:\.\w+)+)"', source)}
+    assert len(named) > 10
+    assert closure(sorted(named))
 
 
 def test_a_codec_depends_on_what_its_bytes_depend_on() -> None:
