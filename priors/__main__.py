@@ -37,8 +37,8 @@ _ROUND = 100_000  # seeds between the rounds
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--debian", type=Path, required=True, help="where lomiri-wallpapers-16.04 was unpacked")
-    parser.add_argument("--clips", type=int, nargs=2, default=(24, 72), help="of the first and of the second round")
-    parser.add_argument("--steps", type=int, nargs=2, default=(1500, 6000), help="of training in each")
+    parser.add_argument("--clips", type=int, nargs=2, default=(13, 40), help="of the first and of the second round")
+    parser.add_argument("--steps", type=int, nargs=2, default=(1500, 4000), help="of training in each")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -68,7 +68,7 @@ def coded(clip: Clip, seed: int) -> tuple[SceneCode, list[Coded], list[Coded]]:
     quality, weight = rng.uniform(30, 75), np.exp(rng.uniform(np.log(4), np.log(200)))
     effort = PRESETS["fast" if rng.random() < 0.5 else "balanced"]
     boxes = Payload.from_bytes(Payload.of_clip("scene", clip, {}).to_bytes()).boxes
-    step, finer = round((11 - 8 * quality / 100) * 16), round(np.log2(weight) / 2 * 16)
+    step, finer = round((11.1 - 8 * quality / 100) * 16), round(np.log2(weight) / 2 * 16)
     return encode_and_show(analyse_clip(clip, boxes, 640, effort), step, max(step - finer, 0), effort)
 
 

@@ -21,7 +21,7 @@ _SHIFTS = (5, 6, 9)
 _UNIT = 64.0  # an int8 weight of so much counts one
 _LENGTHS = 21
 _STEPS, _BATCH, _RATE = 4000, 4096, 4e-3
-WEIGHTS = {"magnitudes": 96, "flags": 64, "occupied": 12, "lengths": 8}
+WEIGHTS = {"magnitudes": 200, "flags": 64, "occupied": 12, "lengths": 8}
 """Symbols that a table counts as seen when it starts."""
 
 

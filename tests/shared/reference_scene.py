@@ -316,7 +316,7 @@ def synthesised(planes: list[np.ndarray], head: np.ndarray | None, step: float, 
     hidden = (hidden + TRUNK["first_bias"][:, None, None, None]).clip(0)
     found = np.einsum("fu,uthw->fthw", TRUNK["second"], hidden) + TRUNK["second_bias"][:, None, None, None]
     features = np.concatenate([found.clip(0), np.ones((1, frames, height, width))])
-    for k, added in enumerate(np.einsum("cf,fthw->cthw", head / 128 * step, features)):
+    for k, added in enumerate(np.einsum("cf,fthw->cthw", head / 32 * step, features)):
         planes[k] += added * share
 
 
@@ -429,10 +429,10 @@ def decode(
     if "heads" in parts:
         heads = Bytes(parts["heads"])
         heads.varint()
-        present = heads.u8()
-        canvas_head = heads.block(13).reshape(1, 13) if present & 1 else None
-        count = 1 if grey else 3
-        object_head = heads.block(13 * count).reshape(count, 13) if present & 2 else None
+        rows = heads.u8()
+        table = heads.block(13 * (rows % 4 + rows // 4)).reshape(-1, 13)
+        canvas_head = table[:1] if rows % 4 else None
+        object_head = table[rows % 4 :] if rows // 4 else None
 
     def planes(frames: int, h: int, w: int, full: bool = False) -> list[list[tuple[int, int, int]]]:
         half = (h, w) if full else ((h + 1) // 2, (w + 1) // 2)

@@ -22,7 +22,7 @@ from rinr_flower.rendering.fused_scene import kernel_draws
 
 Parts = Mapping[str, bytes]
 
-_OCTAVES = (3.0, 11.0)  # log2 of the quantiser step at quality 100 and at quality 0
+_OCTAVES = (3.1, 11.1)  # log2 of the quantiser step at quality 100 and at quality 0
 _TRIES = 9
 _TOLERANCE = 0.05  # of a byte budget
 _CLOSE = 0.015  # is near enough to end the search

@@ -32,7 +32,7 @@ PRESETS = {
         align_rounds=1, bend_rounds=0, run_cuts=(1,), canvas_rounds=(0, 1), sharpen_rounds=2, quantise_rounds=1
     ),
     "balanced": Effort(
-        align_rounds=3, bend_rounds=2, run_cuts=(1, 2, 4), canvas_rounds=(0, 1, 3), sharpen_rounds=3, quantise_rounds=2
+        align_rounds=3, bend_rounds=2, run_cuts=(1, 2, 4), canvas_rounds=(0, 1, 3), sharpen_rounds=3, quantise_rounds=3
     ),
     "best": Effort(
         align_rounds=5,

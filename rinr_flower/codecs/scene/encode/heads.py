@@ -16,6 +16,7 @@ from rinr_flower.codecs.scene.encode.quantise import LAMBDA
 from rinr_flower.codecs.scene.format.code import FEATURES, HEAD_UNIT, MAX_HEAD, Head
 from rinr_flower.codecs.scene.format.trunk import shipped_trunk
 
+_AROUND_BYTES = 3
 _RIDGE = 1e-3  # of the mean power of a feature
 
 
@@ -39,7 +40,8 @@ class Coded:
 
 
 def solved(volumes: Sequence[Coded], step: float) -> Head | None:
-    """The head that lowers the squared error of ``volumes`` most, in whole units; None if its bits are worth more.
+    """The head, for luma alone or all planes, that lowers the squared error of ``volumes`` most for its bits; None if
+    none is worth them.
 
     ``step`` is the quantiser step whose square says what a bit is worth.
     """
@@ -48,11 +50,15 @@ def solved(volumes: Sequence[Coded], step: float) -> Head | None:
     matrix, right = (np.sum(parts, axis=0) for parts in zip(*(_equations(v) for v in volumes), strict=True))
     ridge = _RIDGE * np.trace(matrix) / FEATURES + 1e-9
     exact = np.linalg.solve(matrix + ridge * np.eye(FEATURES), right).T
-    head: Head = np.rint(exact / HEAD_UNIT).clip(-MAX_HEAD, MAX_HEAD).astype(np.int64)
-    used = head * HEAD_UNIT
-    gain = float(2 * (used * right.T).sum() - np.einsum("cf,fg,cg->", used, matrix, used))
-    bits = 8 * (len(encode_ints(head)) + 3)
-    return head if gain > LAMBDA * step**2 * bits else None
+    whole: Head = np.rint(exact / HEAD_UNIT).clip(-MAX_HEAD, MAX_HEAD).astype(np.int64)
+    best: tuple[float, Head | None] = 0.0, None
+    for head in (whole[:1], whole):
+        used = head * HEAD_UNIT
+        gain = float(2 * (used * right.T[: len(head)]).sum() - np.einsum("cf,fg,cg->", used, matrix, used))
+        gain -= LAMBDA * step**2 * 8 * (len(encode_ints(head)) + _AROUND_BYTES)
+        if gain > best[0]:
+            best = gain, head
+    return best[1]
 
 
 def _equations(coded: Coded) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

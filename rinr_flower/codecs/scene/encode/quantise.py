@@ -17,7 +17,7 @@ from rinr_flower.codecs.scene.format.code import Pyramids, flat
 from rinr_flower.codecs.scene.format.lattice import BLOCK, Ints, Kind, Layout
 from rinr_flower.codecs.scene.format.walk import observe, write
 
-LAMBDA = 0.14  # squared steps a bit is worth
+LAMBDA = 0.11  # squared steps a bit is worth
 _DEADZONE = 0.62
 _ROUND_UP = 0.42
 _SKIPPED = np.concatenate([[0.02], 5.0 + 1.5 * np.arange(1, 256)])  # bits of magnitudes in blocks that were skipped

@@ -17,7 +17,7 @@ STEPS_PER_OCTAVE = 16
 BEND_STEP = 4.0  # in BEND_UNIT_PX
 BEND_UNIT_PX = 1 / 8
 RESIDUAL_SCALES = (1, 2, 4, 8)
-HEAD_UNIT = 1 / 128
+HEAD_UNIT = 1 / 32
 MAX_HEAD = 255
 FEATURES = 13
 """Of a sample: what the trunk gives, and a 1."""
@@ -117,10 +117,6 @@ class SceneCode:
     def object_step(self, layer: LayerCode) -> float:
         """Quantiser step of one object."""
         return float(2 ** ((self.object_step_code - layer.finer) / STEPS_PER_OCTAVE))
-
-    def head_shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Shapes of the heads of canvases, whose luma they change, and of objects."""
-        return (1, FEATURES), (1 if self.grey else 3, FEATURES)
 
     def canvas_shape(self, shot: ShotCode) -> VolumeShape:
         return VolumeShape(1, *shot.canvas, self.grey)

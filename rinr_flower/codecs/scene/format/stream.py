@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rinr_flower.bitstream.entropy import decode_ints, encode_ints
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.codecs.scene.format.code import (
+    FEATURES,
     MASK_LEVELS,
     MAX_HEAD,
     RESIDUAL_SCALES,
@@ -180,18 +181,23 @@ def _heads(pipe: Pipe, code: SceneCode) -> None:
     digest = shipped_trunk().digest & 0xFFFF
     if (trunk := pipe.varint(digest, 0xFFFF)) != digest:
         raise PayloadError(f"scene has heads for the trunk {trunk:04x}; this program has {digest:04x}")
-    given = (code.canvas_head, code.object_head)
-    flags = pipe.u8(sum(2**bit for bit, head in enumerate(given) if head is not None))
-    if not 0 < flags < 4:
-        raise PayloadError(f"scene has heads of unknown kinds {flags}: altered, or written by a later version")
-    found: list[Numbers | None] = [None, None]
-    for bit, (head, shape) in enumerate(zip(given, code.head_shapes(), strict=True)):
-        if flags >> bit & 1:
-            values = pipe.ints(np.zeros(shape, np.int64) if head is None else head, "synthesis heads")
-            if np.abs(values).max() > MAX_HEAD:
-                raise PayloadError(f"a synthesis head holds {int(np.abs(values).max())}; at most {MAX_HEAD} is allowed")
-            found[bit] = values.reshape(shape)
-    code.canvas_head, code.object_head = found
+    given = [np.zeros((0, FEATURES), np.int64) if h is None else h for h in (code.canvas_head, code.object_head)]
+    rows = pipe.u8(len(given[0]) + 4 * len(given[1]))
+    if rows % 4 > 1 or rows // 4 > (1 if code.grey else 3):
+        raise PayloadError(f"scene has heads of an unknown form {rows}: altered, or written by a later version")
+    values = pipe.ints(
+        np.concatenate(
+            [
+                h if len(h) else np.zeros((n, FEATURES), np.int64)
+                for h, n in zip(given, (rows % 4, rows // 4), strict=True)
+            ]
+        ),
+        "synthesis heads",
+    )
+    if np.abs(values).max(initial=0) > MAX_HEAD:
+        raise PayloadError(f"a synthesis head holds {int(np.abs(values).max())}; at most {MAX_HEAD} is allowed")
+    table = values.reshape(-1, FEATURES)
+    code.canvas_head, code.object_head = (h if len(h) else None for h in (table[: rows % 4], table[rows % 4 :]))
 
 
 def _layers(pipe: Pipe, layers: list[LayerCode], limit_px: int) -> None:
