@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from clips import benchmark_clips, default_specs
-from machine import describe
-from result_file import write_result
+from lib.clips import benchmark_clips, default_specs
+from lib.results import write_result
 from rich.console import Console
 from rich.table import Table
 
@@ -89,7 +88,13 @@ def main() -> None:
         settings = [(float(q), float(w)) for q, w in (s.split(",") for s in options.settings)]
         with torch.no_grad():
             rows = points(settings, {"preset": options.preset}, options.patterns)
-        write_result(options.out, {"machine": describe(), "preset": options.preset, "rows": rows})
+        write_result(
+            options.out,
+            command="python benchmarks/scene_rate.py",
+            code=["rinr_flower.codecs.scene.codec"],
+            settings={"preset": options.preset},
+            rows=rows,
+        )
     if options.compare and options.against:
         new, old = (json.loads(file.read_text())["rows"] for file in (options.compare, options.against))
         found = compared(new, old, options.weight)
