@@ -1,7 +1,7 @@
 """Make a COCO data set of generated pictures of many sizes, as people's collections have them.
 
-    python benchmarks/coco_like.py OUT --pictures 500
-    flower-simulation --data coco:OUT/annotations/instances_train.json --set frames_per_clip=16 --set holdout=16
+python benchmarks/coco_like.py OUT --pictures 500
+flower-simulation --data coco:OUT/annotations/instances_train.json --set frames_per_clip=16 --set holdout=16
 """
 
 from __future__ import annotations

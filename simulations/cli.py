@@ -60,6 +60,12 @@ def simulate(
     config: Annotated[
         str | None, typer.Option(help="scenario: a YAML file, or a shipped one by its name", show_default="default")
     ] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="leave out files of the data set that cannot be read, and name them")
+    ] = False,
+    log: Annotated[
+        list[str] | None, typer.Option(help="tell a tracker: tensorboard, mlflow, wandb; repeatable")
+    ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="any scenario key=value; repeatable")] = None,
     resume: Annotated[Path | None, typer.Option(help="go on with the run in this folder, with its scenario")] = None,
     version: Annotated[
@@ -81,6 +87,8 @@ def simulate(
         "device": device,
         "seed": seed,
         "out": None if out is None else str(out),
+        "skip_broken": skip_broken or None,
+        "log": log,
     }
     if resume is not None and out is not None:
         raise ConfigError("--resume goes on in the run's own folder; leave --out out")

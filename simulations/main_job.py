@@ -23,11 +23,13 @@ from rinr_flower.simulations.aggregation import aggregation
 from rinr_flower.simulations.record import run_record
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
+from rinr_flower.simulations.so_far import record_so_far
 from rinr_flower.simulations.start_model import start_model
 from rinr_flower.simulations.stopping import RunStopped, StopSignals
 from rinr_flower.simulations.watched_grid import WatchedGrid
 from rinr_flower.strategies import CompressedFedAvg, EdgeOrFog, FogNode, FogTraining, JpegSharing
 from rinr_flower.strategies.encoding import Encoder, local_encoder
+from rinr_flower.trackers import Tracking
 
 log = logging.getLogger("flwr.rinr_flower")
 
@@ -80,6 +82,14 @@ def main_job(
     else:
         arrays = strategy.start_arrays
         model = {name: array.numpy() for name, array in arrays.items()}
+    tracking = Tracking(scenario.log)
+
+    def so_far() -> RunRecord:
+        return record_so_far(settings, strategy.memory, strategy.ledger, run.path)
+
+    settings = scenario.to_mapping()
+    tracking.open(run.path, run.job, settings, so_far())
+    run.after_round = lambda: tracking.tell(so_far())
     if grid is not None and done < scenario.rounds:
         try:
             await_devices(grid, scenario.num_clients, scenario.timeout_s, signals)
@@ -100,7 +110,8 @@ def main_job(
     record = run_record(scenario, run, folders, strategy, model, training, progress)
     record.save(run.path)
     try:
-        write_report(record, run.path, progress=partial(progress, "report"))
+        files = write_report(record, run.path, progress=partial(progress, "report"))
+        tracking.close(record, files)
     except OSError as error:
         log.warning("the report is not whole (%s); 'bandwidth-report %s' writes it again", error, run.path)
     return record

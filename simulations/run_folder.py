@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -47,6 +47,7 @@ class RunFolder:
             ) from error
         self._encoded = _read_index(path / "encoded.jsonl")
         self._arrays: dict[int, str] = {}  # round -> file of its arrays
+        self.after_round: Callable[[], None] = lambda: None  # called when a round has been saved
 
     @classmethod
     def create(cls, out: str) -> RunFolder:
@@ -113,6 +114,7 @@ class RunFolder:
         for path in (self.path / "arrays").iterdir():
             if path.name not in needed:
                 path.unlink(missing_ok=True)
+        self.after_round()
 
     def load(self) -> Kept | None:
         """Rounds after one that cannot be read are done again, so that their files go."""

@@ -20,6 +20,7 @@ from rinr_flower.errors import ConfigError
 from rinr_flower.files import write_text
 from rinr_flower.registry import build_dataclass
 from rinr_flower.simulations.client_resources import ClientResources
+from rinr_flower.trackers import Tracking
 from rinr_flower.updates import updates
 
 T = TypeVar("T")
@@ -92,6 +93,8 @@ class Scenario:
         which devices wait for each other, so many times longer as there are devices for each that computes.
     controls : rival codecs that the fog encodes the same captures with, for the report.
     control_clips : how many clips the rivals are measured on.
+    log : experiment trackers that are told the metrics of every round and get the report: a list of ``tensorboard``,
+        ``mlflow``, ``wandb``, each alone or as a mapping with ``name`` and options, see :mod:`rinr_flower.trackers`.
     out : the run's folder, new or empty; empty text makes ``runs/DATE-TIME``.
     """
 
@@ -127,6 +130,7 @@ class Scenario:
     timeout_s: float = 1800.0
     controls: list[Any] = field(default_factory=default_controls)
     control_clips: int = 4
+    log: list[Any] = field(default_factory=list)
     out: str = ""
 
     def __post_init__(self) -> None:
@@ -163,6 +167,9 @@ class Scenario:
         updates.create(self.compressor)
         dealings.create(self.deal)
         architecture(self.detector)
+        if not isinstance(self.log, list):
+            raise ConfigError(f"scenario key 'log' is {self.log!r}; it is a list of trackers")
+        Tracking(self.log)
         if self.aggregation != "none" and self.strategy in ("fog_training", "auto"):
             raise ConfigError(
                 f"aggregation is {self.aggregation!r}, but strategy {self.strategy!r} averages no models; leave it "
