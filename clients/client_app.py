@@ -14,6 +14,7 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import Mod
 
 from rinr_flower.array_file import Arrays
+from rinr_flower.bitstream.container import Payload
 from rinr_flower.clients.common_model import holding, memory_of, take_common_model, update_of
 from rinr_flower.clients.device_state import Held, JobState
 from rinr_flower.clients.edge_device import EdgeDevice, TrainingStep, fit
@@ -38,7 +39,7 @@ from rinr_flower.messages.protocol import (
     read_payloads,
     read_query,
 )
-from rinr_flower.messages.training import Training
+from rinr_flower.messages.training import CLASS_NAMES, Training
 from rinr_flower.rendering.opened import OPENED
 
 # What a device keeps in arrays:
@@ -193,7 +194,7 @@ def _train(task: _Task, *, detector: str | Mapping[str, Any] | Architecture | No
     array_bytes = Held({**arrays, MODEL: model or {}}).array_bytes
     held, received = _received(task.job, held, task.round, incoming, array_bytes)
     own = task.own.captured_until(task.round)
-    trained = task.device.train(task.round, own, received, model, _settings(task.config, detector), step)
+    trained = task.device.train(task.round, own, received, model, _settings(task, detector), step)
     held = held.without(trained.refused)
 
     metrics: dict[str, int | float] = {
@@ -225,7 +226,7 @@ def _train(task: _Task, *, detector: str | Mapping[str, Any] | Architecture | No
 def _evaluate(task: _Task, *, detector: str | Mapping[str, Any] | Architecture | None) -> RecordDict:
     arrays, common = task.arrays()
     model = task.brought_model() or arrays.get(MODEL)
-    accuracy = task.device.evaluate(task.own.held_back(), model, _settings(task.config, detector))
+    accuracy = task.device.evaluate(task.own.held_back(), model, _settings(task, detector))
     if not accuracy.boxes:
         raise DataError(f"none of the {accuracy.images} frames held back has a box; hold back frames with objects")
     metrics = MetricRecord({NUM_EXAMPLES: accuracy.images, "map50": accuracy.map50, "map50-95": accuracy.map50_95})
@@ -236,9 +237,11 @@ def _evaluate(task: _Task, *, detector: str | Mapping[str, Any] | Architecture |
     return content
 
 
-def _settings(config: ConfigRecord, detector: str | Mapping[str, Any] | Architecture | None) -> Training:
-    """The training that a message asks for, with this device's own detector if it has one."""
-    training = Training.of_config(config)
+def _settings(task: _Task, detector: str | Mapping[str, Any] | Architecture | None) -> Training:
+    """The training that a message asks for: with this device's own detector and classes where it says nothing else."""
+    training = Training.of_config(task.config)
+    if CLASS_NAMES not in task.config:
+        training = replace(training, class_names=Payload.from_bytes(task.own.held_back().data).class_names)
     return training if detector is None else replace(training, detector=detector)
 
 

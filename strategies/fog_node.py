@@ -18,14 +18,14 @@ from rinr_flower.bandwidth import FOG, Ledger
 from rinr_flower.codecs import Codec, codecs
 from rinr_flower.errors import ConfigError
 from rinr_flower.messages.identity import FogIdentity
-from rinr_flower.messages.protocol import query_content
-from rinr_flower.messages.training import Training
+from rinr_flower.messages.protocol import ARRAYS, query_content
+from rinr_flower.messages.training import CLASS_NAMES, Training
 from rinr_flower.strategies.collecting import read_answers
 from rinr_flower.strategies.encode_once import encode_once
 from rinr_flower.strategies.encoding import Encoder, local_encoder
 from rinr_flower.strategies.exchange import Exchange
 from rinr_flower.strategies.grids import StreamedGrid
-from rinr_flower.strategies.inner import check_inner, nodes_needed, settings
+from rinr_flower.strategies.inner import as_types, check_inner, nodes_needed, settings
 from rinr_flower.strategies.keeping import Captured, InMemory, Keep
 from rinr_flower.strategies.limits import CaptureLimits
 from rinr_flower.strategies.local_training import LocalTraining
@@ -39,7 +39,6 @@ from rinr_flower.strategies.resuming import restore, save
 log = getLogger("flwr.rinr_flower")
 
 DEFAULT_LIMITS = CaptureLimits()
-CLASS_NAMES = "class-names"
 Evaluate = Callable[[int, ArrayRecord], MetricRecord | None]
 """Flower's central evaluation: round and model to metrics."""
 
@@ -66,7 +65,7 @@ class FogNode(Strategy):
     device : torch device that the fog encodes on.
     encoder : decodes and encodes what is uploaded, see ``encoding``. None takes a worker process per CPU core, so that
         bytes which crash a decoder cost their clip alone; ``encode_here`` works in this process.
-    ledger : takes every message; by default a new one, at ``.ledger``.
+    ledger : takes every message; None opens that of ``keep``, or begins a new one.
     keep : where captures, payloads and the state after every round are kept, so that a run can be resumed. None keeps
         them in memory: a run that is killed is lost.
     identity : signs what is sent and checks who answers; None believes every answer.
@@ -116,8 +115,10 @@ class FogNode(Strategy):
         self.seed = seed
         self.device = device
         self.encoder = local_encoder() if encoder is None else encoder
-        self.ledger = Ledger() if ledger is None else ledger
         self.keep = InMemory() if keep is None else keep
+        if ledger is None:
+            ledger = Ledger() if self.keep.ledger is None else Ledger.open(self.keep.ledger)
+        self.ledger = ledger
         self.meter = Meter(self.ledger)
         self.exchange = Exchange(self.keep.job, identity, self.meter, timeout)
         self.limits = limits
@@ -230,8 +231,12 @@ class FogNode(Strategy):
         usable = self.relay.answers(server_round, MessageType.TRAIN, replies, self.arrays, self.trained)
         if self.round is None:
             return None, None
-        aggregated = self.relay.aggregated(self.inner.aggregate_train, server_round, usable)
-        arrays, metrics = self.policy.aggregated(self.round, *(aggregated or (None, None)))
+        models = usable[0].content.array_records.get(ARRAYS, ArrayRecord()) if usable else ArrayRecord()
+        types = {name: array.dtype for name, array in models.items()}  # some strategies empty the record
+        arrays, metrics = self.relay.aggregated(self.inner.aggregate_train, server_round, usable) or (None, None)
+        if arrays is not None:
+            arrays = as_types(arrays, types)
+        arrays, metrics = self.policy.aggregated(self.round, arrays, metrics)
         self.memory.note_result(server_round, "train", metrics)
         if arrays is not None:
             self.arrays = arrays

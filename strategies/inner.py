@@ -127,6 +127,17 @@ def put_arrays(strategy: Strategy, arrays: Arrays) -> None:
             setattr(nested[number], attribute, named if kind == "dict" else list(named.values()))
 
 
+def as_types(arrays: ArrayRecord, types: Mapping[str, str]) -> ArrayRecord:
+    """``arrays`` with these types, by name: ``QFedAvg`` turns all into float64."""
+    wanted = {name: np.dtype(types.get(name, array.dtype)) for name, array in arrays.items()}
+    return ArrayRecord(
+        {
+            name: array if array.dtype == str(wanted[name]) else Array(np.asarray(array.numpy(), wanted[name]))
+            for name, array in arrays.items()
+        }
+    )
+
+
 def record_of(arrays: Arrays) -> ArrayRecord:
     """Arrays for a message."""
     return ArrayRecord({name: Array(np.asarray(array)) for name, array in arrays.items()})

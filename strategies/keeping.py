@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -94,7 +95,12 @@ class Keep(Protocol):
 
     @property
     def job(self) -> str:
-        """16 hex digits that name the run on all devices, also when it is taken up again."""
+        """16 hex digits that name the run on all devices, also when it is resumed."""
+        ...
+
+    @property
+    def ledger(self) -> Path | None:
+        """The file of the run's ledger; None keeps the ledger in memory."""
         ...
 
     def put(self, kind: str, data: bytes) -> Blob:
@@ -124,6 +130,8 @@ class Keep(Protocol):
 
 class InMemory:
     """Keeps nothing beyond the process: a run that is killed is lost."""
+
+    ledger: Path | None = None
 
     def __init__(self) -> None:
         self.job = secrets.token_hex(8)

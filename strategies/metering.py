@@ -35,7 +35,7 @@ class Meter:
         self.ledger = ledger
         self.direct = direct
         self.start_model: ArrayRecord | None = None
-        self._seen: dict[int, Array] = {}  # arrays of the present exchange, by their identity
+        self._seen: dict[int, bytes] = {}  # contents of arrays in the present exchange, by their identity
         self._sent = self._stored = 0
 
     def begin(self) -> None:
@@ -59,9 +59,9 @@ class Meter:
         self._sent += size
         self._stored += size
         for array in (array for record in message.content.array_records.values() for array in record.values()):
-            if id(array) in self._seen:
+            if id(array.data) in self._seen:
                 self._stored -= len(array.data)
-            self._seen[id(array)] = array
+            self._seen[id(array.data)] = array.data
 
     def answered(self, server_round: int, device: str, message: Message, clips: Sequence[str]) -> None:
         """Enter a message to the fog. ``clips``: the names of the captures in it."""

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from rinr_flower.decoding import FrameStore
-from rinr_flower.decoding.augment import Augmentation, Batch
+from rinr_flower.decoding.augment import STRIDE, Augmentation, Batch
 from rinr_flower.decoding.blur import blur_some
 from rinr_flower.detection import batches
 from rinr_flower.detection.average_precision import mean_average_precision
@@ -111,6 +111,10 @@ class NetworkDetector(ABC):
         generator = np.random.default_rng(seed)
         chosen = batches.shuffled(some(indices), batch, generator)
         shape = batches.input_size([store.frame_size(i) for i in indices], size)
+        if batch * shape[0] * shape[1] <= STRIDE**2:
+            raise ConfigError(
+                f"batches of {batch} frame of {shape[1]}x{shape[0]} px are too small to normalise over; take larger ones"
+            )
         rate = LEARNING_RATE if learning_rate is None else learning_rate
         parameters = [p for p in self.network.parameters() if p.requires_grad]
         optimiser = _optimiser(parameters, rate)

@@ -100,8 +100,10 @@ def captures_content(device: str, captures: Sequence[Capture], holds: str | None
 
 def bytes_record(items: Iterable[bytes | Array]) -> ArrayRecord:
     """Payloads under the keys ``0``, ``1``, ...; the SuperLink stores an Array once, however many messages have it."""
-    arrays = (item if isinstance(item, Array) else bytes_array(item) for item in items)
-    return ArrayRecord({str(number): array for number, array in enumerate(arrays)})
+    record = ArrayRecord()
+    for number, item in enumerate(items):  # set one by one: the constructor copies, and each copy is hashed again
+        record[str(number)] = item if isinstance(item, Array) else bytes_array(item)
+    return record
 
 
 def bytes_array(data: bytes) -> Array:
@@ -179,7 +181,9 @@ def updates_record(updates: Sequence[bytes | Array], model: bytes) -> ArrayRecor
     From the fog: ``updates`` in the order in which they apply, ``model`` what the device holds after them. From a
     device: ``model`` is what it holds, ``updates`` what its training changed in that, if anything.
     """
-    return ArrayRecord({MODEL_KEY: bytes_array(model), **bytes_record(updates)})
+    record = bytes_record(updates)
+    record[MODEL_KEY] = bytes_array(model)
+    return record
 
 
 def read_updates(content: RecordDict) -> tuple[list[bytes], bytes] | None:

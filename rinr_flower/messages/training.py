@@ -14,6 +14,8 @@ from rinr_flower.decoding import FrameStore
 from rinr_flower.detection import Architecture, Detector, TrainingLog, architecture
 from rinr_flower.errors import ConfigError
 
+CLASS_NAMES = "class-names"
+
 
 @dataclass(frozen=True)
 class Training:

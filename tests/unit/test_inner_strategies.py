@@ -1,0 +1,267 @@
+"""Flower's own strategies inside a fog node and around it: what docs/strategies.md says of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import flwr.serverapp.strategy as flower
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, MessageType
+from flwr.clientapp.mod import adaptiveclipping_mod, fixedclipping_mod
+from flwr.serverapp.exception import AggregationError
+from flwr.serverapp.strategy import (
+    Bulyan,
+    DifferentialPrivacyClientSideAdaptiveClipping,
+    DifferentialPrivacyClientSideFixedClipping,
+    DifferentialPrivacyServerSideAdaptiveClipping,
+    DifferentialPrivacyServerSideFixedClipping,
+    FedAdagrad,
+    FedAdam,
+    FedAvg,
+    FedAvgM,
+    FedMedian,
+    FedProx,
+    FedTrimmedAvg,
+    FedXgbBagging,
+    FedXgbCyclic,
+    FedYogi,
+    Krum,
+    MultiKrum,
+    QFedAvg,
+    Result,
+    Strategy,
+)
+from tiny_detector import cameras
+from wire import Killed, Wire
+
+from rinr_flower.errors import ConfigError
+from rinr_flower.simulations.run_folder import RunFolder
+from rinr_flower.strategies import CompressedFedAvg, EdgeOrFog, FogNode, FogTraining
+from rinr_flower.strategies.encoding import encode_here
+
+pytestmark = pytest.mark.usefixtures("task_identity")
+
+PAGE = Path(__file__).parents[2] / "docs" / "strategies.md"
+DEVICES = 5
+Wrap = Callable[[Strategy], Strategy]
+
+AVERAGING: dict[str, Callable[[], Strategy]] = {
+    "FedAvg": FedAvg,
+    "FedProx": partial(FedProx, proximal_mu=0.5),
+    "FedAvgM": partial(FedAvgM, server_momentum=0.5),
+    "FedAdam": FedAdam,
+    "FedAdagrad": FedAdagrad,
+    "FedYogi": FedYogi,
+    "FedMedian": FedMedian,
+    "FedTrimmedAvg": FedTrimmedAvg,
+    "Krum": Krum,
+    "MultiKrum": partial(MultiKrum, num_malicious_nodes=1, num_nodes_to_select=2),
+    "Bulyan": partial(Bulyan, num_malicious_nodes=0),
+    "QFedAvg": partial(QFedAvg, client_learning_rate=0.1),
+}
+FIXED = "DifferentialPrivacyServerSideFixedClipping"
+PRIVATE: dict[str, tuple[Wrap, list[object]]] = {
+    FIXED: (
+        partial(
+            DifferentialPrivacyServerSideFixedClipping,
+            noise_multiplier=0.0,
+            clipping_norm=0.5,
+            num_sampled_clients=DEVICES,
+        ),
+        [],
+    ),
+    "DifferentialPrivacyClientSideFixedClipping": (
+        partial(
+            DifferentialPrivacyClientSideFixedClipping,
+            noise_multiplier=0.0,
+            clipping_norm=0.5,
+            num_sampled_clients=DEVICES,
+        ),
+        [fixedclipping_mod],
+    ),
+    "DifferentialPrivacyServerSideAdaptiveClipping": (
+        partial(
+            DifferentialPrivacyServerSideAdaptiveClipping,
+            noise_multiplier=0.0,
+            num_sampled_clients=DEVICES,
+            clipped_count_stddev=0.0,
+        ),
+        [],
+    ),
+    "DifferentialPrivacyClientSideAdaptiveClipping": (
+        partial(
+            DifferentialPrivacyClientSideAdaptiveClipping,
+            noise_multiplier=0.0,
+            num_sampled_clients=DEVICES,
+            clipped_count_stddev=0.0,
+        ),
+        [adaptiveclipping_mod],
+    ),
+}
+REFUSED = {"FedXgbBagging": FedXgbBagging, "FedXgbCyclic": FedXgbCyclic}
+
+
+def run(strategy: Strategy, wire: Wire, rounds: int = 2) -> Result:
+    return strategy.start(wire, ArrayRecord({"numbers": Array(np.ones(3, np.float32))}), rounds, timeout=0.5)
+
+
+def numbers(result: Result) -> np.ndarray:
+    return result.arrays["numbers"].numpy()
+
+
+def private(name: str, inner: Strategy) -> Strategy:
+    return PRIVATE[name][0](inner)
+
+
+def test_every_strategy_of_flower_is_in_the_table() -> None:
+    named = set(AVERAGING) | set(PRIVATE) | set(REFUSED)
+    assert named == set(flower.__all__) - {"Result", "Strategy"}
+    rows = set(re.findall(r"^\| `(\w+)` \| (?:works|refused)", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE))
+    assert rows == named
+
+
+@pytest.mark.parametrize("name", AVERAGING)
+def test_inside_a_fog_node_a_strategy_gives_what_it_gives_alone(name: str, tmp_path: Path) -> None:
+    alone = run(AVERAGING[name](), cameras(tmp_path / "alone", DEVICES))
+    fog = FogNode("jpeg", upload=None, inner=AVERAGING[name]())
+    inside = run(fog, cameras(tmp_path / "inside", DEVICES))
+    assert fog.failures == []
+    assert np.allclose(numbers(inside), numbers(alone), rtol=1e-6)
+    assert not np.allclose(numbers(inside), 1)
+    for name in ("train_metrics_clientapp", "evaluate_metrics_clientapp"):
+        found, expected = getattr(inside, name), getattr(alone, name)
+        assert list(found) == [1, 2]
+        assert all(dict(found[i]) == pytest.approx(dict(expected[i])) for i in (1, 2))
+
+
+@pytest.mark.parametrize("where", ["inside", "around"])
+@pytest.mark.parametrize("name", PRIVATE)
+def test_a_privacy_strategy_gives_what_it_gives_without_a_fog_node(name: str, where: str, tmp_path: Path) -> None:
+    mods = PRIVATE[name][1]
+    alone = run(private(name, FedAvg()), cameras(tmp_path / "alone", DEVICES, mods=mods))
+    averaged = run(FedAvg(), cameras(tmp_path / "plain", DEVICES))
+    if where == "inside":
+        fog = FogNode("jpeg", upload=None, inner=private(name, FedAvg()))
+        strategy: Strategy = fog
+    else:
+        fog = FogNode("jpeg", upload=None, inner=FedAvg(), timeout=0.5)
+        strategy = private(name, fog)
+    found = run(strategy, cameras(tmp_path / "fog", DEVICES, mods=mods))
+    assert fog.failures == []
+    assert np.allclose(numbers(found), numbers(alone), rtol=1e-5)
+    assert not np.allclose(numbers(found), numbers(averaged)), "the updates were clipped"
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_strategies_for_trees_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} aggregates boosted trees"):
+        FogNode("jpeg", inner=REFUSED[name]())
+
+
+@pytest.mark.parametrize(
+    ("inner", "text"),
+    [
+        (lambda: FedAvg(arrayrecord_key="model"), "arrayrecord_key='model'.*called 'arrays'"),
+        (
+            lambda: private(FIXED, FedAvg(configrecord_key="c")),
+            "configrecord_key",
+        ),
+        (lambda: FogNode("jpeg"), "cannot stand inside another"),
+    ],
+)
+def test_what_would_fail_on_every_device_is_refused_at_once(inner: Callable[[], Strategy], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        FogNode("jpeg", inner=inner())
+
+
+def test_shared_frames_are_trained_on_under_a_strategy_around_the_fog_node(tmp_path: Path) -> None:
+    wire = cameras(tmp_path, 3)
+    fog = FogNode("jpeg", inner=FedAvg(), timeout=0.5, encoder=encode_here)
+    result = run(private(FIXED, fog), wire)
+    assert fog.failures == []
+    assert [row.metrics["num-examples"] for row in fog.trained] == [2 * 7 * n for n in (1, 1, 1, 2, 2, 2)]
+    assert sorted(result.train_metrics_clientapp) == [1, 2]
+    kinds = fog.ledger.by_kind()
+    assert kinds["start_model"][0] == 3 * 140, "sent to three devices, as Flower's array of three numbers"
+    assert abs(fog.ledger.message_bytes - wire.bytes) / wire.bytes < 0.02
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_wrapped_run_that_was_killed_goes_on_as_if_nothing_had_happened(tmp_path: Path, number: int) -> None:
+    def wrapped(folder: RunFolder) -> tuple[FogNode, Strategy]:
+        fog = FogNode("jpeg", inner=FedAvg(), keep=folder, timeout=0.5, encoder=encode_here)
+        return fog, private(FIXED, fog)
+
+    _, strategy = wrapped(RunFolder.create(str(tmp_path / "whole")))
+    expected = run(strategy, cameras(tmp_path / "a", 3), rounds=3)
+    wire = cameras(tmp_path / "b", 3)
+    wire.die_after = (number, MessageType.TRAIN)
+    folder = RunFolder.create(str(tmp_path / "run"))
+    with pytest.raises(Killed):
+        run(wrapped(folder)[1], wire, rounds=3)
+    wire = Wire(wire.apps)
+    fog, strategy = wrapped(RunFolder(folder.path))
+    found = run(strategy, wire, rounds=3)
+    assert np.array_equal(numbers(found), numbers(expected))
+    assert found.train_metrics_clientapp == expected.train_metrics_clientapp, "of all rounds"
+    assert found.evaluate_metrics_clientapp == expected.evaluate_metrics_clientapp
+    assert fog.memory.rounds == 3
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: CompressedFedAvg("stc"), lambda: FogTraining("stc"), lambda: EdgeOrFog("jpeg", "stc")]
+)
+def test_a_model_in_common_refuses_a_strategy_around_it(make: Callable[[], FogNode], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="put that strategy inside"):
+        run(private(FIXED, make()), cameras(tmp_path, 2))
+
+
+def test_a_strategy_around_that_drops_a_round_is_named(tmp_path: Path) -> None:
+    """Flower's privacy strategies discard all answers if one device answers with an error."""
+    wire = cameras(tmp_path, 3)
+    real, wire.apps[11] = wire.apps[11], lambda message, context: 1 / 0
+    fog = FogNode("jpeg", upload=None, inner=FedAvg(), min_devices=2, timeout=0.5)
+    strategy = private(FIXED, fog)
+    good = wire.apps[10]
+
+    def fails_in_training(message: object, context: object) -> object:
+        return 1 / 0 if message.metadata.message_type == MessageType.TRAIN else good(message, context)
+
+    wire.apps[10], wire.apps[11] = fails_in_training, real
+    run(strategy, wire, rounds=1)
+    reasons = [failure.reason for failure in fog.failures]
+    assert reasons == ["the strategy around this one discarded the answers of all 3 devices"]
+    assert fog.memory.rounds == 1
+
+
+def test_the_settings_of_an_inner_strategy_must_be_the_same_when_a_run_is_resumed(tmp_path: Path) -> None:
+    folder = RunFolder.create(str(tmp_path / "run"))
+    run(FogNode("jpeg", inner=FedProx(proximal_mu=0.1), keep=folder), cameras(tmp_path, 2), rounds=1)
+    for inner in (FedProx(proximal_mu=0.2), FedAvg()):
+        with pytest.raises(ConfigError, match="begun with inner"):
+            FogNode("jpeg", inner=inner, keep=RunFolder(folder.path)).recall()
+    assert FogNode("jpeg", inner=FedProx(proximal_mu=0.1), keep=RunFolder(folder.path)).recall() == 1
+
+
+def test_what_a_privacy_strategy_adapts_comes_back(tmp_path: Path) -> None:
+    name = "DifferentialPrivacyServerSideAdaptiveClipping"
+    whole, broken = (private(name, FedAvg()) for _ in range(2))
+    run(FogNode("jpeg", inner=whole), cameras(tmp_path / "a", 2), rounds=3)
+    folder = RunFolder.create(str(tmp_path / "run"))
+    wire = cameras(tmp_path / "b", 2)
+    run(FogNode("jpeg", inner=broken, keep=folder), wire, rounds=2)
+    again = private(name, FedAvg())
+    run(FogNode("jpeg", inner=again, keep=RunFolder(folder.path)), wire, rounds=3)
+    assert again.clipping_norm == whole.clipping_norm != broken.clipping_norm
+
+
+def test_an_inner_strategy_that_cannot_aggregate_is_a_failure_of_the_fog(tmp_path: Path) -> None:
+    strategy = FogNode("jpeg", upload=None, inner=QFedAvg(client_learning_rate=0.1, train_loss_key="sharpness"))
+    run(strategy, cameras(tmp_path, 2), rounds=1)
+    assert [(f.device, f.kind) for f in strategy.failures] == [("fog", "error")]
+    assert "QFedAvg does not aggregate" in strategy.failures[0].reason
+    assert AggregationError.__name__
