@@ -11,16 +11,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from rinr_flower.cli import run
 from rinr_flower.errors import ConfigError, DataError
-from rinr_flower.simulations.terminal import Terminal
+from rinr_flower.simulations.progress import Terminal
+from rinr_flower.terminal import HELP, run
 
 # before torch is loaded, here and in the devices' processes: OpenMP threads that wait for a core should not burn one
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
-)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=HELP)
 
 
 def _print_version(wanted: bool) -> None:

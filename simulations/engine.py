@@ -19,12 +19,12 @@ from flwr.clientapp import ClientApp
 from rinr_flower.errors import ConfigError
 from rinr_flower.simulations.client_memory import ClientMemory
 from rinr_flower.simulations.client_resources import ClientResources
+from rinr_flower.simulations.progress import NOTES, for_people
 from rinr_flower.simulations.simulated_grid import SimulatedGrid
-from rinr_flower.simulations.terminal import NOTES, for_people
 from rinr_flower.strategies.encoding import WorkerEncoder
-from rinr_flower.strategies.local_workers import default_size
-from rinr_flower.strategies.ray_cluster import RayError, cluster_of, connect, usable_nodes
-from rinr_flower.strategies.ray_workers import RayWorkers
+from rinr_flower.workers.actors import RayWorkers
+from rinr_flower.workers.local import default_size
+from rinr_flower.workers.ray_cluster import RayError, cluster_of, connect, usable_nodes
 
 log = logging.getLogger(NOTES)
 
@@ -90,7 +90,7 @@ def simulation(
         all of them the second GPU of this machine.
     parallel : devices at a time; 0 takes what CPUs, GPUs and memory allow.
     encoders : uploads that are encoded at a time; 0: one per worker.
-    address : of a Ray cluster, see :func:`rinr_flower.strategies.ray_cluster.connect`.
+    address : of a Ray cluster, see :func:`rinr_flower.workers.ray_cluster.connect`.
     folder : must be seen from every machine that plays devices.
     progress : called with the fraction of the start that is done.
 

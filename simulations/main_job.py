@@ -26,9 +26,9 @@ from rinr_flower.simulations.scenario import Scenario
 from rinr_flower.simulations.so_far import record_so_far
 from rinr_flower.simulations.start_model import start_model
 from rinr_flower.simulations.stopping import RunStopped, StopSignals
-from rinr_flower.simulations.watched_grid import WatchedGrid
 from rinr_flower.strategies import CompressedFedAvg, EdgeOrFog, FogNode, FogTraining, JpegSharing
 from rinr_flower.strategies.encoding import Encoder, local_encoder
+from rinr_flower.strategies.grids import StreamedGrid
 from rinr_flower.trackers import Tracking
 
 log = logging.getLogger("flwr.rinr_flower")
@@ -94,7 +94,7 @@ def main_job(
         try:
             await_devices(grid, scenario.num_clients, scenario.timeout_s, signals)
             strategy.start(
-                grid=WatchedGrid(grid, signals.watched(progress)),
+                grid=StreamedGrid(grid, signals.watched(progress)),
                 initial_arrays=arrays,
                 num_rounds=scenario.rounds,
                 timeout=scenario.timeout_s * turns,

@@ -34,7 +34,7 @@ from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
 from rinr_flower.strategies import EdgeOrFog, FogNode, Shared
 from rinr_flower.strategies.keeping import Blob
-from rinr_flower.strategies.local_workers import default_size
+from rinr_flower.workers.local import default_size
 
 Progress = Callable[[str, float], None]
 PACKAGES = ("rinr_flower", "flwr", "ray", "torch", "ultralytics-opencv-headless", "numpy", "pillow")

@@ -17,12 +17,12 @@ from rinr_flower.report import RunRecord
 from rinr_flower.simulations.engine import check_device, logged_to, simulation
 from rinr_flower.simulations.fleet import OPENED_BYTES, equip, equipped, shares_of, simulated_device
 from rinr_flower.simulations.main_job import main_job
+from rinr_flower.simulations.progress import NOTES
 from rinr_flower.simulations.run_folder import RunFolder, check_unused, run_path
 from rinr_flower.simulations.scenario import Scenario, load_scenario
 from rinr_flower.simulations.start_model import start_model
 from rinr_flower.simulations.stopping import StopSignals
-from rinr_flower.simulations.terminal import NOTES
-from rinr_flower.strategies.ray_cluster import check_reachable, cluster_of
+from rinr_flower.workers.ray_cluster import check_reachable, cluster_of
 
 log = logging.getLogger(NOTES)
 

@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from rinr_flower.bandwidth import LinkModel
-from rinr_flower.cli import parse_settings
 from rinr_flower.codecs import codecs
 from rinr_flower.datasets.dealing import dealings
 from rinr_flower.detection import architecture
@@ -20,6 +19,7 @@ from rinr_flower.errors import ConfigError
 from rinr_flower.files import write_text
 from rinr_flower.registry import build_dataclass
 from rinr_flower.simulations.client_resources import ClientResources
+from rinr_flower.terminal import parse_settings
 from rinr_flower.trackers import Tracking
 from rinr_flower.updates import updates
 

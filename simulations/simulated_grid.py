@@ -17,7 +17,8 @@ from flwr.serverapp import Grid
 
 from rinr_flower.simulations.client_memory import ClientMemory, measured_memory, out_of_memory
 from rinr_flower.simulations.task_identity import RUN, take_server_identity
-from rinr_flower.strategies.workers import Job, WorkerDiedError, Workers
+from rinr_flower.strategies.grids import StreamedGrid
+from rinr_flower.workers.pool import Job, WorkerDiedError, Workers
 
 log = logging.getLogger("flwr.rinr_flower")
 
@@ -113,10 +114,7 @@ class SimulatedGrid(Grid):
         return replies
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """As Flower's; :class:`WatchedGrid` does the waiting with progress."""
-        from rinr_flower.simulations.watched_grid import WatchedGrid
-
-        return WatchedGrid(self, lambda what, done: None).send_and_receive(messages, timeout=timeout)
+        return list(StreamedGrid(self).send_and_receive(messages, timeout=timeout))
 
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None

@@ -29,9 +29,9 @@ from rinr_flower.codecs import Codec
 from rinr_flower.codecs.base import decode_payload
 from rinr_flower.errors import ConfigError, RinrError
 from rinr_flower.frames import Clip
-from rinr_flower.strategies.local_workers import LocalWorkers
-from rinr_flower.strategies.ray_workers import RayWorkers
-from rinr_flower.strategies.workers import Job, WorkerDiedError, Workers
+from rinr_flower.workers.actors import RayWorkers
+from rinr_flower.workers.local import LocalWorkers
+from rinr_flower.workers.pool import Job, WorkerDiedError, Workers
 
 log = logging.getLogger("flwr.rinr_flower")
 
@@ -166,7 +166,7 @@ class WorkerEncoder:
 @cache
 def local_encoder(workers: int | None = None) -> WorkerEncoder:
     """An encoder over processes of this machine, by default one per CPU core: the same one for all who ask for it."""
-    return WorkerEncoder(LocalWorkers(workers))
+    return WorkerEncoder(LocalWorkers(workers, __name__))
 
 
 def ray_encoder(workers: int, *, cpus: float = 1.0, gpus: float = 0.0, address: str = "") -> WorkerEncoder:
@@ -176,7 +176,7 @@ def ray_encoder(workers: int, *, cpus: float = 1.0, gpus: float = 0.0, address: 
     ----------
     workers : actors; they start with the first upload and keep their resources until the process ends.
     cpus, gpus : what each reserves; ``gpus=0.25`` lets four share an accelerator.
-    address : the cluster, see :func:`rinr_flower.strategies.ray_cluster.connect`.
+    address : the cluster, see :func:`rinr_flower.workers.ray_cluster.connect`.
 
     Raises
     ------

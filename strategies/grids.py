@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from flwr.app import Message, MessageType
+from flwr.app import ConfigRecord, Message, MessageType
 from flwr.serverapp import Grid
 
 from rinr_flower.errors import RinrError
+from rinr_flower.messages.protocol import CONFIG, SERVER_ROUND
 
 AT_ONCE = 32
 """Messages that are composed before they are handed over, and replies that are taken at once."""
@@ -71,7 +72,7 @@ class StreamedGrid(GridAround):
         waiting: deque[str] = deque()
         what, iterator, sent = "", iter(messages), 0
         while part := list(islice(iterator, AT_ONCE)):
-            what = _WORK.get(part[0].metadata.message_type, "devices work")
+            what = _described(part[0])
             sent += len(part)
             waiting.extend(number for number in self.grid.push_messages(part) if number)
             del part
@@ -79,7 +80,7 @@ class StreamedGrid(GridAround):
         while waiting and (end is None or time.monotonic() < end):
             if self.progress is not None:
                 self.progress(what, 1 - len(waiting) / sent)
-            idle = True
+            idle, pause = True, time.monotonic() + POLL_S
             for _ in range(0, len(waiting), AT_ONCE):
                 numbers = [waiting.popleft() for _ in range(min(AT_ONCE, len(waiting)))]
                 answered = set()
@@ -88,10 +89,16 @@ class StreamedGrid(GridAround):
                     answered.add(reply.metadata.reply_to_message_id)
                     yield reply
                 waiting.extend(number for number in numbers if number not in answered)
-            if waiting and idle:
-                time.sleep(POLL_S if end is None else max(0.0, min(POLL_S, end - time.monotonic())))
+            if waiting and idle:  # some grids have waited for a reply already
+                time.sleep(max(0.0, min(pause, pause if end is None else end) - time.monotonic()))
         if self.progress is not None and sent:
             self.progress(what, 1.0)
+
+
+def _described(message: Message) -> str:
+    """The exchange that a message belongs to, for progress."""
+    config = message.content.config_records.get(CONFIG, ConfigRecord())
+    return f"round {config.get(SERVER_ROUND, '?')!s}: {_WORK.get(message.metadata.message_type, 'devices work')}"
 
 
 class TooFewNodesError(RinrError):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rinr_flower.codecs import Codec
     from rinr_flower.datasets import Broken, Source
     from rinr_flower.frames import Clip
-    from rinr_flower.strategies.workers import Job
+    from rinr_flower.workers.pool import Job
 
 SUFFIX = ".rinr"
 POLL_S = 0.5
@@ -131,7 +131,7 @@ def encoded(
 
     A group that fails costs itself: DataError names all of them when the others are there.
     """
-    from rinr_flower.strategies.local_workers import LocalWorkers
+    from rinr_flower.workers.local import LocalWorkers
 
     waiting = _batches(groups)
     workers = LocalWorkers(min(jobs or LocalWorkers().size, len(waiting)))

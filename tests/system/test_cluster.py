@@ -30,7 +30,7 @@ from rinr_flower.simulations.engine import Engine, simulation
 from rinr_flower.simulations.flower_run import check_gpu_share
 from rinr_flower.simulations.scenario import load_scenario
 from rinr_flower.strategies.encoding import Upload, encode_here, ray_encoder
-from rinr_flower.strategies.ray_cluster import RayError
+from rinr_flower.workers.ray_cluster import RayError
 
 pytestmark = pytest.mark.system
 
@@ -236,7 +236,7 @@ def test_a_machine_that_leaves_costs_an_encoder_nothing(cluster: Cluster, tmp_pa
 def test_a_cluster_without_free_cpus_is_waited_for_and_said(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("rinr_flower.strategies.ray_workers._EXPLAIN_S", 1.0)
+    monkeypatch.setattr("rinr_flower.workers.actors._EXPLAIN_S", 1.0)
     monkeypatch.setattr(logging.getLogger("flwr"), "propagate", True)
 
     class Hog:  # somebody else's work on the cluster
@@ -290,7 +290,7 @@ def test_a_file_that_another_ray_left_behind_hurts_nobody() -> None:
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as temporary:  # Ray's sockets need a short path
         (Path(temporary) / "ray").mkdir()
         (Path(temporary) / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
-        code = "from rinr_flower.strategies.ray_cluster import connect; print(connect(cpus=1), connect(cpus=1))"
+        code = "from rinr_flower.workers.ray_cluster import connect; print(connect(cpus=1), connect(cpus=1))"
         done = subprocess.run(
             [sys.executable, "-c", code],
             env={**os.environ, "RAY_TMPDIR": temporary},

@@ -31,8 +31,8 @@ from rinr_flower.strategies.encoding import (
     ray_encoder,
 )
 from rinr_flower.strategies.keeping import Captured, InMemory
-from rinr_flower.strategies.local_workers import LocalWorkers
-from rinr_flower.strategies.workers import WorkerDiedError, WorkerError
+from rinr_flower.workers.local import LocalWorkers
+from rinr_flower.workers.pool import WorkerDiedError, WorkerError
 
 QUICK = {
     "rapid_inr": {"hidden": 8, "layers": 2, "steps": 40, "batch_points": 256},

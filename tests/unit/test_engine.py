@@ -13,8 +13,8 @@ from rinr_flower.simulations.client_memory import ClientMemory, out_of_memory
 from rinr_flower.simulations.client_resources import ClientResources
 from rinr_flower.simulations.engine import _fit_into_memory, _must_measure, check_device, plan_of
 from rinr_flower.simulations.scenario import load_scenario
-from rinr_flower.strategies.ray_cluster import RayError, cluster_of, connect
-from rinr_flower.strategies.ray_workers import RayWorkers
+from rinr_flower.workers.actors import RayWorkers
+from rinr_flower.workers.ray_cluster import RayError, cluster_of, connect
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 GIB = 1 << 30

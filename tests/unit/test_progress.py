@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from rinr_flower.errors import ConfigError
-from rinr_flower.simulations import cli, terminal
+from rinr_flower.simulations import cli, progress
+from rinr_flower.simulations.progress import NOTES, Terminal
 from rinr_flower.simulations.run_folder import RunFolder, check_unused
 from rinr_flower.simulations.runner import _begun
 from rinr_flower.simulations.scenario import Scenario, load_scenario
-from rinr_flower.simulations.terminal import NOTES, Terminal
 
 
 def test_stages_have_lines_and_silence_is_broken(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(terminal, "QUIET_S", 0.4)
+    monkeypatch.setattr(progress, "QUIET_S", 0.4)
     with Terminal() as shown:
         shown("data", 0.0)
         shown("data", 0.25)

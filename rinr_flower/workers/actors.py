@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rinr_flower.strategies.ray_cluster import RayError, connect
-from rinr_flower.strategies.workers import Job, Worker, WorkerDiedError, Workers
+from rinr_flower.workers.pool import Job, Worker, WorkerDiedError, Workers
+from rinr_flower.workers.ray_cluster import RayError, connect
 
 log = logging.getLogger("flwr.rinr_flower")
 
@@ -23,7 +23,7 @@ class RayWorkers(Workers):
     ----------
     size : how many.
     cpus, gpus : what each reserves. Ray shows an actor only the GPUs that it has a share of.
-    address : the cluster, see :func:`rinr_flower.strategies.ray_cluster.connect`.
+    address : the cluster, see :func:`rinr_flower.workers.ray_cluster.connect`.
     check : called in every new worker; the text that it returns says why that worker cannot be used.
     """
 

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import psutil
 
-from rinr_flower.strategies.workers import Job, Worker, WorkerDiedError, WorkerError, Workers
+from rinr_flower.workers.pool import Job, Worker, WorkerDiedError, WorkerError, Workers
 
 WORKER_BYTES = 600 * 1024 * 1024
 """Memory that one worker is expected to need: PyTorch, OpenCV and a clip."""
@@ -27,13 +28,15 @@ class LocalWorkers(Workers):
     Parameters
     ----------
     size : how many; None takes one per CPU core that this process may use, as far as the memory reaches.
+    preload : module that a worker imports before it takes its first job.
     """
 
-    def __init__(self, size: int | None = None) -> None:
+    def __init__(self, size: int | None = None, preload: str = "torch") -> None:
         super().__init__(default_size() if size is None else size)
+        self._preload = preload
 
     def _start(self) -> Worker:
-        return _Process.start()
+        return _Process.start(self._preload)
 
     def _give(self, worker: Worker, job: Job) -> None:
         assert isinstance(worker, _Process)
@@ -65,13 +68,13 @@ class _Process(Worker):
     pipe: Connection
 
     @classmethod
-    def start(cls) -> _Process:
+    def start(cls, preload: str) -> _Process:
         """Start a process by a command of its own: ``multiprocessing`` would run the user's main module once more."""
         ours, theirs = Pipe()
         number = theirs.fileno()
         try:
             child = subprocess.Popen(
-                [sys.executable, "-c", f"from rinr_flower.strategies.local_workers import serve; serve({number})"],
+                [sys.executable, "-c", f"from rinr_flower.workers.local import serve; serve({number}, {preload!r})"],
                 pass_fds=(number,),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C in a terminal reaches this process only, which decides what ends
@@ -99,10 +102,9 @@ class _Process(Worker):
         return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def serve(number: int) -> None:
+def serve(number: int, preload: str) -> None:
     """Do the jobs that come through a pipe until it is closed: what a worker's process runs."""
-    import rinr_flower.strategies.encoding  # noqa: F401  what takes seconds to load, before the first job
-
+    import_module(preload)
     pipe = Connection(number)
     pipe.send((None, None))
     while True:
