@@ -33,7 +33,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
-from flwr.supercore.task_identity import TaskIdentity
 from in_process_grid import App, InProcessGrid, round_of
 from tiny_scenario import JPEG, TINY, options_of
 
@@ -46,6 +45,7 @@ from rinr_flower.messages.identity import DeviceIdentity, FogIdentity
 from rinr_flower.simulations.fleet import equip, shares_of
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import load_scenario
+from rinr_flower.simulations.task_identity import take_server_identity
 from rinr_flower.strategies import FogNode
 
 KINDS = {"raise": "error", "time-out": "timeout", "garbage": "malformed", "wrong sender": "forged", "replay": "forged"}
@@ -121,7 +121,7 @@ class Fleet:
     @classmethod
     def make(cls, work: Path, devices: int, rounds: int, **changes: Any) -> Fleet:
         """``changes`` are scenario keys."""
-        TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
+        take_server_identity()
         frames = 2 * rounds + 2
         scenario = load_scenario(
             "default",

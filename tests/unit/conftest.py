@@ -63,9 +63,9 @@ def limited():
 @pytest.fixture(scope="module")
 def task_identity():
     """What Flower sets when it starts a ServerApp: tests that make messages need it."""
-    from flwr.supercore.task_identity import TaskIdentity
+    from rinr_flower.simulations.task_identity import take_server_identity
 
-    TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
+    take_server_identity()
 
 
 @pytest.fixture(scope="module")

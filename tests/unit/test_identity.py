@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
-from flwr.supercore.task_identity import TaskIdentity
 
 from rinr_flower.clients import DeviceFolder, EdgeDevice, client_app
 from rinr_flower.errors import ConfigError
@@ -21,6 +20,7 @@ from rinr_flower.frames import Clip, Frame
 from rinr_flower.messages.identity import DeviceIdentity, FogIdentity, ForgedError, digest, name_of, node_name
 from rinr_flower.messages.key_files import load_device_keys, load_private_key, load_public_key
 from rinr_flower.messages.protocol import query_content, read_captures
+from rinr_flower.simulations.task_identity import take_server_identity
 
 FOG = Ed25519PrivateKey.from_private_bytes(b"f" * 32)
 KEYS = {name: Ed25519PrivateKey.from_private_bytes(name.encode() * 4) for name in ("camera-1", "camera-2")}
@@ -228,7 +228,7 @@ def test_a_malformed_signature_record_is_refused(change: dict[str, object]) -> N
 
 
 def test_a_device_answers_its_fog_alone_and_signs_its_answer(tmp_path: Path) -> None:
-    TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
+    take_server_identity()
     folder = DeviceFolder.write(tmp_path, "camera-1", [], [Clip("rest", (Frame(np.zeros((8, 8, 3), np.uint8)),))])
     app = client_app(lambda context: EdgeDevice(folder, identity=devices["camera-1"]))
 
