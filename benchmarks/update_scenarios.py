@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 SCENARIOS = ("more data", "drift", "new task")
-EPOCHS = 15
+EPOCHS = 10
 BATCH = 32
 LEARNING_RATE = 2e-3
 ROTATION_DEG = 45.0
@@ -32,17 +32,16 @@ class Scenario:
 
 
 def network() -> nn.Module:
-    """151,210 parameters: two convolutions and two linear layers, with batch normalisation."""
+    """71,834 parameters: two convolutions and two linear layers, with batch normalisation."""
     return nn.Sequential(
-        nn.Conv2d(1, 32, 3, padding=1, bias=False),
+        nn.Conv2d(1, 16, 3, padding=1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(32),
         nn.ReLU(),
-        nn.Conv2d(32, 64, 3, padding=1, bias=False),
-        nn.BatchNorm2d(64),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(1024, 128),
+        nn.Linear(512, 128),
         nn.ReLU(),
         nn.Linear(128, 10),
     )

@@ -60,7 +60,7 @@ def decode_ints(data: bytes, count: int, what: str = "entropy-coded block") -> N
     if form == _HISTOGRAM:
         low = reader.signed()
         span = reader.varint(_MAX_ALPHABET)
-        counts = _read_counts(reader, span, what)
+        counts = read_counts(reader, span, what)
         return _ans_decode(reader, counts, count, what) + low
     raise PayloadError(f"{what} is coded in an unknown form {form}")
 
@@ -96,7 +96,13 @@ def _write_histogram(flat: NDArray[np.int64]) -> bytes:
     writer.u8(_HISTOGRAM)
     writer.signed(low)
     writer.varint(len(counts))
-    # a run of zeros is written as 0 and its length less one
+    write_counts(writer, counts)
+    writer.raw(_ans_encode(flat - low, counts))
+    return writer.getvalue()
+
+
+def write_counts(writer: ByteWriter, counts: NDArray[np.int64]) -> None:
+    """Append a table of :func:`normalise`; the reader knows its length. A run of zeros is 0 and its length less one."""
     zeros = 0
     for count in [*counts.tolist(), -1]:
         if count == 0:
@@ -108,11 +114,10 @@ def _write_histogram(flat: NDArray[np.int64]) -> bytes:
             zeros = 0
         if count > 0:
             writer.varint(count)
-    writer.raw(_ans_encode(flat - low, counts))
-    return writer.getvalue()
 
 
-def _read_counts(reader: ByteReader, span: int, what: str) -> NDArray[np.int64]:
+def read_counts(reader: ByteReader, span: int, what: str) -> NDArray[np.int64]:
+    """The table of ``span`` counts that :func:`write_counts` wrote. Raises PayloadError unless it adds up to TOTAL."""
     counts: list[int] = []
     while len(counts) < span:
         count = reader.varint(TOTAL)
@@ -163,7 +168,8 @@ def _best_scale(clipped: NDArray[np.int64], zeros: int) -> int:
     return int(np.argmin(costs))
 
 
-def _model(counts: NDArray[np.int64]) -> tuple[Any, NDArray[np.int64]]:
+def model_of(counts: NDArray[np.int64]) -> tuple[Any, NDArray[np.int64]]:
+    """constriction's model of a table, and the symbols that occur in it."""
     used = np.flatnonzero(counts)
     probabilities = counts[used].astype(np.float32) / np.float32(TOTAL)
     return constriction.stream.model.Categorical(probabilities, perfect=False), used
@@ -172,7 +178,7 @@ def _model(counts: NDArray[np.int64]) -> tuple[Any, NDArray[np.int64]]:
 def _ans_encode(symbols: NDArray[np.int64], counts: NDArray[np.int64]) -> bytes:
     if np.count_nonzero(counts) == 1:
         return b""
-    model, used = _model(counts)
+    model, used = model_of(counts)
     coder = constriction.stream.stack.AnsCoder()
     coder.encode_reverse(np.searchsorted(used, symbols).astype(np.int32), model)
     return bytes(coder.get_compressed().astype("<u4").tobytes())
@@ -184,7 +190,7 @@ def _ans_decode(reader: ByteReader, counts: NDArray[np.int64], count: int, what:
         if data:
             raise PayloadError(f"{what} has {len(data)} bytes too many")
         return np.full(count, np.flatnonzero(counts)[0], np.int64)
-    model, used = _model(counts)
+    model, used = model_of(counts)
     if len(data) % 4:
         raise PayloadError(f"{what} is truncated: {len(data)} bytes are no whole number of 32-bit words")
     words = np.frombuffer(data, "<u4").astype(np.uint32)

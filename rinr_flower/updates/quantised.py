@@ -1,7 +1,8 @@
-"""Uniform quantisation with rate-distortion optimised rounding and entropy coding, in the manner of NNCodec."""
+"""Dependent quantisation with rate-distortion optimised levels and entropy coding, in the manner of NNCodec."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import ConfigError, PayloadError
 from rinr_flower.updates.base import Matrices, Parts, UpdateCompressor, updates
-from rinr_flower.updates.levels import read_levels, write_levels
 from rinr_flower.updates.memory import Memory
-from rinr_flower.updates.steps import MAX_LEVEL, MAX_QP, MIN_QP, dequantise, quantise, step_of
+from rinr_flower.updates.sparse import element_count, flatten, unflatten
+from rinr_flower.updates.steps import MAX_LEVEL, MAX_QP, MIN_QP, qp_above, step_of
+from rinr_flower.updates.trellis import in_lanes, reconstructed, trellis_levels
+from rinr_flower.updates.trellis_coding import read_trellis, write_trellis
 
-_PASSES = 2
 _OFFSET = 2 * MAX_QP
 
 
@@ -24,63 +26,62 @@ class Quantised(UpdateCompressor):
     """Every element of the change in whole steps, the same step for all weights, then entropy-coded.
 
     What NNCodec does to an incremental update (Becking et al. 2023; ISO/IEC 15938-17) and DeepCABAC (Wiedemann et al.
-    2020, arXiv 1907.11900) before it: steps from the standard's qp grid, and for every element the level that is best
-    in ``distortion / step^2 + rate_weight * bits``. The bits of a level come from its weight's own histogram; coding is
-    by static ANS tables per weight, where the standard has context-adaptive binary arithmetic coding.
+    2020, arXiv 1907.11900) before it: steps from the standard's qp grid, two quantisers that depend on the levels
+    before (:mod:`rinr_flower.updates.trellis`), and of all paths the one that is best in
+    ``distortion / step^2 + rate_weight * bits``. Coding is by tables for each class of similar lanes, where the
+    standard has context-adaptive binary arithmetic coding.
 
     Attributes
     ----------
-    qp : the step (see :mod:`rinr_flower.updates.steps`); -38 is NNCodec's default.
+    step : in units of the root mean square of the change of all weights.
+    qp : overrules ``step`` by a step on the standard's grid (see :mod:`rinr_flower.updates.steps`); -38 is NNCodec's
+        default.
     rate_weight : how much distortion, in squared steps, one bit is worth; 0 rounds to nearest.
     """
 
-    qp: int = -38
-    rate_weight: float = 0.1
+    step: float = 1.0
+    qp: int | None = None
+    rate_weight: float = 0.3
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not MIN_QP <= self.qp <= MAX_QP:
+        if not 0 < self.step <= 1_000:
+            raise ConfigError(f"quantised step {self.step} is not above 0 and at most 1,000")
+        if self.qp is not None and not MIN_QP <= self.qp <= MAX_QP:
             raise ConfigError(f"quantised qp {self.qp} is not in {MIN_QP}..{MAX_QP}")
         if self.rate_weight < 0:
             raise ConfigError(f"quantised rate_weight {self.rate_weight} is negative")
 
     def encode(self, deltas: Matrices, parts: Parts, *, seed: int, memory: Memory | None) -> bytes:
         writer = ByteWriter()
-        writer.varint(self.qp + _OFFSET)
-        write_levels(writer, [rate_optimised(d, self.qp, self.rate_weight) for d in deltas.values()])
+        vector = flatten(deltas)
+        if vector.size == 0:
+            return b""
+        rms = float(np.sqrt(np.square(vector, dtype=np.float64).mean()))
+        qp = qp_above(self.step * rms) if self.qp is None else self.qp
+        writer.varint(qp + _OFFSET)
+        scaled = (vector / np.float32(step_of(qp))).clip(-MAX_LEVEL, MAX_LEVEL)
+        levels = trellis_levels(in_lanes(scaled), self.rate_weight)
+        if not levels.any():
+            warnings.warn(
+                f"quantised sends no change of the weights: its step is {step_of(qp):.2g}, their change's root mean "
+                f"square {rms:.2g}; take a smaller step",
+                stacklevel=5,
+            )
+        write_trellis(writer, levels, vector.size)
         return writer.getvalue()
 
     @classmethod
     def decode(cls, data: bytes, parts: Parts, *, seed: int) -> dict[str, NDArray[np.float32]]:
         reader = ByteReader(data, "quantised update")
+        if not parts:
+            reader.end()
+            return {}
         qp = reader.varint(_OFFSET + MAX_QP) - _OFFSET
         if qp < MIN_QP:
             raise PayloadError(f"quantised update declares qp {qp}; at least {MIN_QP} is allowed")
-        arrays = read_levels(reader, [p.size for p in parts.values()], "quantised levels")
+        size = element_count(parts)
+        levels, states = read_trellis(reader, size, "quantised update")
         reader.end()
-        return {n: dequantise(a, qp).reshape(parts[n].shape) for n, a in zip(parts, arrays, strict=True)}
-
-
-def rate_optimised(values: NDArray[np.float32], qp: int, rate_weight: float) -> NDArray[np.int32]:
-    """Levels of least ``(value / step - level)^2 + rate_weight * bits(level)``.
-
-    Candidates are the nearest level, the one below it in magnitude, and zero. The bits of a level are those of the
-    histogram of the levels so far, started from the nearest ones and refined twice.
-    """
-    levels = quantise(values, qp)
-    if rate_weight == 0 or not levels.any():
-        return levels
-    scaled = (values / np.float32(step_of(qp))).clip(-MAX_LEVEL, MAX_LEVEL)
-    candidates = (levels, levels - np.sign(levels), np.zeros_like(levels))
-    for _ in range(_PASSES):
-        low = min(int(levels.min()), 0)
-        counts = np.bincount((levels - low).reshape(-1), minlength=int(max(c.max() for c in candidates)) - low + 1)
-        bits = -np.log2((counts + 0.5) / (counts.sum() + 0.5 * counts.size)).astype(np.float32)
-        best, cost = levels, np.full(levels.shape, np.inf, np.float32)
-        for candidate in candidates:
-            inside = candidate.clip(low, None)
-            trial = np.square(scaled - inside) + np.float32(rate_weight) * bits[inside - low]
-            better = trial < cost
-            best, cost = np.where(better, inside, best), np.where(better, trial, cost)
-        levels = best
-    return levels
+        values = reconstructed(levels, states) * np.float32(step_of(qp))
+        return unflatten(np.ascontiguousarray(values.T).reshape(-1)[:size], parts)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.linalg import hadamard as hadamard_matrix
 
+from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import DataError
 from rinr_flower.updates import Qsgd, Quantised, Sketched, apply_update
-from rinr_flower.updates.quantised import rate_optimised
+from rinr_flower.updates.levels import read_levels, write_levels
 from rinr_flower.updates.randomness import random_mask, random_signs, random_uniform, random_words
 from rinr_flower.updates.sketched import hadamard
 from rinr_flower.updates.steps import MAX_QP, MIN_QP, dequantise, qp_above, qp_for_bits, quantise, step_of
+from rinr_flower.updates.trellis import NEXT, QUANTISER, _best_path, in_lanes, reconstructed, states_of, trellis_levels
+from rinr_flower.updates.trellis_coding import read_trellis, write_trellis
 
 
 def change(rows: int = 64, columns: int = 96, seed: int = 0) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -93,36 +99,104 @@ def test_rotation_lowers_the_error_of_few_bits_on_a_change_with_outliers() -> No
     assert errors[0] < 0.8 * errors[1]
 
 
-def test_rate_optimised_levels_are_the_cheapest_for_the_final_table() -> None:
-    """Direct search: no single element can do better with a candidate level, by the bits that were assumed."""
-    values = np.random.default_rng(0).laplace(size=(50, 60)).astype(np.float32)
-    qp = 0
-    nearest = np.rint(values).astype(int)
-    plain = rate_optimised(values, qp, 0.0)
-    np.testing.assert_array_equal(plain, nearest)
-    chosen = rate_optimised(values, qp, 0.3)
-    assert (np.abs(chosen) <= np.abs(nearest)).all()
-    assert ((chosen == 0) | (np.abs(chosen) >= np.abs(nearest) - 1)).all()
-
-    def entropy(levels: np.ndarray) -> float:
-        counts = np.unique(levels, return_counts=True)[1] / levels.size
-        return float(-(counts * np.log2(counts)).sum())
-
-    def cost(levels: np.ndarray) -> float:
-        return float(np.square(values - levels).mean()) + 0.3 * entropy(levels)
-
-    assert cost(chosen) < cost(plain)
-    dead_zones = [np.sign(values) * np.floor(np.abs(values) + 1 - t) for t in (0.5, 0.6, 0.7, 0.8)]
-    assert cost(chosen) <= min(cost(d.astype(int)) for d in dead_zones) * 1.01
+def test_the_trellis_finds_the_cheapest_of_all_paths() -> None:
+    """Against trying every choice of levels up to 3 on seven values, at several prices of a bit."""
+    random = np.random.default_rng(0)
+    tables = [np.array([0.6, 2.5, 4.0, 6.5], np.float32), np.array([0.9, 2.1, 3.8, 6.0], np.float32)]
+    sizes = np.abs(random.laplace(size=(7, 3))).astype(np.float32)
+    for price in (0.0, 0.3, 1.0):
+        found = _best_path(sizes, tables, price)
+        for lane in range(3):
+            values = sizes[:, lane]
+            costs = {}
+            for path in itertools.product(range(4), repeat=7):
+                state, cost = 0, 0.0
+                for value, level in zip(values, path, strict=True):
+                    quantiser = QUANTISER[state]
+                    meant = 2 * level - quantiser if level else 0
+                    cost += (float(value) - meant) ** 2 + price * float(tables[quantiser][level])
+                    state = NEXT[state, level & 1]
+                costs[path] = cost
+            assert costs[tuple(found[:, lane].tolist())] == pytest.approx(min(costs.values()), abs=1e-4)
 
 
-def test_quantised_is_within_half_a_step_and_as_short_as_its_entropy() -> None:
-    base, new = change(200, 200)
-    data = Quantised(qp=-20, rate_weight=0).compress(base, new)
-    step = step_of(-20)
-    result = apply_update(base, data)["w"]
-    assert float((result - new["w"]).abs().max()) <= step / 2 * 1.0001
-    levels = (new["w"] / step).round()
-    shares = torch.unique(levels, return_counts=True)[1] / levels.numel()
-    bits = float(-(shares * shares.log2()).sum()) * levels.numel()
-    assert len(data) * 8 == pytest.approx(bits, rel=0.02)
+def test_states_and_values_follow_the_machine() -> None:
+    levels = np.array([[1, 0], [-3, 2], [0, 1], [2, -1]], np.int32)
+    states = states_of(levels)
+    assert states.tolist() == [[0, 0], [2, 0], [3, 0], [6, 2]]
+    assert reconstructed(levels, states).tolist() == [[2, 0], [-6, 4], [0, 2], [4, -2]]
+    assert reconstructed(np.array([[3, -1, 0]]), np.array([[1, 5, 7]], np.uint8)).tolist() == [[5, -1, 0]]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 3_000), st.integers(0, 2**32 - 1), st.sampled_from([0.05, 1.0, 30.0]))
+def test_trellis_levels_survive(size: int, seed: int, spread: float) -> None:
+    values = np.random.default_rng(seed).laplace(scale=spread, size=size).astype(np.float32)
+    values[: size // 2] *= 0.1
+    levels = trellis_levels(in_lanes(values), 0.2)
+    writer = ByteWriter()
+    write_trellis(writer, levels, size)
+    reader = ByteReader(writer.getvalue())
+    got, states = read_trellis(reader, size, "levels")
+    reader.end()
+    assert np.array_equal(got.T.reshape(-1)[:size], levels.T.reshape(-1)[:size])
+    assert np.array_equal(states.T.reshape(-1)[:size], states_of(levels).T.reshape(-1)[:size])
+
+
+@pytest.mark.parametrize("step", [0.4, 0.8])
+def test_quantised_takes_fewer_bytes_than_any_uniform_quantiser_at_equal_error(step: float) -> None:
+    base, new = change(300, 400)
+    data = Quantised(step=step).compress(base, new)
+    values = new["w"].double().numpy().reshape(-1)
+    error = np.square(apply_update(base, data)["w"].double().numpy().reshape(-1) - values).mean()
+    best = np.inf
+    for width in np.geomspace(0.3, 3, 40) * values.std():
+        for dead_zone in (0.5, 0.55, 0.6, 0.65):
+            levels = np.sign(values) * np.floor(np.abs(values) / width + 1 - dead_zone)
+            shares = np.unique(levels, return_counts=True)[1] / levels.size
+            if np.square(values - levels * width).mean() <= error:
+                best = min(best, -(shares * np.log2(shares)).sum())
+    assert len(data) * 8 / values.size < 0.97 * best
+    distortion = error / values.var()
+    assert (
+        len(data) * 8 / values.size < 0.5 * math.log2(1 / distortion) + 0.2
+    )  # from Shannon's bound for a normal source
+
+
+def test_quantised_takes_its_step_from_the_change() -> None:
+    """A fine-tune of root mean square 2e-4 arrives as well as one of 0.2; a step given too large is told."""
+    base, new = change()
+    errors = []
+    for scale in (1.0, 2e-3):
+        small = {"w": new["w"] * scale}
+        result = apply_update(base, Quantised().compress(base, small))
+        errors.append(float((result["w"] - small["w"]).norm() / small["w"].norm()))
+    assert errors[0] == pytest.approx(errors[1], rel=0.1)
+    assert errors[0] < 0.6
+    with pytest.warns(UserWarning, match="sends no change of the weights"):
+        Quantised(qp=-8).compress(base, {"w": new["w"] * 2e-3})
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(0, 700), max_size=6), st.integers(0, 2**32 - 1))
+def test_levels_of_any_sizes_survive(sizes: list[int], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    arrays = [np.rint(random.laplace(scale=10.0 ** random.integers(-2, 3), size=n)).astype(np.int64) for n in sizes]
+    writer = ByteWriter()
+    write_levels(writer, arrays)
+    reader = ByteReader(writer.getvalue())
+    got = read_levels(reader, sizes, "levels")
+    reader.end()
+    assert all(np.array_equal(a, b) for a, b in zip(arrays, got, strict=True))
+
+
+def test_levels_of_different_spread_take_the_bits_of_their_own_entropies() -> None:
+    random = np.random.default_rng(0)
+    arrays = [np.rint(random.laplace(scale=s, size=4_000)).astype(np.int64) for s in (0.3, 4.0, 60.0, 0.3)]
+    writer = ByteWriter()
+    write_levels(writer, arrays)
+    bits = 0.0
+    for array in arrays:
+        shares = np.unique(array, return_counts=True)[1] / array.size
+        bits -= float((shares * np.log2(shares)).sum()) * array.size
+    assert len(writer.getvalue()) * 8 < 1.06 * bits
