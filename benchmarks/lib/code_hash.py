@@ -1,7 +1,8 @@
 """Hash of the library code that a result depends on, so that a result of other code can be told.
 
 The hash of a module covers it and every module of ``rinr_flower`` that it imports, directly or not. Comments,
-docstrings and layout do not enter, nor does anything outside ``rinr_flower``: versions are in the result's machine.
+docstrings and layout do not enter, nor do modules that no figure follows from (NO_FIGURE), nor anything outside
+``rinr_flower``: versions are in the result's machine.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from rinr_flower.codecs import Codec
 
 _ROOT = "rinr_flower"
+NO_FIGURE = ("rinr_flower.errors", "rinr_flower.files", "rinr_flower.registry")
 _DIGITS = 16
 
 
@@ -23,6 +25,8 @@ def digest_of(modules: Sequence[str]) -> str:
     """Hash of ``modules`` and of all that they import. ModuleNotFoundError if one is gone."""
     found = hashlib.sha256()
     for name, file in sorted(closure(modules).items()):
+        if name in NO_FIGURE:
+            continue
         found.update(f"{name}\0{_shape(file)}\0".encode())
     return found.hexdigest()[:_DIGITS]
 
