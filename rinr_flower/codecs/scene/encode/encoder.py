@@ -55,7 +55,8 @@ def encode_and_show(
         shot.canvas_bands = bands
         decoded = inverse(bands[:1], own[:1])
         canvases.append(Coded(decoded, found.canvases[start][:1], own[0], weight=shot.frames))
-    code.canvas_head = solved(canvases, code.step)
+    if any(shot.frames > 1 for shot in code.shots):  # the synthesis of one canvas a frame would take long to arrive
+        code.canvas_head = solved(canvases, code.step)
     for shot in code.shots:
         scene.shots.append(build_shot(code, shot, _CPU))
     code_residuals(found, code, scene, starts, effort)
