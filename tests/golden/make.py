@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("contract", "shared")]
 
+from scene_clips import with_heads
 from test_codec_contract import CLIP, NAMES, payload  # type: ignore[import-not-found]
 
 from rinr_flower.bitstream.container import VERSION
@@ -28,7 +29,7 @@ def keyed() -> bytes:
 
 def main() -> None:
     makers = {name: partial(payload, name) for name in NAMES}
-    makers |= {"roi_jpeg-keys": keyed}
+    makers |= {"roi_jpeg-keys": keyed, "scene-heads": lambda: with_heads(payload("scene"))}
     for name, make in makers.items():
         file = HERE / f"v{VERSION}-{name}.rinr"
         if not file.exists():

@@ -1,11 +1,18 @@
-"""A textured scene that a camera pans over, and an object that moves against it."""
+"""A textured scene that a camera pans over, an object that moves against it, and payloads of it."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rinr_flower.bitstream.container import Payload
+from rinr_flower.bitstream.entropy import encode_ints
+from rinr_flower.bitstream.stream import ByteWriter
+from rinr_flower.codecs.scene.format.code import FEATURES
+from rinr_flower.codecs.scene.format.trunk import shipped_trunk
 from rinr_flower.frames import Clip, Frame
 
 SIZE = (96, 128)  # height, width
@@ -32,3 +39,15 @@ def clip_of(frames: int, *, pan: float = 1.0, seed: int = 0, boxed: bool = True,
         box = np.array([[left, top, left + 22, top + 30]], np.float32) if boxed else np.zeros((0, 4), np.float32)
         made.append(Frame(image.clip(0, 255).astype(np.uint8), box, np.zeros(len(box), np.int64)))
     return Clip("made", tuple(made))
+
+
+def with_heads(data: bytes, *, grey: bool = False) -> bytes:
+    """A payload of ``scene`` with heads for canvases and objects, as a clip has that is worth them."""
+    payload = Payload.from_bytes(data)
+    rows = 2 if grey else 4
+    weights = np.random.default_rng(0).integers(-6, 7, (rows, FEATURES))
+    part = ByteWriter()
+    part.varint(shipped_trunk().digest & 0xFFFF)
+    part.u8(1 + 4 * (rows - 1))
+    part.blob(encode_ints(weights))
+    return replace(payload, parts={**payload.parts, "heads": part.getvalue()}).to_bytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference_scene as reference
-from scene_clips import clip_of
+from scene_clips import clip_of, with_heads
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import Scene, decode
@@ -27,7 +27,19 @@ def still_and_cut() -> Clip:
     ids=["panned", "grey", "no boxes", "cut"],
 )
 def test_both_decoders_give_the_same_pictures(clip: Clip, options: dict[str, object]) -> None:
-    data = Scene(**options).encode(clip)  # type: ignore[arg-type]
+    check(Scene(**options).encode(clip))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("grey", [False, True], ids=["colour", "grey"])
+def test_both_decoders_add_the_same_heads(grey: bool) -> None:
+    plain = Scene(preset="fast", quality=60).encode(clip_of(4, grey=grey))
+    data = with_heads(plain, grey=grey)
+    check(data)
+    assert np.abs(decode(data).images().astype(int) - decode(plain).images()).max() > 3
+
+
+def check(data: bytes) -> None:
+    """Compare the product's pictures of a payload with the reference decoder's."""
     payload = Payload.from_bytes(data)
     size = (payload.height, payload.width)
     expected = reference.decode(dict(payload.parts), list(payload.boxes), list(payload.classes), size)
