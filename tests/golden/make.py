@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("contract", "shared")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 
 from scene_clips import with_heads
 from test_codec_contract import CLIP, NAMES, payload  # type: ignore[import-not-found]
