@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rinr_flower.alignment.geometry import box_pose, from_corners
 from rinr_flower.alignment.tracks import Track, link
+from rinr_flower.codecs.scene.decode.gradual import GradualPlanes
 from rinr_flower.codecs.scene.decode.resident import Background, ObjectVolume, OpenScene
 from rinr_flower.codecs.scene.decode.synthesis import synthesise_planes
 from rinr_flower.codecs.scene.decode.volume import inverse, resident
@@ -140,8 +141,8 @@ def build_shot(code: SceneCode, shot: ShotCode, device: torch.device) -> Backgro
         built.bend = torch.from_numpy(np.rint(bend / BEND_UNIT_PX).astype(np.int8)).to(device)
     if shot.residual_bands is not None:
         volume = residual_shape(shot.frames, code.size, code.grey, code.residual_scale)
-        planes = inverse(shot.residual_bands, volume.steps(residual_step(code.step, code.residual_scale)))
-        built.residual = resident(planes, torch.int8, device)
+        steps = volume.steps(residual_step(code.step, code.residual_scale))
+        built.residual = GradualPlanes(shot.residual_bands, steps, volume.planes(), device)
     return built
 
 

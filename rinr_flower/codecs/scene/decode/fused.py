@@ -24,6 +24,8 @@ class FusedScenes(SceneRenderer):
             self._table.add(frame_entry(scene, frame, (payload.height, payload.width)))
 
     def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
+        for scene, frame, _ in (self._frames[number] for number in dict.fromkeys(frames.tolist())):
+            scene.need(frame)
         drawn = self._table.draw(frames.tolist(), view)
         return super().render(frames, view) if drawn is None else drawn
 

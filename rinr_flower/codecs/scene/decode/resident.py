@@ -29,6 +29,9 @@ class Planes:
     def resident_bytes(self) -> int:
         return sum(t.numel() * t.element_size() for t in (self.luma, self.chroma) if t is not None)
 
+    def need(self, k: int) -> None:
+        """Make sure that picture ``k`` is there."""
+
 
 @dataclass(eq=False)
 class Background:
@@ -87,8 +90,15 @@ class OpenScene:
         loose += [t for layer in self.layers for t in (layer.to_layer, layer.mask)]
         return sum(p.resident_bytes for p in planes) + sum(t.numel() * t.element_size() for t in loose)
 
+    def need(self, frame: int) -> None:
+        """Make sure that all that ``frame`` is drawn from is there."""
+        number, k = self.place[frame]
+        if (residual := self.shots[number].residual) is not None:
+            residual.need(k)
+
     def background(self, frame: int, points: torch.Tensor) -> torch.Tensor:
         """Luma and chroma (3, n), or luma (1, n) if grey, at working-pixel ``points`` (n, 2), objects left out."""
+        self.need(frame)
         number, k = self.place[frame]
         shot = self.shots[number]
         height, width = self.size

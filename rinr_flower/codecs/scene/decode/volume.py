@@ -36,10 +36,15 @@ def dequantise(values: Ints, step: float) -> Floats:
     out = np.zeros(values.size, np.float32)
     flat = values.reshape(-1)
     places = np.flatnonzero(flat != 0)  # truth values are searched many times faster than integers
-    found = flat[places]
-    magnitude = np.abs(found)
-    out[places] = np.sign(found) * (magnitude - np.float32(SHRINK) * (magnitude == 1)) * np.float32(step)
+    out[places] = dequantised(flat[places], step)
     return out.reshape(values.shape)
+
+
+def dequantised(values: Ints, step: float) -> Floats:
+    """As :func:`dequantise` for values none of which is 0."""
+    magnitude = np.abs(values)
+    found = np.sign(values) * (magnitude - np.float32(SHRINK) * (magnitude == 1)) * np.float32(step)
+    return np.asarray(found, np.float32)
 
 
 def resident(planes: list[Floats], dtype: torch.dtype, device: torch.device) -> Planes:

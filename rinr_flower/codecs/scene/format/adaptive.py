@@ -105,9 +105,9 @@ class Tables:
         if len(row) < _MANY * len(used):
             ordered = coder.code(source, tables[row])
         else:
-            stops = np.cumsum(counted[used])[:-1]
-            groups = zip(np.split(source, stops), np.split(tables, len(used)), strict=True)
-            ordered = np.concatenate([coder.code(group, table) for group, table in groups])
+            stops = np.cumsum(counted[used]).tolist()
+            parts = enumerate(zip([0, *stops], stops, strict=False))
+            ordered = np.concatenate([coder.code(source[a:b], tables[i : i + 1]) for i, (a, b) in parts])
         rows += UNIT * np.bincount(row * width + ordered, minlength=rows.size).reshape(rows.shape)
         while (over := rows.sum(axis=1) > UNIT * _FORGET_AT).any():
             rows[over] = np.maximum(rows[over] // 2, 1)

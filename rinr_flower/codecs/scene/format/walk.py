@@ -145,16 +145,17 @@ class Walk:
     def finish(self, given: Ints | None) -> Ints:
         """Code what :meth:`levels` leaves: remainders of large magnitudes, and signs. Returns the values, laid out as
         the lattice; ``given`` are those to write."""
-        out = self._lattice.values[: self._lattice.size].astype(np.int32)
+        out = np.zeros(self._lattice.size, np.int32)
         for kind, coder in self._coders.items():
             part = self._lattice.range_of(kind)
-            values = out[part]
+            levels, values = self._lattice.values[part], out[part]
             source = values if given is None else given[part]
-            large = np.flatnonzero(values == self.last)
+            places = np.flatnonzero(levels != 0)  # truth values are searched many times faster than integers
+            values[places] = levels[places]  # memory that stays zero is never touched
+            large = places[levels[places] == self.last]
             if len(large):
                 remainder = np.abs(source[large].astype(np.int64)) - self.last + 1
                 values[large] = self.last - 1 + _gamma(coder, Tables(self._network.lengths), remainder)
-            places = np.flatnonzero(values)
             for start in range(0, len(places), _SIGNS_AT_ONCE):
                 at = places[start : start + _SIGNS_AT_ONCE]
                 values[at] *= (1 - 2 * coder.code(source[at] < 0, _HALF)).astype(np.int32)
