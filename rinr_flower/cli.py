@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rinr_flower.commands import data, decode, encode, inspect, listing
+from rinr_flower.commands import data, decode, encode, inspect, listing, watch
 from rinr_flower.terminal import HELP, parse_frames, parse_settings, parse_size, progress_bar, run
 
 __all__ = ["app", "main", "parse_frames", "parse_settings", "parse_size", "progress_bar", "run"]
@@ -15,7 +15,15 @@ __all__ = ["app", "main", "parse_frames", "parse_settings", "parse_size", "progr
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__, context_settings=HELP
 )
-for command in (encode.encode, decode.decode, inspect.inspect, data.data, listing.codecs, listing.datasets):
+for command in (
+    encode.encode,
+    decode.decode,
+    inspect.inspect,
+    data.data,
+    watch.watch,
+    listing.codecs,
+    listing.datasets,
+):
     app.command()(command)
 
 

@@ -64,6 +64,7 @@ def simulate(
     log: Annotated[
         list[str] | None, typer.Option(help="tell a tracker: tensorboard, mlflow, wandb; repeatable")
     ] = None,
+    live: Annotated[bool, typer.Option("--live", help="serve a page of the run on loopback")] = False,
     settings: Annotated[list[str] | None, typer.Option("--set", help="any scenario key=value; repeatable")] = None,
     resume: Annotated[Path | None, typer.Option(help="go on with the run in this folder, with its scenario")] = None,
     version: Annotated[
@@ -108,9 +109,11 @@ def simulate(
         stop = StopSignals()
         with terminal.shows_log():
             if resume is None:
-                record = run_scenario(scenario, terminal, stop)
+                record = run_scenario(scenario, terminal, stop, live="yes" if live else "")
             else:
-                record = resume_scenario(scenario, RunFolder(resume.resolve()), terminal, stop)
+                record = resume_scenario(
+                    scenario, RunFolder(resume.resolve()), terminal, stop, live="yes" if live else ""
+                )
     console = Console()
     for line in ending(record):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

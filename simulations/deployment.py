@@ -63,6 +63,7 @@ def fog(grid: Grid, context: Context) -> RunRecord:
 
     ``scenario``, ``set``, ``out`` and ``resume`` are as under ``flwr run simulations/app``; ``fog-key`` and
     ``device-keys`` are files with the fog's own key and the devices' public ones, both empty where nothing is signed.
+    ``live`` (PORT or HOST:PORT, loopback if there is no host) serves a page of the run; empty or left out: none.
     Raises RinrError on bad input.
     """
     key, devices = (str(context.run_config[name]) for name in ("fog-key", "device-keys"))
@@ -71,7 +72,8 @@ def fog(grid: Grid, context: Context) -> RunRecord:
     identity = FogIdentity.load(Path(key), Path(devices)) if key else None
     scenario, run = open_run(context)
     with StopSignals() as stop:
-        record = main_job(grid, scenario, run, None, logged_progress(), identity=identity, stop=stop)
+        live = str(context.run_config.get("live", ""))
+        record = main_job(grid, scenario, run, None, logged_progress(), identity=identity, stop=stop, live=live)
     log.info("report: %s", run.path / "report.html")
     return record
 

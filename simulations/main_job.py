@@ -19,7 +19,9 @@ from rinr_flower.errors import ConfigError
 from rinr_flower.messages.identity import FogIdentity
 from rinr_flower.report import FailureRecord, RunRecord
 from rinr_flower.report.write import write_report
+from rinr_flower.simulations.activity import noted
 from rinr_flower.simulations.aggregation import aggregation
+from rinr_flower.simulations.live_server import address, served
 from rinr_flower.simulations.record import run_record
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
@@ -48,6 +50,7 @@ def main_job(
     turns: int = 1,
     stop: StopSignals | None = None,
     encoder: Encoder | None = None,
+    live: str = "",
 ) -> RunRecord:
     """Run all rounds over ``grid`` that ``run`` does not hold yet, then write the run's record and report into it.
 
@@ -60,8 +63,16 @@ def main_job(
         many times longer.
     stop : signals that end the run early; the record then says so.
     encoder : decodes and encodes uploads; None takes processes of this machine, ``encoders`` of the scenario at a time.
+    live : serve a page of the run while it goes on, see ``live_server.address``; empty: none.
     """
+    if live:
+        with served(run.path, *address(live)) as server:
+            log.getChild("notes").info("live: %s", server.url)
+            return main_job(
+                grid, scenario, run, folders, progress, identity=identity, turns=turns, stop=stop, encoder=encoder
+            )
     signals = StopSignals() if stop is None else stop
+    progress = noted(run.path, progress)
     device = pick_device(scenario.device)
     class_names = _class_names(scenario, folders)
     training = Training(

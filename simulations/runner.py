@@ -30,7 +30,9 @@ Progress = Callable[[str, float], None]
 _WRITING = "writing the devices' frames"
 
 
-def run_scenario(scenario: Scenario, progress: Progress, stop: StopSignals | None = None) -> RunRecord:
+def run_scenario(
+    scenario: Scenario, progress: Progress, stop: StopSignals | None = None, *, live: str = ""
+) -> RunRecord:
     """Run a scenario; its folder holds record and report when this returns.
 
     Goes on with the run in that folder if it is of the same scenario and not finished. Raises RinrError on bad input.
@@ -38,18 +40,18 @@ def run_scenario(scenario: Scenario, progress: Progress, stop: StopSignals | Non
     _check_machine(scenario)
     if (begun := _begun(scenario)) is not None:
         log.info("going on with the run that was begun in %s", begun.path)
-        return resume_scenario(scenario, begun, progress, stop)
+        return resume_scenario(scenario, begun, progress, stop, live=live)
     check_unused(run_path(scenario.out))
     broken = Broken(scenario.skip_broken)
     shares = shares_of(scenario, partial(progress, "data"), broken)
     run = RunFolder.create(scenario.out)
     scenario.save(run.scenario)
     folders = equip(shares, run.devices, broken.reasons, partial(progress, _WRITING))
-    return run_equipped(scenario, run, folders, progress, stop)
+    return run_equipped(scenario, run, folders, progress, stop, live=live)
 
 
 def resume_scenario(
-    scenario: Scenario, run: RunFolder, progress: Progress, stop: StopSignals | None = None
+    scenario: Scenario, run: RunFolder, progress: Progress, stop: StopSignals | None = None, *, live: str = ""
 ) -> RunRecord:
     """Go on with a run that was broken off; one that is finished gets its report written again."""
     _check_machine(scenario)
@@ -60,7 +62,7 @@ def resume_scenario(
         folders = equip(shares, run.devices, broken.reasons, partial(progress, _WRITING))
     if run.whole_rounds() >= scenario.rounds:
         return main_job(None, scenario, run, folders, progress)
-    return run_equipped(scenario, run, folders, progress, stop)
+    return run_equipped(scenario, run, folders, progress, stop, live=live)
 
 
 def _begun(scenario: Scenario) -> RunFolder | None:
@@ -89,10 +91,13 @@ def run_equipped(
     folders: list[DeviceFolder],
     progress: Progress,
     stop: StopSignals | None = None,
+    *,
+    live: str = "",
 ) -> RunRecord:
     """Run a scenario whose devices have their frames on disk.
 
-    A signal that ``stop`` catches ends the run early: the record says so and holds what there is.
+    ``live`` serves a page of the run, see :func:`main_job`. A signal that ``stop`` catches ends the run early: the
+    record says so and holds what there is.
     """
     signals = StopSignals() if stop is None else stop
     device = pick_device(scenario.device)
@@ -115,5 +120,13 @@ def run_equipped(
     ):
         turns = math.ceil(scenario.num_clients / engine.plan.parallel)
         return main_job(
-            engine.grid, scenario, run, folders, progress, turns=turns, stop=signals, encoder=engine.encoder
+            engine.grid,
+            scenario,
+            run,
+            folders,
+            progress,
+            turns=turns,
+            stop=signals,
+            encoder=engine.encoder,
+            live=live,
         )

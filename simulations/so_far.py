@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from rinr_flower.bandwidth import Ledger
+from rinr_flower.bandwidth import FOG, Ledger
 from rinr_flower.errors import DataError
 from rinr_flower.files import read_record
 from rinr_flower.report import AccuracyRecord, DeviceRecord, PayloadRecord, RunRecord
@@ -64,7 +64,7 @@ def record_so_far(
             tuple(p.clip for p in payloads if p.device == device),
             sum(p.camera_bytes for p in payloads if p.device == device),
         )
-        for device in sorted(memory.devices)
+        for device in sorted({*memory.devices, *(e.source for e in ledger), *(e.destination for e in ledger)} - {FOG})
     )
     trained = {(item.round, item.device): item.metrics for item in memory.trained}
     accuracy = tuple(

@@ -7,8 +7,8 @@
     if (a === "" || b === "") return a === b ? 0 : a === "" ? 1 : -1;
     return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y;
   };
-  for (const button of document.querySelectorAll("th button")) {
-    button.addEventListener("click", () => {
+  const sortable = (root) => {
+    for (const button of root.querySelectorAll("th button")) button.addEventListener("click", () => {
       const head = button.parentElement, body = head.closest("table").tBodies[0];
       const up = head.getAttribute("aria-sort") !== "ascending";
       for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
@@ -17,7 +17,9 @@
       if (!up) rows.reverse();
       body.append(...rows);
     });
-  }
+  };
+  sortable(document);
+  document.addEventListener("content", (event) => sortable(event.detail)); // what a live page has put in
   // Marks in figures carry their text as <title>; shown here at once, by pointer, touch or keyboard.
   const tip = document.getElementById("tip");
   const show = (mark) => {

@@ -12,20 +12,25 @@ _HERE = Path(__file__).parent
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
-def page(title: str, *sections: Html) -> str:
-    """A whole page around ``sections``; its own policy forbids any request to the network."""
+def page(title: str, *sections: Html, script: str = "", connects: bool = False) -> str:
+    """A whole page around ``sections``; its own policy forbids any request to the network.
+
+    ``script`` comes after the page's own; ``connects`` lets it ask the server that the page comes from.
+    """
     style = Html((_HERE / "page.css").read_text(encoding="utf-8"))
-    script = Html((_HERE / "page.js").read_text(encoding="utf-8"))
+    own = Html((_HERE / "page.js").read_text(encoding="utf-8"))
+    policy = f"{_POLICY}; connect-src 'self'" if connects else _POLICY
     head = element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
         element("title", title),
         element("style", style),
     )
     tip = element("div", id="tip", hidden=True, role="status")
-    body = element("body", element("main", *sections), tip, element("script", script))
+    scripts = [element("script", code) for code in (own, Html(script)) if code]
+    body = element("body", element("main", *sections), tip, *scripts)
     return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
 
 

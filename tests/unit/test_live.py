@@ -1,0 +1,151 @@
+"""The live page of a run: what its folder tells at any time, over loopback only, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from browser import BROWSER, Browser
+from kept_runs import Device, fog, go, wire_of
+
+from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.simulations.activity import noted
+from rinr_flower.simulations.live_page import live_content
+from rinr_flower.simulations.live_server import LiveServer, address, served
+from rinr_flower.simulations.run_folder import RunFolder
+from rinr_flower.simulations.so_far import read_so_far
+
+
+@pytest.fixture
+def run(tmp_path: Path, task_identity: None) -> Path:
+    """A run of three devices after two of three rounds."""
+    folder = RunFolder.create(str(tmp_path / "run"))
+    folder.scenario.write_text("rounds: 3\nnum_clients: 4\ncodec: {name: jpeg, quality: 30}\n")
+    go(fog(folder), wire_of([Device(i) for i in range(3)]), rounds=2)
+    noted(folder.path, lambda what, done: None)("round 3: devices upload", 1 / 3)
+    return folder.path
+
+
+def text_of(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+def test_the_page_shows_what_the_folder_knows_and_changes_nothing(run: Path) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    so_far = read_so_far(run)
+    assert (so_far.rounds, so_far.finished) == (2, False)
+    ledger = so_far.record.ledger
+    text = text_of(live_content(run))
+    assert "2 of 3 rounds are done. Now round 3: devices upload: 33%" in text
+    assert "3 of 4 devices have answered so far" in text
+    uploaded = sum(e.payload_bytes for e in ledger if e.source == "device-1" and e.kind == "upload")
+    assert uploaded > 0
+    row = re.search(r"<tr><td[^>]*>device-1</td>.*?</tr>", live_content(run))
+    assert row is not None
+    assert f'data-value="{float(uploaded)}"' in row[0]
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_torn_round_is_one_that_goes_on(run: Path) -> None:
+    (run / "rounds/002.json").write_bytes((run / "rounds/002.json").read_bytes()[:-9])
+    assert read_so_far(run).rounds == 1
+    (run / "ledger.csv").unlink()
+    (run / "activity.json").write_text("{")
+    assert "1 of 3 rounds are done. Now it has not begun" in text_of(live_content(run))
+    with pytest.raises(DataError, match="cannot be taken up again"):
+        read_so_far(run.parent)
+
+
+def get(url: str, host: str | None = None) -> tuple[int, str]:
+    request = urllib.request.Request(url, headers={} if host is None else {"Host": host})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_it_is_served_on_loopback_and_serves_nothing_else(run: Path) -> None:
+    with served(run) as server:
+        assert server.url.startswith("http://127.0.0.1:")
+        assert get(f"{server.url}now")[0] == 200
+        assert "connect-src &#x27;self&#x27;" in get(server.url)[1]
+        for path in ("run.json", "scenario.yaml", "../job.json", "%2e%2e/job.json", "now?x", "report.html"):
+            assert get(f"{server.url}{path}")[0] == 404
+        assert get(f"{server.url}now", host="attacker.example")[0] == 403
+        assert get(f"{server.url}now", host="localhost:80")[0] == 200
+        with pytest.raises(ConfigError, match="choose another port"):
+            LiveServer(run, port=server.server_address[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("8080", ("127.0.0.1", 8080)),
+        ("0.0.0.0:80", ("0.0.0.0", 80)),
+        ("yes", ("127.0.0.1", 0)),
+        (":9", ("127.0.0.1", 9)),
+    ],
+)
+def test_addresses(text: str, expected: tuple[str, int]) -> None:
+    assert address(text) == expected
+
+
+@pytest.mark.parametrize("text", ["localhost", "80:x", "70000", "-1"])
+def test_wrong_addresses(text: str) -> None:
+    with pytest.raises(ConfigError, match="not PORT or HOST:PORT"):
+        address(text)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
+def test_a_browser_sees_rounds_go_by(run: Path, saved_run: Path, tmp_path: Path) -> None:
+    browser = Browser(tmp_path / "profile")
+    try:
+        with served(run) as server:
+            browser.open(server.url, 1000)
+            assert "2 of 3 rounds" in browser.js("document.getElementById('state').textContent")
+            heads = "[...document.querySelectorAll('th button')]"
+            browser.js(f"{heads}.find(b => b.textContent == 'device').click()")
+            assert browser.js("document.querySelector('th[aria-sort]').textContent") == "device"
+
+            go(fog(RunFolder(run)), wire_of([Device(i) for i in range(3)]), rounds=3)
+            assert wait_for(browser, "document.getElementById('state').textContent", "3 of 3 rounds")
+            browser.js(f"{heads}.find(b => b.textContent == 'device').click()")
+            assert browser.js("document.querySelector('th[aria-sort]').textContent") == "device", "new tables sort too"
+
+            shutil.copy(saved_run / "run.json", run / "run.json")
+            (run / "report.html").write_text("<title>the report</title>")
+            assert wait_for(browser, "document.getElementById('state').textContent", "Finished after")
+            errors, _ = browser.complaints()
+            assert errors == []
+        assert wait_for(browser, "document.getElementById('gone')?.textContent ?? ''", "process has ended")
+        assert browser.js("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    finally:
+        browser.close()
+
+
+def wait_for(browser: Browser, expression: str, text: str, seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if text in browser.js(expression):
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def test_progress_reaches_the_file_at_once_when_the_work_changes(tmp_path: Path) -> None:
+    told: list[tuple[str, float]] = []
+    report = noted(tmp_path, lambda what, done: told.append((what, done)))
+    report("data", 0.0)
+    report("data", 0.5)
+    assert json.loads((tmp_path / "activity.json").read_text()) == {"what": "data", "done": 0.0}, "once a second"
+    report("start model", 0.25)
+    assert json.loads((tmp_path / "activity.json").read_text()) == {"what": "start model", "done": 0.25}
+    assert told == [("data", 0.0), ("data", 0.5), ("start model", 0.25)]
+    noted(tmp_path / "gone", lambda what, done: None)("data", 1.0)
