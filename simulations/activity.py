@@ -24,12 +24,13 @@ class Activity:
 
 def noted(folder: Path, progress: Callable[[str, float], None]) -> Callable[[str, float], None]:
     """``progress`` that also writes into ``folder`` what is going on, once a second. A full disk costs only that."""
-    written = ["", 0.0]
+    last, at = "", 0.0
 
     def report(what: str, done: float) -> None:
+        nonlocal last, at
         now = time.monotonic()
-        if what != written[0] or now - float(written[1]) >= EVERY_S:
-            written[:] = what, now
+        if what != last or now - at >= EVERY_S:
+            last, at = what, now
             temporary = folder / f".{FILE}"
             with suppress(OSError):
                 temporary.write_text(json.dumps(asdict(Activity(what, min(max(done, 0.0), 1.0)))))

@@ -93,7 +93,7 @@ def record_so_far(
 def read_so_far(path: Path) -> SoFar:
     """A run as its folder tells it; nothing in the folder is changed. DataError if it is no run's folder."""
     run = RunFolder(path)
-    states = []
+    states: list[Mapping[str, Any]] = []
     with suppress(DataError):  # the round that is going on
         while True:
             states.append(read_record(path / "rounds" / f"{len(states):03d}.json"))

@@ -30,7 +30,7 @@ class TensorBoard(Tracker):
     def open(self, folder: Path, job: str, settings: Mapping[str, Any]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(Path(self.folder) / job if self.folder else folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(Path(self.folder) / job if self.folder else folder / "tensorboard"))
         text = "\n".join(f"    {key}: {value}" for key, value in flat(settings).items())
         self._writer.add_text("scenario", text, 0)
 

@@ -167,3 +167,11 @@ def test_wrong_trackers_are_named_before_anything_runs(monkeypatch: pytest.Monke
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"log: wandb needs wandb: pip install 'rinr_flower\[wandb\]'"):
         Tracking(["wandb"])
+
+
+def test_the_page_names_every_tracker_metric_and_option() -> None:
+    page = (Path(__file__).parents[2] / "docs/tracking.md").read_text()
+    for name in trackers.names():
+        assert f"| `{name}` | `pip install 'rinr_flower[{name}]'`" in page
+        options = [field.name for field in dataclasses.fields(trackers.get(name)) if field.init]
+        assert all(f"`{option}` (" in page for option in options)
