@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from rinr_flower.decoding import FrameStore
 from rinr_flower.detection import TrainingLog
+from rinr_flower.detection.network_detector import NetworkDetector
+from rinr_flower.errors import ConfigError
 from rinr_flower.messages.training import Training
 from rinr_flower.updates import Factorised, Memory, UpdateCompressor, updating
 from rinr_flower.updates.layout import State
@@ -59,9 +61,13 @@ def train_update(
     ------
     DataError
         If training diverges.
+    ConfigError
+        If the detector is no torch network.
     """
     store = FrameStore(captures, device=device)
     detector = training.build(device)
+    if not isinstance(detector, NetworkDetector):
+        raise ConfigError(f"the fog trains torch networks; detector {training.detector!r} has none")
     detector.load_state({name: tensor.numpy() for name, tensor in base.items()})
 
     def fit(rate: float, start: float, share: float) -> TrainingLog:

@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ class NetworkDetector(ABC):
 
     def __init__(
         self,
-        network: torch.nn.Module,
+        network: Any,
         class_names: Sequence[str],
         *,
         device: torch.device | str,
@@ -113,7 +114,7 @@ class NetworkDetector(ABC):
         shape = batches.input_size([store.frame_size(i) for i in indices], size)
         if batch * shape[0] * shape[1] <= STRIDE**2:
             raise ConfigError(
-                f"batches of {batch} frame of {shape[1]}x{shape[0]} px are too small to normalise over; take larger ones"
+                f"{batch} frame of {shape[1]}x{shape[0]} px is too small a batch to normalise over; take more or larger"
             )
         rate = LEARNING_RATE if learning_rate is None else learning_rate
         parameters = [p for p in self.network.parameters() if p.requires_grad]

@@ -99,15 +99,18 @@ class Training:
 
 def _convert(key: str, value: Any, like: object) -> Any:
     """``value`` as the type of the default ``like``."""
+    where = f"{key!r} of the message's config is {str(value)[:40]!r}; it must be"
     if isinstance(like, tuple):
         if not isinstance(value, list | tuple) or not value or not all(isinstance(item, str) for item in value):
-            raise ConfigError(f"{key!r} of the message's config is {str(value)[:40]!r}; it must be a list of texts")
+            raise ConfigError(f"{where} a list of texts")
         return tuple(value)
-    wanted = (int, float) if isinstance(like, float) else type(like)
-    if isinstance(value, bool) or not isinstance(value, wanted):
-        kind = "number" if isinstance(like, float) else type(like).__name__
-        raise ConfigError(f"{key!r} of the message's config is {str(value)[:40]!r}; it must be a {kind}")
-    return type(like)(value)
+    if isinstance(like, float):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"{where} a number")
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, type(like)):
+        raise ConfigError(f"{where} {'a whole number' if isinstance(like, int) else 'a text'}")
+    return value
 
 
 def _mapping(text: str) -> Mapping[str, Any]:

@@ -73,7 +73,7 @@ def test_settings_survive_the_way_to_a_device(detector: object) -> None:
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({"steps": "many"}, "'steps' .* must be a int"),
+        ({"steps": "many"}, "'steps' .* must be a whole number"),
         ({"class-names": []}, "must be a list of texts"),
         ({"learning-rate": True}, "must be a number"),
         ({"detector": "{broken"}, "a name or a JSON object"),
