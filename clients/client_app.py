@@ -241,7 +241,8 @@ def _settings(task: _Task, detector: str | Mapping[str, Any] | Architecture | No
     """The training that a message asks for: with this device's own detector and classes where it says nothing else."""
     training = Training.of_config(task.config)
     if CLASS_NAMES not in task.config:
-        training = replace(training, class_names=Payload.from_bytes(task.own.held_back().data).class_names)
+        own = [name for clip in task.own.held_back() for name in Payload.from_bytes(clip.data).class_names]
+        training = replace(training, class_names=tuple(dict.fromkeys(own)))
     return training if detector is None else replace(training, detector=detector)
 
 

@@ -30,7 +30,6 @@ from rinr_flower.simulations.start_model import start_model
 from rinr_flower.simulations.stopping import RunStopped, StopSignals
 from rinr_flower.strategies import CompressedFedAvg, EdgeOrFog, FogNode, FogTraining, JpegSharing
 from rinr_flower.strategies.encoding import Encoder, local_encoder
-from rinr_flower.strategies.grids import StreamedGrid
 from rinr_flower.trackers import Tracking
 
 log = logging.getLogger("flwr.rinr_flower")
@@ -105,7 +104,7 @@ def main_job(
         try:
             await_devices(grid, scenario.num_clients, scenario.timeout_s, signals)
             strategy.start(
-                grid=StreamedGrid(grid, signals.watched(progress)),
+                grid=grid,
                 initial_arrays=arrays,
                 num_rounds=scenario.rounds,
                 timeout=scenario.timeout_s * turns,

@@ -63,7 +63,7 @@ def cameras(path: Path, count: int, rounds: int = 3, class_name: str = "cup", **
             for clips in [1 + number * (number + 1) // 2]
         ]
         rest = small_clip("rest", number, class_name=class_name)
-        folder = DeviceFolder.write(path / str(number), f"device-{number}", captures, rest)
+        folder = DeviceFolder.write(path / str(number), f"device-{number}", captures, [rest])
         open_device = _Opened(folder)
         apps[10 + number] = client_app(open_device, **{"detector": Tiny(), **options})
     return Wire(apps)

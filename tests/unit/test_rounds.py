@@ -233,11 +233,12 @@ def test_progress_is_told_while_answers_come_and_can_end_the_wait(tmp_path: Path
     told: list[tuple[str, float]] = []
     strategy = node(progress=lambda what, done: told.append((what, done)))
     strategy.start(cameras(tmp_path, 2), start(), 1, timeout=1)
-    assert {what for what, _ in told} >= {"devices upload", "devices train", "devices evaluate"}
+    stages = ("upload", "train", "evaluate")
+    assert {what for what, _ in told} >= {f"round 1: devices {stage}" for stage in stages}
     assert all(0 <= done <= 1 for _, done in told)
 
     def stop(what: str, done: float) -> None:
-        if what == "devices train":
+        if what == "round 1: devices train":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
