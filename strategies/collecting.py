@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 
 from rinr_flower.errors import DataError
 from rinr_flower.messages.protocol import read_captures
@@ -13,20 +13,18 @@ from rinr_flower.strategies.limits import CaptureLimits
 from rinr_flower.strategies.replies import Answer, Lost
 
 
-@dataclass(frozen=True)
+@dataclass
 class Collected:
-    """The answers to a QUERY.
+    """What is known of the answers to a QUERY besides their captures.
 
     Attributes
     ----------
-    captures : of sound answers, in order of the devices' and the clips' names.
     nodes : that gave a sound answer.
     lost : everything else.
     """
 
-    captures: list[Captured]
-    nodes: set[int]
-    lost: list[Lost]
+    nodes: set[int] = field(default_factory=set)
+    lost: list[Lost] = field(default_factory=list)
 
 
 def read_answers(
@@ -36,26 +34,25 @@ def read_answers(
     keep: Keep,
     limits: CaptureLimits,
     greet: Callable[[int, str, str | None], None],
-) -> Collected:
-    """Read, check, meter and keep the answers to a QUERY, one by one as they come.
+    collected: Collected,
+) -> Iterator[Captured]:
+    """Read, check, meter and keep the answers to a QUERY, and yield their captures, as they come.
 
-    ``greet`` is called with node, device name and what the device says it holds.
+    ``greet`` is called with node, device name and what the device says it holds; the rest goes into ``collected``.
     """
-    found, nodes, lost = list[Captured](), set[int](), list[Lost]()
     for answer in answers:
         if isinstance(answer, Lost):
-            lost.append(answer)
+            collected.lost.append(answer)
             continue
         try:
             name, captures, holds = read_captures(answer.content)
             limits.check(captures)
-            exchange.claim(answer.node, name, answer.sender, nodes)
+            exchange.claim(answer.node, name, answer.sender, collected.nodes)
         except DataError as error:
-            lost.append(Lost(answer.node, "malformed", str(error)))
+            collected.lost.append(Lost(answer.node, "malformed", str(error)))
             exchange.refuse(answer.message)
             continue
-        nodes.add(answer.node)
+        collected.nodes.add(answer.node)
         exchange.meter.answered(server_round, name, answer.message, [capture.clip for capture in captures])
         greet(answer.node, name, holds)
-        found += [Captured.of(capture, keep) for capture in captures]
-    return Collected(sorted(found, key=lambda capture: (capture.device, capture.clip)), nodes, lost)
+        yield from [Captured.of(capture, keep) for capture in captures]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from rinr_flower.bitstream.container import Payload
@@ -15,9 +15,9 @@ from rinr_flower.strategies.keeping import Blob, Captured, Keep
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """What became of one capture: its upload as kept, and a payload with its seconds, or a reason."""
+    """What became of one capture: a payload and the seconds that it took, or a reason."""
 
-    upload: Blob
+    capture: Captured
     payload: Blob | None
     seconds: float = 0.0
     reason: str = ""
@@ -25,7 +25,7 @@ class Made:
 
 def encode_once(
     codec: Codec | None,
-    captures: Sequence[Captured],
+    captures: Iterable[Captured],
     keep: Keep,
     encoder: Encoder,
     *,
@@ -34,52 +34,59 @@ def encode_once(
     decode_seconds: float,
     progress: Callable[[float], None] | None = None,
 ) -> list[Made]:
-    """Decode, encode and keep captures, in their order.
+    """Decode, encode and keep captures; what became of them, in the order of the devices' and the clips' names.
 
-    A capture that was encoded before with the same codec and seed is not decoded or encoded again.
+    Captures are taken as workers become free, so an iterator that waits for uploads is encoded while they come. A
+    capture that was encoded before with the same codec and seed is not decoded or encoded again.
 
     Parameters
     ----------
     codec : None checks that the captures can be decoded, and passes them on as they are.
     decode_seconds : time that the captures of one device may take to be decoded; what is left then is refused.
-    progress : called with the fraction done.
+    progress : called with the fraction of the captures so far that is done; 1 when all are.
     """
-    uploads = [capture.upload for capture in captures]
-    keys = [f"{upload.name} seed {seed} {codec!r}" for upload in uploads]
-    made: dict[int, Made] = {}
-    for number, (upload, key) in enumerate(zip(uploads, keys, strict=True)):
-        if codec is not None and (found := keep.encoded(key)) is not None:
-            made[number] = Made(upload, *found)
+    made: list[Made] = []
+    sent: list[Captured] = []  # in the order of the encoder's own numbers
     spent: dict[str, float] = defaultdict(float)
-    sent: list[int] = []  # numbers of the captures, in the order of the encoder's own numbers
+    seen, told = 0, 0.0
+
+    def key(capture: Captured) -> str:
+        return f"{capture.upload.name} seed {seed} {codec!r}"
 
     def todo() -> Iterator[Upload]:
-        for number, capture in enumerate(captures):
-            if number in made:
+        nonlocal seen
+        for capture in captures:
+            seen += 1
+            if codec is not None and (found := keep.encoded(key(capture))) is not None:
+                made.append(Made(capture, *found))
                 continue
             try:
                 if spent[capture.device] >= decode_seconds:
                     raise PayloadError(f"not decoded: the device's captures took {decode_seconds:g} s already")
                 upload = Upload(capture.clip, Payload.from_bytes(capture.upload.data))
             except PayloadError as error:
-                made[number] = Made(uploads[number], None, reason=str(error))
+                made.append(Made(capture, None, reason=str(error)))
                 continue
-            sent.append(number)
+            sent.append(capture)
             yield upload
 
     def tick() -> None:
-        if progress is not None:
-            progress(len(made) / len(captures))
+        nonlocal told
+        if progress is not None and seen:
+            told = max(told, len(made) / (seen + 1))  # there may be more to come
+            progress(told)
 
     for row in encoder(codec, todo(), seed=seed, device=device, tick=tick):
-        number = sent[row.index]
-        spent[captures[number].device] += row.decode_seconds
+        capture = sent[row.index]
+        spent[capture.device] += row.decode_seconds
         payload: Blob | None = None
         if row.payload is not None:
             payload = keep.put("payloads", row.payload)
-            keep.note_encoded(keys[number], payload, row.encode_seconds)
+            keep.note_encoded(key(capture), payload, row.encode_seconds)
         elif codec is None and not row.reason:
-            payload = keep.put("payloads", captures[number].upload.data)
-        made[number] = Made(uploads[number], payload, row.encode_seconds, row.reason)
+            payload = keep.put("payloads", capture.upload.data)
+        made.append(Made(capture, payload, row.encode_seconds, row.reason))
         tick()
-    return [made[number] for number in range(len(captures))]
+    if progress is not None and made:
+        progress(1.0)
+    return sorted(made, key=lambda item: (item.capture.device, item.capture.clip))

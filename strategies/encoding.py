@@ -251,6 +251,9 @@ def _groups(uploads: Iterable[Upload]) -> Iterator[Group]:
             group, frames = [], 0
         group.append((index, upload))
         frames += len(upload.payload)
+        if frames >= FRAMES_AT_ONCE:  # at once: the next upload may be long in coming
+            yield group
+            group, frames = [], 0
     if group:
         yield group
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from logging import getLogger
 from typing import Any
@@ -20,7 +20,7 @@ from rinr_flower.errors import ConfigError
 from rinr_flower.messages.identity import FogIdentity
 from rinr_flower.messages.protocol import ARRAYS, query_content
 from rinr_flower.messages.training import CLASS_NAMES, Training
-from rinr_flower.strategies.collecting import read_answers
+from rinr_flower.strategies.collecting import Collected, read_answers
 from rinr_flower.strategies.encode_once import encode_once
 from rinr_flower.strategies.encoding import Encoder, local_encoder
 from rinr_flower.strategies.exchange import Exchange
@@ -281,8 +281,8 @@ class FogNode(Strategy):
             time.sleep(0.2)
         return nodes
 
-    def collect(self, server_round: int, grid: Grid) -> list[Captured]:
-        """Ask the round's devices; their captures in order of the devices' and the clips' names."""
+    def collect(self, server_round: int, grid: Grid) -> Iterator[Captured]:
+        """Ask the round's devices, and yield their captures as they come; :meth:`encode` must take all of them."""
         nodes = self.wait(grid)
         if self.fraction_query < 1:
             count = min(len(nodes), max(self._least(), math.ceil(self.fraction_query * len(nodes))))
@@ -293,13 +293,14 @@ class FogNode(Strategy):
         questions = (self.exchange.question(node, MessageType.QUERY, content) for node in nodes)
         stream = grid if isinstance(grid, StreamedGrid) else StreamedGrid(grid, self.progress)
         answers = self.exchange.answers(stream.send_and_receive(questions, timeout=self.exchange.timeout_s))
-        came = read_answers(answers, server_round, self.exchange, self.keep, self.limits, self.relay.greet)
+        came = Collected()
+        relay = self.relay
+        yield from read_answers(answers, server_round, self.exchange, self.keep, self.limits, relay.greet, came)
         self.relay.note(server_round, came.lost)
         self.relay.end(server_round, MessageType.QUERY)
         self.relay.attending = came.nodes
-        return came.captures
 
-    def encode(self, server_round: int, captures: list[Captured]) -> None:
+    def encode(self, server_round: int, captures: Iterable[Captured]) -> None:
         """Check every clip and add it and its payload to ``shared``; what was encoded before a crash is used again."""
         passes_on = self.upload is not None and self.codec == codecs.create(self.upload)
         made = encode_once(
@@ -312,15 +313,16 @@ class FogNode(Strategy):
             decode_seconds=self.limits.seconds,
             progress=None if self.progress is None else partial(self.progress, f"round {server_round}: encoding"),
         )
-        for capture, item in zip(captures, made, strict=True):
+        for item in made:
+            capture = item.capture
             if item.payload is None:
                 self.memory.fail(server_round, capture.device, "malformed", f"clip {capture.clip!r}: {item.reason}")
                 continue
             about = server_round, capture.device, capture.clip, capture.camera_bytes
-            self.shared.append(Shared(*about, item.upload, item.payload, item.seconds))
+            self.shared.append(Shared(*about, capture.upload, item.payload, item.seconds))
         if not self.memory.class_names:
-            self.memory.class_names = tuple(dict.fromkeys(name for c in captures for name in c.class_names))
-        uploaded = sum(item.upload.size for item in made)
+            self.memory.class_names = tuple(dict.fromkeys(name for item in made for name in item.capture.class_names))
+        uploaded = sum(item.capture.upload.size for item in made)
         encoded = [item.payload.size for item in made if item.payload is not None]
         log.info("round %d: %d clips, %d bytes uploaded, %d to share", server_round, len(made), uploaded, sum(encoded))
 

@@ -77,7 +77,9 @@ class StreamedGrid(GridAround):
             waiting.extend(number for number in self.grid.push_messages(part) if number)
             del part
         end = None if timeout is None else time.monotonic() + timeout
-        while waiting and (end is None or time.monotonic() < end):
+        last = False  # replies that came while the caller was busy are taken, also after the time is up
+        while waiting and not last:
+            last = end is not None and time.monotonic() >= end
             if self.progress is not None:
                 self.progress(what, 1 - len(waiting) / sent)
             idle, pause = True, time.monotonic() + POLL_S

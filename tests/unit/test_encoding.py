@@ -177,7 +177,7 @@ def test_what_takes_a_device_too_long_to_decode_is_left() -> None:
     captures = [Captured.of(upload, keep) for upload in uploads]
     options = {"seed": 0, "device": "cpu", "decode_seconds": 1e-9}
     made = encode_once(None, captures, keep, encode_here, **options)  # type: ignore[arg-type]
-    assert [item.reason[:11] for item in made] == ["", "", "not decoded", ""], "one is read ahead"
+    assert [item.reason[:11] for item in made] == ["", "", "not decoded", "not decoded"]
 
 
 @pytest.mark.parametrize("where", ["here", "workers"])
@@ -197,6 +197,23 @@ def test_uploads_are_taken_as_workers_become_free(where: str, in_workers: Worker
         assert asked <= finished + (1 if where == "here" else 3) + 1
         finished += 1
     assert finished == 8
+
+
+def test_uploads_are_encoded_while_others_are_on_their_way(in_workers: WorkerEncoder, tmp_path: Path) -> None:
+    keep, tries = InMemory(), tmp_path / "tries"
+    data = [upload_of(name, FRAMES_AT_ONCE, 0).payload.to_bytes() for name in "ab"]
+
+    def arriving() -> Iterator[Captured]:
+        yield Captured.of(Capture("cam", "early", 1, data[0]), keep)
+        end = time.monotonic() + 60
+        while not tries.exists():
+            assert time.monotonic() < end, "the first is not encoded before the second is there"
+            time.sleep(0.05)
+        yield Captured.of(Capture("cam", "late", 1, data[1]), keep)
+
+    codec = Failing(tries=str(tries))
+    made = encode_once(codec, arriving(), keep, in_workers, seed=0, device="cpu", decode_seconds=9)
+    assert [(item.capture.clip, item.payload is not None) for item in made] == [("early", True), ("late", True)]
 
 
 def test_what_is_called_while_it_waits_can_end_it(in_workers: WorkerEncoder) -> None:
