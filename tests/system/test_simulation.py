@@ -101,6 +101,9 @@ def test_quality_is_measured_and_the_report_is_there(run: RunRecord) -> None:
 def test_the_command_shows_life_and_ends_with_three_lines(tmp_path: Path) -> None:
     settings = options_of({key: value for key, value in TINY.items() if key != "rounds"})
     began = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import typer, rich.progress"], check=True)
+    slowness = max(1.0, (time.monotonic() - began) / 0.5)  # the promises are those of a machine that does nothing else
+    began = time.monotonic()
     command = subprocess.Popen(
         [Path(sys.executable).with_name("flower-simulation"), "--rounds=1", "--codec=jpeg", "--out=run", *settings],
         cwd=tmp_path,
@@ -116,9 +119,8 @@ def test_the_command_shows_life_and_ends_with_three_lines(tmp_path: Path) -> Non
         times.append(time.monotonic() - began)
     stdout, _ = command.communicate(timeout=60)
     assert command.returncode == 0, lines
-    # 2 s and 5 s are promised on a machine that does nothing else
-    assert times[0] < 2 * 2
-    assert max(after - before for before, after in pairwise(times)) < 2 * 5
+    assert times[0] < 2 * slowness
+    assert max(after - before for before, after in pairwise(times)) < 5 * slowness
     stages = ["loading", "data", "writing", "starting Ray", "start model", "devices upload", "encoding"]
     stages += ["devices train", "devices evaluate", "quality", "accuracy of the start model", "report"]
     assert [stage for stage in stages if not any(stage in line for line in lines)] == []
