@@ -8,6 +8,7 @@ import torch
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs.base import codecs
+from rinr_flower.rendering.opened import Opener
 from rinr_flower.rendering.renderer import Renderer, View
 
 
@@ -20,10 +21,15 @@ class MixedRenderer(Renderer):
     _counts: dict[str, int] = field(init=False, default_factory=dict)
     _places: list[tuple[str, int]] = field(init=False, default_factory=list)
 
+    def opener(self, payload: Payload) -> Opener | None:
+        return self._renderer(payload.codec).opener(payload)
+
+    def _renderer(self, codec: str) -> Renderer:
+        renderer = self._renderers.get(codec)
+        return codecs.get(codec).renderer(self.device) if renderer is None else renderer
+
     def add(self, payload: Payload) -> None:
-        renderer = self._renderers.get(payload.codec)
-        if renderer is None:
-            renderer = codecs.get(payload.codec).renderer(self.device)
+        renderer = self._renderer(payload.codec)
         renderer.add(payload)
         self._renderers[payload.codec] = renderer
         start = self._counts.get(payload.codec, 0)

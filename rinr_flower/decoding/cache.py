@@ -8,6 +8,7 @@ import torch
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs.base import codecs
+from rinr_flower.rendering.opened import Opener
 from rinr_flower.rendering.pixels import PixelRenderer, sample_batch
 from rinr_flower.rendering.renderer import Renderer, View
 
@@ -40,6 +41,9 @@ class CachedRenderer(Renderer):
         self._room_bytes = budget_bytes
         self._sizes: list[tuple[int, int] | None] = []
         self._pictures: dict[int, torch.Tensor] = {}
+
+    def opener(self, payload: Payload) -> Opener | None:
+        return self._inner.opener(payload)
 
     def add(self, payload: Payload) -> None:
         self._inner.add(payload)

@@ -12,6 +12,7 @@ from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs.mixed import MixedRenderer
 from rinr_flower.decoding.cache import CachedRenderer
 from rinr_flower.rendering.exact import exact_float32
+from rinr_flower.rendering.opened import OPENED
 from rinr_flower.rendering.renderer import Renderer, View
 
 FILL = 114 / 255  # the grey that YOLO pads with, for output pixels that look outside their frame
@@ -22,7 +23,7 @@ class FrameStore:
 
     Parameters
     ----------
-    payloads : payload bytes to start with.
+    payloads : payload bytes to start with; as many are opened at once as torch has threads.
     device : where weights live and pictures are rendered.
     max_batch_px : output pixels rendered at once; a larger batch is rendered in chunks, so memory is bounded.
     cache_bytes : device memory for decoded frames, see :class:`rinr_flower.decoding.cache.CachedRenderer`.
@@ -46,19 +47,24 @@ class FrameStore:
         self._classes: list[NDArray[np.int64]] = []
         self._class_names: list[tuple[str, ...]] = []
         self.payload_bytes = 0
-        for payload in payloads:
-            self.add(payload)
+        given = [(Payload.from_bytes(data), len(data)) for data in payloads]
+        jobs = [(p, opener) for p, _ in given if (opener := self._renderer.opener(p)) is not None]
+        with OPENED.ahead(jobs, self.device):
+            for payload, size in given:
+                self._add(payload, size)
 
     def add(self, data: bytes) -> range:
         """Add one payload; returns the numbers of its frames. Raises PayloadError and changes nothing on bad bytes."""
-        payload = Payload.from_bytes(data)
+        return self._add(Payload.from_bytes(data), len(data))
+
+    def _add(self, payload: Payload, size_bytes: int) -> range:
         self._renderer.add(payload)
         start = len(self)
         self._sizes += [(payload.width, payload.height)] * len(payload)
         self._boxes += payload.boxes
         self._classes += payload.classes
         self._class_names += [payload.class_names] * len(payload)
-        self.payload_bytes += len(data)
+        self.payload_bytes += size_bytes
         return range(start, len(self))
 
     def __len__(self) -> int:

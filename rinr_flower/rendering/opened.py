@@ -1,7 +1,7 @@
-"""A per-process cache of opened payloads.
+"""Opened payloads: a cache for the process, and opening several at once.
 
 A process that simulates several devices opens the same payload for each of them, and that is most of its work. An
-opened payload is immutable, so frame stores can share it.
+opened payload shows the same to all, so frame stores can share it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -25,6 +27,7 @@ class Resident(Protocol):
 
 
 T = TypeVar("T", bound=Resident)
+Opener = Callable[[], Resident]
 
 
 class OpenedPayloads:
@@ -35,6 +38,7 @@ class OpenedPayloads:
         self._kept: OrderedDict[tuple[bytes, str], Any] = OrderedDict()
         self._kept_bytes = 0
         self._lock = threading.Lock()
+        self._ahead: dict[int, Future[Any]] = {}
 
     def keep(self, limit_bytes: int) -> None:
         """Set the limit of the cache in bytes."""
@@ -44,6 +48,31 @@ class OpenedPayloads:
 
     def get(self, payload: Payload, device: torch.device, open_it: Callable[[], T]) -> T:
         """Return ``payload`` opened on ``device``, from the cache or by ``open_it``. Errors are not cached."""
+        future: Future[T] | None = self._ahead.pop(id(payload), None)
+        return self._get(payload, device, open_it) if future is None else future.result()
+
+    @contextmanager
+    def ahead(self, jobs: Sequence[tuple[Payload, Opener]], device: torch.device) -> Iterator[None]:
+        """Open the payloads of ``jobs`` in their order, as many at once as torch has threads.
+
+        Inside the block :meth:`get` returns what was opened, or raises the error; it is called once for each payload,
+        with the same object. What is not asked for until the end of the block is let go.
+        """
+        threads = min(len(jobs), torch.get_num_threads())
+        if threads < 2:
+            yield
+            return
+        pool = ThreadPoolExecutor(threads)
+        try:
+            for payload, open_it in jobs:
+                self._ahead[id(payload)] = pool.submit(self._get, payload, device, open_it)
+            yield
+        finally:
+            pool.shutdown(cancel_futures=True)
+            for payload, _ in jobs:
+                self._ahead.pop(id(payload), None)
+
+    def _get(self, payload: Payload, device: torch.device, open_it: Callable[[], T]) -> T:
         if not self._limit_bytes:
             return open_it()
         key = (_digest(payload), str(device))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from rinr_flower.bitstream.container import Payload
+from rinr_flower.rendering.opened import Opener
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ class Renderer(ABC):
     """
 
     device: torch.device
+
+    def opener(self, payload: Payload) -> Opener | None:
+        """Return the part of :meth:`add` that threads may do at once for several payloads, which it then takes from
+        :data:`rinr_flower.rendering.opened.OPENED`; None if there is none."""
+        return None
 
     @abstractmethod
     def add(self, payload: Payload) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -97,3 +98,45 @@ def test_a_bad_payload_is_refused_each_time() -> None:
         with pytest.raises(PayloadError):
             renderer.SceneRenderer(CPU).add(bad)
     assert OPENED.resident_bytes == 0
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
+def test_a_store_opens_its_payloads_at_once(monkeypatch: pytest.MonkeyPatch, cache_bytes: int) -> None:
+    """Two openings wait for each other, which fails unless both run."""
+    both, real = threading.Barrier(2), renderer.open_scene
+    data = [payload(seed) for seed in range(4)]
+    one_by_one = FrameStore(cache_bytes=cache_bytes)
+    for one in data:
+        one_by_one.add(one)
+
+    def open_scene(given: Payload, device: torch.device) -> object:
+        both.wait(timeout=60)
+        return real(given, device)
+
+    monkeypatch.setattr(renderer, "open_scene", open_scene)
+    store = FrameStore(
+        [data[0], codecs.create("jpeg").encode(small_clip("j", 9, (48, 40))), *data[1:]], cache_bytes=cache_bytes
+    )
+    frames = [0, 1, 4, 5, 6, 7, 8, 9]
+    assert torch.equal(store.render(frames, (40, 48)), one_by_one.render(range(8), (40, 48)))
+    assert not OPENED._ahead
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_payload_that_cannot_be_opened_is_an_error_and_nothing_stays_behind() -> None:
+    good, parts = payload(1), dict(Payload.from_bytes(payload(2)).parts)
+    parts["background"] = parts["background"][:-1]
+    bad = replace(Payload.from_bytes(payload(2)), parts=parts).to_bytes()
+    with pytest.raises(PayloadError):
+        FrameStore([good, bad, payload(3), payload(4)])
+    assert not OPENED._ahead
+    assert len(FrameStore([good])) == 2

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
 
@@ -16,7 +14,7 @@ from rinr_flower.decoding import FrameStore
 from rinr_flower.frames import Clip
 
 from ..results import Row
-from ..speed_decode import arrive_case, ceilings, draw_case
+from ..speed_decode import arrive_case, ceilings, draw_case, seconds
 from ..speed_subjects import Draw, Size, Subject, jpeg_subjects
 from .case import Case
 from .right import plain_torch
@@ -94,16 +92,20 @@ def cold(setting: Setting, size: Size) -> list[Row]:
 
 
 def together(setting: Setting, name: str) -> Row:
-    """Opening many payloads one after the other, and by threads."""
+    """Opening many payloads one after the other, and all at once."""
     payloads = setting.payloads(name)
     payloads = [payloads[i % len(payloads)] for i in range(2 * len(payloads) if setting.quick else OPENED_TOGETHER)]
-    took = []
-    for threads in (1, torch.get_num_threads()):
-        with ThreadPoolExecutor(threads) as pool:
-            start = time.perf_counter()
-            list(pool.map(lambda data: FrameStore([data], device=setting.device).render([0], (36, 64)), payloads))
-            took.append(time.perf_counter() - start)
-    return {"payloads": len(payloads), "one_by_one_s": took[0], "by_threads_s": took[1]}
+
+    def one_by_one() -> None:
+        store = FrameStore(device=setting.device)
+        for data in payloads:
+            store.add(data)
+
+    return {
+        "payloads": len(payloads),
+        "one_by_one_s": seconds(one_by_one, setting.device),
+        "at_once_s": seconds(lambda: FrameStore(payloads, device=setting.device), setting.device),
+    }
 
 
 def cases(setting: Setting) -> Iterator[Case]:

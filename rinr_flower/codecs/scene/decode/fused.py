@@ -6,7 +6,8 @@ import torch
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs.scene.decode.renderer import SceneRenderer
-from rinr_flower.codecs.scene.decode.resident import BEND_UNIT_PX, EDGE_PX, ObjectVolume, OpenScene
+from rinr_flower.codecs.scene.decode.resident import EDGE_PX, ObjectVolume, OpenScene
+from rinr_flower.codecs.scene.format.code import BEND_UNIT_PX
 from rinr_flower.rendering.fused_scene import FrameEntry, FrameTable, LayerEntry, Plane
 from rinr_flower.rendering.renderer import View
 

@@ -94,4 +94,4 @@ class _Source:
         flat = np.bincount(self.place, self.value * weights[self.time], minlength=samples).astype(np.float32)
         bands = [b.reshape(1, *shape) for b, shape in zip(np.split(flat, stops), self.shapes, strict=True)]
         (found,) = synthesise(bands)
-        return np.rint(found, out=found).clip(-128, 127, out=found).astype(np.int8)
+        return np.asarray(np.rint(found, out=found).clip(-128, 127, out=found), np.int8)

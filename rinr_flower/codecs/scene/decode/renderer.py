@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -39,8 +41,11 @@ class SceneRenderer(Renderer):
         self._frames: list[tuple[OpenScene, int, torch.Tensor]] = []
         self._resident = 0
 
+    def opener(self, payload: Payload) -> Callable[[], OpenScene]:
+        return lambda: open_scene(payload, self.device)
+
     def add(self, payload: Payload) -> None:
-        scene = OPENED.get(payload, self.device, lambda: open_scene(payload, self.device))
+        scene = OPENED.get(payload, self.device, self.opener(payload))
         ratio = torch.tensor([scene.size[1] / payload.width, scene.size[0] / payload.height], device=self.device)
         self._resident += scene.resident_bytes
         self._frames += [(scene, i, ratio) for i in range(len(payload))]
