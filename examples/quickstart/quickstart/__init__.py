@@ -1,0 +1,1 @@
+"""A Flower app whose devices share frames through a fog node."""
