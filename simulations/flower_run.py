@@ -83,10 +83,30 @@ def check_gpu_share(device: str) -> None:
         )
 
 
+PLAIN_KEYS = {
+    "num-server-rounds": "rounds",
+    "strategy": "strategy",
+    "codec": "codec",
+    "upload": "upload",
+    "aggregation": "aggregation",
+    "detector": "detector",
+    "local-steps": "steps",
+    "batch-size": "batch",
+    "learning-rate": "learning_rate",
+    "image-size": "image_size",
+    "data": "data",
+}
+"""Keys of the run's configuration, as Flower's apps have them, and what they are called in a scenario."""
+
+
 def scenario_of(context: Context, overrides: dict[str, int] | None = None) -> Scenario:
-    """The scenario of a run, from its configuration: ``scenario``, ``set`` and ``out``, or ``resume`` alone."""
+    """The scenario of a run, from its configuration: ``scenario``, ``set`` and ``out``, or ``resume`` alone.
+
+    Of PLAIN_KEYS those count that are not empty and not 0; ``set`` has precedence over them.
+    """
     config = context.run_config
-    values = parsed_settings(str(config["set"]).split())
+    plain = {name: config[key] for key, name in PLAIN_KEYS.items() if config.get(key)}
+    values = {**plain, **parsed_settings(str(config["set"]).split())}
     if resume := str(config.get("resume", "")):
         return begun_scenario(Path(resume), None, values)
     out = str(config["out"]) or str(Path.home() / "rinr-runs" / str(context.run_id))

@@ -136,7 +136,7 @@ def test_flwr_run_gives_the_same_payloads_as_the_command(
     file = tmp_path / "tiny.yaml"
     tiny(tmp_path / "unused").save(file)
     app = Path(load_scenario.__code__.co_filename).parent / "app"
-    config = f'scenario="{file}" out="{tmp_path / "out"}" set="rounds=1"'
+    config = f'scenario="{file}" out="{tmp_path / "out"}" num-server-rounds=1'
     federation = "num-supernodes=3 client-resources-num-cpus=1"
     done = subprocess.run(
         ["flwr", "run", str(app), "here", "--stream", f"--run-config={config}", f"--federation-config={federation}"],

@@ -1,0 +1,40 @@
+"""The keys of the Flower app's run configuration become a scenario."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Context, RecordDict
+
+from rinr_flower.simulations.flower_run import PLAIN_KEYS, scenario_of
+from rinr_flower.simulations.scenario import load_scenario
+
+APP = Path(load_scenario.__code__.co_filename).parent / "app" / "pyproject.toml"
+
+
+def context(**changes: Any) -> Context:
+    """The app's own configuration and what ``--run-config`` changes in it; Flower refuses other keys and types."""
+    config = tomllib.loads(APP.read_text())["tool"]["flwr"]["app"]["config"]
+    for key, value in changes.items():
+        assert isinstance(value, type(config[key.replace("_", "-")]))
+        config[key.replace("_", "-")] = value
+    return Context(1, 1, {}, RecordDict(), config)
+
+
+def test_empty_keys_leave_the_scenario_as_it_is() -> None:
+    assert scenario_of(context(out="/x")) == load_scenario("default", {"out": "/x"})
+
+
+def test_plain_keys_stand_beside_the_scenario_and_set_goes_before_them() -> None:
+    made = scenario_of(
+        context(num_server_rounds=5, codec="avif", learning_rate=0.01, local_steps=7, out="/x", set="steps=9 batch=2")
+    )
+    assert (made.rounds, made.codec, made.learning_rate, made.steps, made.batch) == (5, "avif", 0.01, 9, 2)
+
+
+def test_every_plain_key_is_in_the_app_and_names_a_key_of_a_scenario() -> None:
+    config = tomllib.loads(APP.read_text())["tool"]["flwr"]["app"]["config"]
+    assert set(PLAIN_KEYS) <= set(config)
+    assert set(PLAIN_KEYS.values()) <= set(load_scenario("default").to_mapping())
