@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.transforms import Bbox
 
 from rinr_flower.report.html import Html
@@ -90,7 +91,7 @@ class Chart:
     def _head(self, text: str) -> None:
         """Put a title over the figure, as the legend's where one stands at the top; an empty text takes it away."""
         if self.figure.legends:
-            self.figure.legends[0].set_title(text, prop={"size": 10, "weight": "bold"})
+            self.figure.legends[0].set_title(text, prop=FontProperties(size=10, weight="bold"))
         else:
             self.figure.suptitle(text, fontsize=10, fontweight="bold").set_in_layout(bool(text))
 

@@ -138,7 +138,7 @@ class Experiment:
 
     def variants(self, background: str) -> dict[str, Codec]:
         """The source's variants over one of BACKGROUNDS, by the names of their rows."""
-        siren = {"w0": self.w0, "steps": self.steps, "learning_rate": self.learning_rate}
+        siren: dict[str, Any] = {"w0": self.w0, "steps": self.steps, "learning_rate": self.learning_rate}
         siren["batch_points"] = self.batch_points
         if BACKGROUNDS[background] == "rapid_inr":
             shared: dict[str, Any] = {**siren, "layers": self.layers}

@@ -110,10 +110,10 @@ def reproduce(experiment: Experiment, folder: Path, progress: Progress) -> dict[
     start = _start(experiment, shared, folder / "start.npz")
     accuracy = []
     for row in trained:
-        files = [payload_file(folder, row, number) for number in range(len(shared))]
+        encoded = [payload_file(folder, row, number) for number in range(len(shared))]
         for s in experiment.seeds:
             tell(f"mAP on {row}, seed {s}")
-            train = partial(_train, experiment, start, files, held_back, _trained_file(folder, row, s), s)
+            train = partial(_train, experiment, start, encoded, held_back, _trained_file(folder, row, s), s)
             accuracy.append({"row": row, "seed": s, **journal.get(("accuracy", row, str(s)), train)})
     updates = []
     for name in experiment.updates:

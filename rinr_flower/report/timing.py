@@ -70,9 +70,9 @@ def time_of(scheme: Scheme, record: RunRecord, link: LinkModel) -> Timing:
     decoding = _total(_largest(values) for values in rendered.values()) if own else math.nan
     if math.isnan(decoding):
         received: dict[str, list[float]] = defaultdict(list)
-        for p, seconds in zip(payloads, _scaled(decode, payloads), strict=True):
+        for p, taken in zip(payloads, _scaled(decode, payloads), strict=True):
             for name in receivers_of(record, p):
-                received[name].append(seconds)
+                received[name].append(taken)
         decoding = _largest(_total(values) for values in received.values())
     return Timing(link.seconds(scheme.ledger), encoding, decoding, train)
 
