@@ -3,8 +3,9 @@
     python benchmarks/reliability.py [--part resume --part faults ...] [--out benchmarks/results/reliability.json]
 
 - ``resume``: kill -9 at 20 random moments of one run, then ``--resume``: see ``lib/reliability_resume.py``.
-- ``faults``, ``load``, ``growth``, ``overhead``: devices that fail, 200 devices, 24 rounds, and the cost of signatures,
-  checksums and durable writes: see ``lib/reliability_faults.py``.
+- ``faults``, ``faults_fedavg``, ``load``, ``growth``, ``overhead``: devices that fail, without and with ``FedAvg``,
+  200 devices, 24 rounds, and the cost of signatures, checksums and durable writes: see ``lib/reliability_faults.py``.
+- ``many``: one round with up to 1,000 devices: memory of the fog, see ``lib/reliability_many.py``.
 - ``wire``, ``nodes``: a deployment on loopback with TLS and authentication: bytes at the sockets, and a run with 3 of
   10 nodes and the SuperLink killed: see ``lib/reliability_deployed.py``.
 
@@ -24,13 +25,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from lib import reliability_deployed, reliability_faults, reliability_resume
+from lib import reliability_deployed, reliability_faults, reliability_many, reliability_resume
 from lib.results import FOLDER, ResultFile
 
 CODE = ("rinr_flower.strategies.fog_node", "rinr_flower.clients.client_app")  # modules that every part depends on
 PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "resume": partial(reliability_resume.measure, kills=20, seed=0),
     "faults": reliability_faults.measure_faults,
+    "faults_fedavg": partial(reliability_faults.measure_faults, inner="FedAvg"),
+    "many": reliability_many.measure,
     "load": reliability_faults.measure_load,
     "growth": reliability_faults.measure_growth,
     "overhead": reliability_faults.measure_overhead,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -148,7 +149,8 @@ def _answered(
     asked, kind = message.content, message.metadata.message_type
     content = asked if device.identity is None else device.identity.open(asked, kind=kind, node=context.node_id)
     hidden = {name: content[name] for name in (PAYLOADS, UPDATES) if name in content}
-    message.content = RecordDict({name: record for name, record in content.items() if name not in hidden})
+    shown = copy(message)  # the caller's message stays as it came
+    shown.content = RecordDict({name: record for name, record in content.items() if name not in hidden})
 
     def answer(message: Message, context: Context) -> Message:
         task_content = RecordDict({**message.content, **hidden})
@@ -165,7 +167,7 @@ def _answered(
 
     for mod in reversed(mods):
         answer = partial(_modified, mod, answer)
-    reply = answer(message, context)
+    reply = answer(shown, context)
     if device.identity is not None and reply.has_content():
         reply.content = device.identity.seal(reply.content, question=asked)
     return reply

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ def name_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write ``data`` atomically: after a crash the file is either unchanged or complete and on the disk.
+def write_file(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Write ``data``, or its parts in order, atomically: after a crash the file is unchanged, or complete and on disk.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def write_file(path: Path, data: bytes) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("xb") as file:
-                file.write(data)
+                file.writelines([data] if isinstance(data, bytes) else data)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

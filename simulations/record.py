@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from rinr_flower.bandwidth import Ledger
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.clients import DeviceFolder, EdgeDevice, Training
 from rinr_flower.codecs import codecs, decode
@@ -87,7 +88,7 @@ def run_record(
         updates=_updates(strategy),
         decisions=tuple(strategy.decisions) if isinstance(strategy, EdgeOrFog) else (),
         stored=tuple(strategy.memory.stored),
-        ledger=strategy.ledger,
+        ledger=Ledger.read(run.ledger) if run.ledger.exists() else strategy.ledger,
         folder=run.path,
     )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from logging import getLogger
 from typing import Any
@@ -56,7 +56,7 @@ class Measured:
 
 @dataclass
 class Holding:
-    """Numbers of the shared clips that one device has for certain.
+    """The shared clips that one device has for certain, as bit masks: bit ``i`` stands for clip number ``i``.
 
     Attributes
     ----------
@@ -66,8 +66,8 @@ class Holding:
     resent : everything was sent again because it holds something else than the fog believed.
     """
 
-    covered: set[int] = field(default_factory=set)
-    payloads: set[int] = field(default_factory=set)
+    covered: int = 0
+    payloads: int = 0
     equipped: bool = False
     resent: bool = False
 
@@ -76,8 +76,8 @@ class Holding:
 class Sent:
     """Clips that were sent to a device and are not confirmed yet; the fields are those of :class:`Holding`."""
 
-    covered: frozenset[int]
-    payloads: frozenset[int]
+    covered: int
+    payloads: int
 
 
 class FogMemory:
@@ -127,12 +127,12 @@ class FogMemory:
 
     def missing(self, device: str) -> list[int]:
         """Numbers of the clips of other devices that it needs."""
-        covered = self.greet(device).covered
-        return [i for i, item in enumerate(self.shared) if item.device != device and i not in covered]
+        every = (1 << len(self.shared)) - 1
+        return [i for i in _numbers(every & ~self.greet(device).covered) if self.shared[i].device != device]
 
     def note_sent(self, device: str, covered: Iterable[int], payloads: Iterable[int] = ()) -> None:
         """Remember which clips are on their way to a device, and which of them as payloads."""
-        self._sent[device] = Sent(frozenset(covered), frozenset(payloads))
+        self._sent[device] = Sent(_mask(covered), _mask(payloads))
 
     def confirm(self, device: str) -> None:
         """Count what a device was sent last as received: it has answered, so it has a model too."""
@@ -179,8 +179,8 @@ class FogMemory:
             "results": {str(number): stages for number, stages in self.results.items()},
             "devices": {
                 name: {
-                    "covered": _ranges(holding.covered),
-                    "payloads": _ranges(holding.payloads),
+                    "covered": _ranges(_numbers(holding.covered)),
+                    "payloads": _ranges(_numbers(holding.payloads)),
                     "equipped": holding.equipped,
                     "resent": holding.resent,
                 }
@@ -211,7 +211,7 @@ class FogMemory:
                 self.results = {int(number): dict(stages) for number, stages in state["results"].items()}
                 self.devices = {
                     name: Holding(
-                        _numbers(item["covered"]), _numbers(item["payloads"]), item["equipped"], item["resent"]
+                        _mask_of(item["covered"]), _mask_of(item["payloads"]), item["equipped"], item["resent"]
                     )
                     for name, item in state["devices"].items()
                 }
@@ -222,13 +222,13 @@ class FogMemory:
     def _lengths(self) -> tuple[int, int, int, int, int]:
         return len(self.shared), len(self.failures), len(self.trained), len(self.evaluated), len(self.stored)
 
-    def _digest(self, numbers: Iterable[int]) -> str:
-        return holds_digest({self.shared[i].payload.name for i in numbers})
+    def _digest(self, payloads: int) -> str:
+        return holds_digest({self.shared[i].payload.name for i in _numbers(payloads)})
 
     @staticmethod
     def _forget(holding: Holding) -> None:
-        holding.covered -= holding.payloads
-        holding.payloads.clear()
+        holding.covered &= ~holding.payloads
+        holding.payloads = 0
 
 
 def _item(item: Shared) -> dict[str, Any]:
@@ -247,15 +247,35 @@ def _measured(item: Measured) -> dict[str, Any]:
     return {"round": item.round, "device": item.device, "metrics": dict(item.metrics)}
 
 
-def _ranges(numbers: Iterable[int]) -> list[list[int]]:
-    """Numbers as [first, last] of every unbroken stretch."""
-    ordered = sorted(numbers)
-    if not ordered:
+def _mask(numbers: Iterable[int]) -> int:
+    """A number whose bits ``numbers`` are set."""
+    if isinstance(numbers, range) and numbers.step == 1:
+        return ((1 << len(numbers)) - 1) << numbers.start if numbers else 0
+    flags = bytearray()
+    for number in numbers:
+        if (place := number >> 3) >= len(flags):
+            flags.extend(bytes(place + 1 - len(flags)))
+        flags[place] |= 1 << (number & 7)
+    return int.from_bytes(flags, "little")
+
+
+def _numbers(mask: int) -> list[int]:
+    """The bits that are set in ``mask``, ascending."""
+    flags = mask.to_bytes((mask.bit_length() + 7) // 8, "little")
+    return [8 * place + bit for place, byte in enumerate(flags) if byte for bit in range(8) if byte >> bit & 1]
+
+
+def _ranges(numbers: Sequence[int]) -> list[list[int]]:
+    """Ascending numbers as [first, last] of every unbroken stretch."""
+    if not numbers:
         return []
-    breaks = [i for i, (a, b) in enumerate(pairwise(ordered), start=1) if b != a + 1]
-    return [[ordered[a], ordered[b - 1]] for a, b in pairwise([0, *breaks, len(ordered)])]
+    breaks = [i for i, (a, b) in enumerate(pairwise(numbers), start=1) if b != a + 1]
+    return [[numbers[a], numbers[b - 1]] for a, b in pairwise([0, *breaks, len(numbers)])]
 
 
-def _numbers(ranges: Iterable[Iterable[int]]) -> set[int]:
-    """The inverse of :func:`_ranges`."""
-    return {number for first, last in ranges for number in range(first, last + 1)}
+def _mask_of(ranges: Iterable[Iterable[int]]) -> int:
+    """The mask of what :func:`_ranges` gave."""
+    mask = 0
+    for first, last in ranges:
+        mask |= _mask(range(first, last + 1))
+    return mask

@@ -5,9 +5,10 @@
 Fog node, ClientApp and devices are the real ones. Except for ``load``, which runs ``flower-simulation`` on Ray, their
 messages pass through Flower's wire format within this process, so that every byte can be weighed.
 
-- **faults**: in every round each of five faults strikes 30 % of the devices: the work raises, the answer is lost, is
-  garbage, is signed in another device's name, or is that of the round before. Messages are signed. Checked: the run
-  ends, every fault is a row of the right kind, nothing of a spoilt answer is shared, after one round without faults
+- **faults**: in every round each of six faults strikes 30 % of the devices: the work raises, the answer is lost, is
+  garbage, has other keys than the others', is signed in another device's name, or is that of the round before.
+  Messages are signed. Checked: the run ends, every fault is a row of the right kind, nothing of a spoilt answer is
+  shared, after one round without faults
   every device has every payload of the others, and the ledger has every byte of the wire.
 - **load**: 200 devices of 16 frames in one round: peak memory, seconds, and how steadily clips were encoded.
 - **growth**: 24 rounds in a row: memory and open files after each.
@@ -36,20 +37,28 @@ from flwr.serverapp import Grid
 from in_process_grid import App, InProcessGrid, round_of
 from tiny_scenario import JPEG, TINY, options_of
 
-from rinr_flower.bandwidth import Ledger
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.clients import EdgeDevice, Training, client_app
 from rinr_flower.clients.device_folder import DeviceFolder
 from rinr_flower.clients.device_state import BUDGET, JobState
 from rinr_flower.messages.identity import DeviceIdentity, FogIdentity
+from rinr_flower.simulations.aggregation import aggregation
 from rinr_flower.simulations.fleet import equip, shares_of
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import load_scenario
 from rinr_flower.simulations.task_identity import take_server_identity
 from rinr_flower.strategies import FogNode
 
-KINDS = {"raise": "error", "time-out": "timeout", "garbage": "malformed", "wrong sender": "forged", "replay": "forged"}
+KINDS = {
+    "raise": "error",
+    "time-out": "timeout",
+    "garbage": "malformed",
+    "odd": "malformed",
+    "wrong sender": "forged",
+    "replay": "forged",
+}
 SHARE = 0.3
+TIMEOUT_S = 1.0  # answers in this process come at once, or never
 
 
 @dataclass
@@ -98,6 +107,8 @@ class FaultyDevice:
             captures = ConfigRecord({"device": self.identity.name, "clips": ["x"], "payloads": [b"garbage", b""]})
             garbage = RecordDict({"captures": captures, "metrics": MetricRecord({"num-examples": -1})})
             reply.content = self.identity.seal(garbage, question=message.content)
+        elif fault == "odd":
+            reply.content = self.identity.seal(_odd(true), question=message.content)
         elif fault == "wrong sender":
             content = RecordDict({name: record for name, record in true.items() if name != "signature"})
             reply.content = self.thief.seal(content, question=message.content)
@@ -105,6 +116,16 @@ class FaultyDevice:
             assert earlier is not None
             reply.content = earlier
         return reply
+
+
+def _odd(content: RecordDict) -> RecordDict:
+    """The answer with a metric more than other devices', or with a clip's name more than there are clips."""
+    changed = {name: record for name, record in content.items() if name != "signature"}
+    if "metrics" in changed:
+        changed["metrics"] = MetricRecord({**changed["metrics"], "extra": [1.0, 2.0]})
+    else:
+        changed["captures"] = ConfigRecord({**changed["captures"], "clips": ["another"] * 3})
+    return RecordDict(changed)
 
 
 @dataclass
@@ -150,7 +171,7 @@ class Fleet:
         )
         strategy = FogNode(
             scenario.codec,
-            ledger=Ledger.open(folder.ledger),
+            inner=aggregation(scenario.aggregation),
             keep=folder,
             identity=FogIdentity(fog, {name: key.public_key() for name, key in zip(names, keys, strict=True)}),
         )
@@ -178,12 +199,14 @@ class Fleet:
         def evaluate(number: int, arrays: ArrayRecord) -> None:
             after(number)
 
-        self.strategy.start(grid, start, rounds, 60.0, self.config, self.config, evaluate)
+        self.strategy.start(grid, start, rounds, TIMEOUT_S, self.config, self.config, evaluate)
 
 
-def measure_faults(work: Path, devices: int = 10, rounds: int = 6, seed: int = 0) -> dict[str, Any]:
-    """``rounds`` rounds with faults and one without."""
-    fleet = Fleet.make(work, devices, rounds + 1)
+def measure_faults(
+    work: Path, devices: int = 10, rounds: int = 6, seed: int = 0, inner: str = "none"
+) -> dict[str, Any]:
+    """``rounds`` rounds with faults and one without; ``inner`` is the strategy that averages models."""
+    fleet = Fleet.make(work, devices, rounds + 1, aggregation=inner)
     names = [device.name for device in fleet.devices]
     faults = Faults(names, rounds, seed)
     grid = InProcessGrid(fleet.apps(faults))
@@ -198,6 +221,7 @@ def measure_faults(work: Path, devices: int = 10, rounds: int = 6, seed: int = 0
         wanted = {item.payload.name for item in strategy.shared if item.device != device.name}
         lacking += len(wanted - set([] if held is None else held.names))
     return {
+        "inner": inner,
         "devices": devices,
         "rounds_with_faults": rounds,
         "seed": seed,

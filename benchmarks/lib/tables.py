@@ -249,12 +249,14 @@ def reliability(results: Path) -> str:
             f"{r['kills']} runs killed with -9 at random moments and resumed",
             f"{r['equal']} ended as an undisturbed run",
         ),
-        "faults": lambda r: (
-            f"{r['devices']} devices, {r['rounds_with_faults']} rounds, {sum(r['faults'].values())} faults "
-            "(raised, lost, garbage, forged, replayed)",
-            f"{sum(r['rows'].values())} rows of failures, {r['spoilt_captures_shared']} spoilt captures shared, "
-            f"{r['payloads_lacking_at_the_end']} payloads lacking at the end, {r['unaccounted_share']:.2%} of the "
-            "bytes not in the ledger",
+        "faults": _faults,
+        "faults_fedavg": _faults,
+        "many": lambda r: (
+            f"{r['rows'][-1]['devices']:,} devices in one round, memory that the fog takes beside its start",
+            f"{r['rows'][-1]['peak_growth_mib']:.0f} MiB ({r['rows'][0]['peak_growth_mib']:.0f} MiB with "
+            f"{r['rows'][0]['devices']}) for {r['rows'][-1]['uploaded_bytes'] / 1e6:,.0f} MB uploaded and "
+            f"{r['rows'][-1]['sent_to_train_bytes'] / 1e6:,.0f} MB sent, "
+            f"{r['rows'][-1]['stored_at_the_superlink_bytes'] / 1e6:,.0f} MB stored at the SuperLink",
         ),
         "growth": lambda r: (
             f"{r['rounds']} rounds in a row, after the first quarter",
@@ -283,6 +285,17 @@ def reliability(results: Path) -> str:
         ),
     }
     return _table(("what", "measured"), [text(parts[name]) for name, text in texts.items() if name in parts])
+
+
+def _faults(r: Row) -> tuple[str, str]:
+    inner = "" if r["inner"] == "none" else f", averaged by `{r['inner']}`"
+    return (
+        f"{r['devices']} devices{inner}, {r['rounds_with_faults']} rounds, {sum(r['faults'].values())} faults "
+        "(raised, lost, garbage, odd keys, forged, replayed)",
+        f"{sum(r['rows'].values())} rows of failures, {r['spoilt_captures_shared']} spoilt captures shared, "
+        f"{r['payloads_lacking_at_the_end']} payloads lacking at the end, {r['unaccounted_share']:.2%} of the "
+        "bytes not in the ledger",
+    )
 
 
 def hostile(results: Path) -> str:

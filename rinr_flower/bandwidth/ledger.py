@@ -7,11 +7,12 @@ import io
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from rinr_flower.errors import DataError
-from rinr_flower.files import append_lines, read_file, write_file
+from rinr_flower.files import append_lines, write_file
 
 FOG = "fog"  # the fog node's name as a source or destination
 
@@ -28,12 +29,15 @@ REPEATED = "repeated"  # what a round had sent that was broken off and done agai
 COLUMNS = ("round", "source", "destination", "kind", "payload_bytes", "message_bytes", "content")
 _NUMBERS = ("round", "payload_bytes", "message_bytes")
 _HEADER = ",".join(COLUMNS).encode() + b"\n"
+AT_ONCE = 8192
+"""Entries of a ledger that is streamed which are in memory at a time."""
+MAX_HEADER_BYTES = 4096
 _FORMULA_STARTS = "=+-@\t\r\n'"
 
 K = TypeVar("K", bound=Hashable)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One thing sent over one link.
 
@@ -62,24 +66,36 @@ class Ledger:
 
     Parameters
     ----------
-    path : a CSV file to append to, written by :meth:`flush`; None keeps the ledger in memory.
+    path : a CSV file to append to, written by :meth:`flush`; None keeps the ledger in memory. :meth:`open` keeps none
+        in memory that are in the file.
     """
 
     def __init__(self, path: Path | None = None, entries: Iterable[Entry] = ()) -> None:
         self.path = path
-        self.entries: list[Entry] = list(entries)
         self.problems: list[str] = []
-        self._flushed = 0
+        self._entries: list[Entry] = list(entries)  # all, or where the ledger is streamed those that are not flushed
+        self._flushed = 0  # of these
+        self._streamed = False
+        self._filed = 0  # entries that are in the file alone
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All entries, read from the file where they are there alone."""
+        return list(self)
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return self._filed + len(self._entries)
 
     def __iter__(self) -> Iterator[Entry]:
-        return iter(self.entries)
+        if self._filed and self.path is not None:
+            yield from (entry for entry in _read_rows(self.path, []) if entry is not None)
+        yield from list(self._entries)
 
     def append(self, entry: Entry) -> None:
-        """Take in one entry; it reaches the file with the next :meth:`flush`."""
-        self.entries.append(entry)
+        """Take in one entry; it reaches the file with the next :meth:`flush`, or where many wait for one."""
+        self._entries.append(entry)
+        if self._streamed and len(self._entries) >= AT_ONCE:
+            self.flush()
 
     def append_message(
         self,
@@ -110,36 +126,43 @@ class Ledger:
         DataError
             If it cannot be written; what is new stays to be written.
         """
-        new = self.entries[self._flushed :]
+        new = self._entries[self._flushed :]
         if self.path is None or not new:
             return
         append_lines(self.path, _rows(new), _HEADER)
-        self._flushed = len(self.entries)
+        self._flushed = len(self._entries)
+        if self._streamed:
+            self._filed += len(self._entries)
+            self._entries, self._flushed = [], 0
 
     def break_off(self, count: int) -> None:
         """Count everything after the first ``count`` entries as REPEATED: it was sent, and will be sent again.
 
-        Rewrites the file, which also takes a line out that was cut off. Raises DataError if there are fewer entries.
+        Rewrites the file. Raises DataError if there are fewer entries.
         """
-        if len(self.entries) < count:
-            raise DataError(f"{self.path}: the ledger has {len(self.entries)} entries; the run had {count} by then")
-        self.entries[count:] = [
-            e if e.kind == REPEATED else replace(e, kind=REPEATED, content=f"{e.kind} {e.content}".strip())
-            for e in self.entries[count:]
-        ]
-        if self.path is not None and (len(self.entries) > count or self.problems):
-            self.copy_to(self.path)
-            self.problems.clear()
-        self._flushed = len(self.entries)
+        if len(self) < count:
+            raise DataError(f"{self.path}: the ledger has {len(self)} entries; the run had {count} by then")
+        if len(self) == count and not self.problems:
+            return
+        changed = (_repeated(entry) if number >= count else entry for number, entry in enumerate(self))
+        if self.path is not None and self._streamed:
+            write_file(self.path, _parts(changed))
+            self._filed, self._entries = len(self), []
+        else:
+            self._entries = list(changed)
+            if self.path is not None:
+                self.copy_to(self.path)
+            self._flushed = len(self._entries)
+        self.problems.clear()
 
     def copy_to(self, path: Path) -> None:
         """Write all entries to a file, replacing it. DataError if it cannot be written."""
-        write_file(path, _HEADER + _rows(self.entries))
+        write_file(path, _parts(self))
 
     def totals(self, key: Callable[[Entry], K]) -> dict[K, tuple[int, int]]:
         """(payload bytes, message bytes) summed per ``key(entry)``, in order of appearance."""
         sums: dict[K, list[int]] = defaultdict(lambda: [0, 0])
-        for entry in self.entries:
+        for entry in self:
             pair = sums[key(entry)]
             pair[0] += entry.payload_bytes
             pair[1] += entry.message_bytes
@@ -151,19 +174,28 @@ class Ledger:
 
     @property
     def payload_bytes(self) -> int:
-        return sum(e.payload_bytes for e in self.entries)
+        return sum(e.payload_bytes for e in self)
 
     @property
     def message_bytes(self) -> int:
-        return sum(e.message_bytes for e in self.entries)
+        return sum(e.message_bytes for e in self)
 
     @classmethod
     def open(cls, path: Path) -> Ledger:
-        """The ledger in a file, to be gone on with; a new one if there is none, or not even a whole first line."""
-        if path.exists() and b"\n" in path.read_bytes():
-            return cls.read(path)
-        path.unlink(missing_ok=True)
-        return cls(path)
+        """The ledger in a file, to be gone on with; a new one if there is none, or not even a whole first line.
+
+        Entries are read from the file whenever they are asked for. A line that was cut off is taken out of the file.
+        """
+        ledger = cls(path)
+        ledger._streamed = True
+        if path.exists() and b"\n" in path.read_bytes()[:MAX_HEADER_BYTES]:
+            problems: list[str] = []
+            ledger._filed = sum(entry is not None for entry in _read_rows(path, problems))
+            if problems:
+                ledger.copy_to(path)
+        else:
+            path.unlink(missing_ok=True)
+        return ledger
 
     @classmethod
     def read(cls, path: Path) -> Ledger:
@@ -172,30 +204,53 @@ class Ledger:
         A killed run leaves a file cut off in the middle of a line: the whole lines are kept. Raises DataError if the
         file is missing or its first line is not a ledger's.
         """
-        text = read_file(path).decode("utf-8", errors="replace")
         ledger = cls(path)
-        whole, _, cut = text.rpartition("\n")
-        if cut:
-            ledger.problems.append(
-                f"{path.name}: the last line is cut off (the run was stopped while writing) and is left out"
-            )
-        rows = csv.reader(io.StringIO(whole, newline=""))
-        header = next(rows, [])
-        if not set(COLUMNS[:6]) <= set(header):
-            raise DataError(f"{path}: the first line is not a ledger's; expected {','.join(COLUMNS)}")
-        try:
+        ledger._entries = [entry for entry in _read_rows(path, ledger.problems) if entry is not None]
+        ledger._flushed = len(ledger._entries)
+        return ledger
+
+
+def _read_rows(path: Path, problems: list[str]) -> Iterator[Entry | None]:
+    """The entries of a file, None for a line that is none; what is wrong with it is added to ``problems``."""
+    try:
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            rows = csv.reader(_whole_lines(file, path, problems))
+            header = next(rows, [])
+            if not set(COLUMNS[:6]) <= set(header):
+                raise DataError(f"{path}: the first line is not a ledger's; expected {','.join(COLUMNS)}")
             for row in rows:
                 entry = _entry(header, row)
                 if entry is None:
-                    ledger.problems.append(f"{path.name}: line {rows.line_num} is not an entry and is left out")
-                else:
-                    ledger.append(entry)
-        except csv.Error as error:
-            ledger.problems.append(
-                f"{path.name}: line {rows.line_num} cannot be parsed ({error}); the rest is left out"
+                    problems.append(f"{path.name}: line {rows.line_num} is not an entry and is left out")
+                yield entry
+    except csv.Error as error:
+        problems.append(f"{path.name}: line {rows.line_num} cannot be parsed ({error}); the rest is left out")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _whole_lines(file: Iterable[str], path: Path, problems: list[str]) -> Iterator[str]:
+    for line in file:
+        if line.endswith("\n"):
+            yield line
+        else:
+            problems.append(
+                f"{path.name}: the last line is cut off (the run was stopped while writing) and is left out"
             )
-        ledger._flushed = len(ledger.entries)
-        return ledger
+
+
+def _repeated(entry: Entry) -> Entry:
+    if entry.kind == REPEATED:
+        return entry
+    return replace(entry, kind=REPEATED, content=f"{entry.kind} {entry.content}".strip())
+
+
+def _parts(entries: Iterable[Entry]) -> Iterator[bytes]:
+    """A ledger's file, some rows at a time."""
+    yield _HEADER
+    iterator = iter(entries)
+    while part := list(islice(iterator, AT_ONCE)):
+        yield _rows(part)
 
 
 def _rows(entries: Iterable[Entry]) -> bytes:

@@ -162,3 +162,18 @@ def test_a_file_that_cannot_be_written_is_named_and_nothing_is_lost(tmp_path):
     ledger.path = tmp_path / "ledger.csv"
     ledger.flush()
     assert Ledger.read(ledger.path).entries == ENTRIES[:1]
+
+
+def test_a_ledger_that_is_opened_keeps_in_memory_only_what_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("rinr_flower.bandwidth.ledger.AT_ONCE", 4)
+    path = tmp_path / "ledger.csv"
+    ledger = Ledger.open(path)
+    for number in range(10):
+        ledger.append(Entry(number, "a", "fog", "upload", number, number + 1, "two\nlines"))
+        assert len(ledger._entries) < 4
+    assert (len(ledger), ledger.payload_bytes, [e.round for e in ledger]) == (10, 45, list(range(10)))
+    ledger.break_off(7)
+    assert [e.kind for e in ledger] == ["upload"] * 7 + ["repeated"] * 3
+    ledger.append(ENTRIES[0])
+    ledger.flush()
+    assert Ledger.read(path).entries == ledger.entries == Ledger.open(path).entries
