@@ -25,7 +25,8 @@ from rich.table import Table
 
 from rinr_flower.bitstream.weights import quantise
 from rinr_flower.inr import siren
-from rinr_flower.inr.siren import ResidentBank, SirenShape, TrainableBank, evaluate_grouped, initial_bank
+from rinr_flower.inr.shared_siren import SharedBank
+from rinr_flower.inr.siren import ResidentBank, SirenShape, evaluate_grouped, initial_bank
 
 CASES = {
     "backgrounds": (SirenShape(28, 10), 8, 640 * 360),
@@ -100,20 +101,22 @@ def drawing(shape: SirenShape, networks: int, points: int, device: torch.device,
 def fitting(shape: SirenShape, networks: int, device: torch.device, repeats: int) -> dict[str, Any]:
     """One step's forward and backward pass of all networks, grouped and one by one."""
     start = initial_bank(shape, networks, torch.Generator().manual_seed(0))
-    banks = [TrainableBank(shape, [t.clone() for t in start], 8, device)]
-    singles = [TrainableBank(shape, [t[i : i + 1].clone() for t in start], 8, device) for i in range(networks)]
-    points = torch.rand(networks, FITTED_POINTS, 2, device=device) * 2 - 1
+    still = torch.eye(2, 3).expand(networks, 1, -1, -1)
+    banks = [SharedBank(shape, [t.clone() for t in start], still, device)]
+    singles = [SharedBank(shape, [t[i : i + 1].clone() for t in start], still[:1], device) for i in range(networks)]
+    points = torch.rand(networks, 1, FITTED_POINTS, 2, device=device) * 2 - 1
 
-    def step(some: list[TrainableBank]) -> None:
+    def step(some: list[SharedBank]) -> None:
         size = networks // len(some)
         for number, bank in enumerate(some):
-            for tensor in bank.tensors:
+            for tensor in bank.parameters():
                 tensor.grad = None
-            bank(points[number * size : (number + 1) * size], quantised=False).square().sum().backward()
+            bank(points[number * size : (number + 1) * size]).square().sum().backward()
 
     took = medians({"grouped": lambda: step(banks), "one": lambda: step(singles)}, repeats, device)
-    alone = [torch.cat([bank.tensors[i].grad for bank in singles]) for i in range(len(start))]
-    worst = max(((a.grad - b).abs().max() / b.abs().max()).item() for a, b in zip(banks[0].tensors, alone, strict=True))
+    alone = [torch.cat([p.grad for p in tensors]) for tensors in zip(*(b.parameters() for b in singles), strict=True)]
+    found = [p.grad for p in banks[0].parameters()]
+    worst = max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(found, alone, strict=True))
     return {
         "grouped_s": took["grouped"],
         "one_by_one_s": took["one"],

@@ -102,14 +102,23 @@ def pack_tensors(tensors: Sequence[Quantised], bits: int) -> bytes:
         if bits == FLOAT_BITS:
             writer.raw(tensor.values.astype("<f4").tobytes())
             continue
-        writer.raw((tensor.scale.reshape(-1).view(np.uint32) >> 16).astype("<u2").tobytes())
-        # the low bits of wide values are noise: entropy-code the top eight, append the rest as they are
-        shift = max(0, bits - 8)
-        flat = tensor.values.reshape(-1).astype(np.int64)
-        writer.blob(encode_ints(flat >> shift))
-        if shift:
-            writer.raw(_pack_low(flat, shift))
+        write_scales(writer, tensor.scale)
+        write_values(writer, tensor.values, bits)
     return writer.getvalue()
+
+
+def write_scales(writer: ByteWriter, scales: NDArray[np.float32]) -> None:
+    """Scales that :func:`quantise` gave, two bytes each."""
+    writer.raw((scales.reshape(-1).view(np.uint32) >> 16).astype("<u2").tobytes())
+
+
+def write_values(writer: ByteWriter, values: NDArray[Any], bits: int) -> None:
+    """Integers of ``bits`` bits: the top eight entropy-coded, the rest, which are noise, as they are."""
+    shift = max(0, bits - 8)
+    flat = values.reshape(-1).astype(np.int64)
+    writer.blob(encode_ints(flat >> shift))
+    if shift:
+        writer.raw(_pack_low(flat, shift))
 
 
 def unpack_tensors(
@@ -129,18 +138,32 @@ def unpack_tensors(
                 raise PayloadError(f"{what} hold values that are not finite")
             tensors.append(Quantised(values, np.ones(scale_shape, np.float32)))
             continue
-        raw = np.frombuffer(reader.raw(2 * int(np.prod(scale_shape))), "<u2").astype(np.uint32) << np.uint32(16)
-        scale = raw.view(np.float32).reshape(scale_shape)
-        if not (np.isfinite(scale).all() and (scale >= 0).all()):
-            raise PayloadError(f"{what} hold a scale that is not a finite positive number")
-        shift = max(0, bits - 8)
-        flat = decode_ints(reader.blob(), count, what) << shift
-        if shift:
-            flat |= _unpack_low(reader.raw((count * shift + 7) // 8), count, shift)
-        if np.abs(flat).max(initial=0) >= 2 ** (bits - 1):
-            raise PayloadError(f"{what} hold a value of more than {bits} bits")
-        tensors.append(Quantised(flat.astype(np.int32).reshape(shape), scale))
+        scale = read_scales(reader, int(np.prod(scale_shape)), what).reshape(scale_shape)
+        tensors.append(Quantised(read_values(reader, count, bits, what).reshape(shape), scale))
     return tensors
+
+
+def read_scales(reader: ByteReader, count: int, what: str) -> NDArray[np.float32]:
+    """What :func:`write_scales` wrote. PayloadError on scales that are negative or not finite."""
+    raw = np.frombuffer(reader.raw(2 * count), "<u2").astype(np.uint32) << np.uint32(16)
+    scales = raw.view(np.float32)
+    if not (np.isfinite(scales).all() and (scales >= 0).all()):
+        raise PayloadError(f"{what} hold a scale that is not a finite positive number")
+    return scales
+
+
+def read_values(
+    reader: ByteReader, count: int, bits: int, what: str, *, differences: bool = False
+) -> NDArray[np.int32]:
+    """What :func:`write_values` wrote. PayloadError on values of more than ``bits`` bits; ``differences`` of two such
+    values may have one more."""
+    shift = max(0, bits - 8)
+    flat = decode_ints(reader.blob(), count, what) << shift
+    if shift:
+        flat |= _unpack_low(reader.raw((count * shift + 7) // 8), count, shift)
+    if np.abs(flat).max(initial=0) >= 2 ** (bits - 1 + differences):
+        raise PayloadError(f"{what} hold a value of more than {bits + differences} bits")
+    return flat.astype(np.int32)
 
 
 def _pack_low(flat: NDArray[np.int64], shift: int) -> bytes:

@@ -26,10 +26,13 @@ from rinr_flower.frames import Clip
 
 VARIANTS = ("BS", "BE", "DE", "RE", "QRE")
 PUBLISHED_SIREN: Mapping[str, Any] = {"w0": 30, "steps": 10_000, "learning_rate": 2e-4, "batch_points": None}
-"""How the published code fits every SIREN, background and object: all pixels a step."""
+"""How the published code fits every SIREN, background and object: all pixels a step. One serves one picture."""
 LARGE_BITS, SMALL_BITS, QUANTISED_BITS, QUANTISED_OBJECT_BITS = 16, FLOAT_BITS, 8, 16
 BACKGROUNDS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "rapid_inr": {"large": {"hidden": 50}, "small": {"hidden": 25}},
+    "rapid_inr": {
+        "large": {"hidden": 50, "layers": 10, "shared": 1},
+        "small": {"hidden": 25, "layers": 10, "shared": 1},
+    },
     "nerv": {"large": {**PUBLISHED_NERV}, "small": {**PUBLISHED_NERV, "width": 48}},
 }
 """The SIRENs have the bytes that the paper's talk prints: 45 KB at 16 bits alone, 24 KB of float32 under objects of
@@ -50,7 +53,7 @@ def paper_variants(
     if background not in BACKGROUNDS:
         raise ConfigError(f"no paper variants over {background!r}; known: {', '.join(BACKGROUNDS)}")
     sizes = BACKGROUNDS[background]
-    options = {"sizes": PAPER_SIZES, "candidates": 1, **(objects or {})}
+    options = {"sizes": PAPER_SIZES, "candidates": 1, "shared": 1, **(objects or {})}
     alone = codecs.create(background, **{"bits": LARGE_BITS, **sizes["large"], **(large or {})})
     under = codecs.create(background, **{"bits": SMALL_BITS, **sizes["small"], **(small or {})})
     quantised = codecs.create(background, **{**sizes["small"], **(small or {}), "bits": QUANTISED_BITS})

@@ -10,16 +10,18 @@ import torch
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
-from rinr_flower.bitstream.weights import Quantised, check_bits, pack_tensors, quantise, unpack_tensors
+from rinr_flower.bitstream.weights import Quantised, check_bits, quantise
 from rinr_flower.codecs.base import Codec, Progress, codecs
+from rinr_flower.codecs.frame_groups import frame_groups
+from rinr_flower.codecs.shared_weights import pack_shared, unpack_shared
 from rinr_flower.errors import ConfigError, PayloadError
 from rinr_flower.frames import Clip, Frame, box_mask
-from rinr_flower.inr.fit import Schedule, fit
+from rinr_flower.inr.fit import Schedule
+from rinr_flower.inr.shared_siren import SharedBank, SharedWeights, fit_and_round, fit_of
 from rinr_flower.inr.siren import (
     Banks,
     ResidentBank,
     SirenShape,
-    TrainableBank,
     evaluate_grouped,
     fitted_slices,
     initial_bank,
@@ -29,32 +31,36 @@ from rinr_flower.rendering.renderer import Renderer, View
 
 MAX_HIDDEN, MAX_LAYERS, MAX_W0 = 512, 64, 1_000
 MAX_PARAMETERS = 1 << 19  # of one network: what a pixel may cost to draw, in multiply-adds
+MAX_SHARED = 1024
 _NETWORKS_AT_ONCE = 32
 
 
 @codecs.register("rapid_inr")
 @dataclass(frozen=True)
 class RapidInr(Codec):
-    """One SIREN per frame, all frames of all clips fitted as one batched product on mini-batches of pixels.
+    """One SIREN a frame. Frames of one shot have all layers but the first in common.
 
     Attributes
     ----------
-    hidden, layers : units and sine layers; 28 x 10 is the published setting (7,479 parameters).
-    w0 : frequency factor of the sine layers; published 30, which short fits reach less far with.
+    hidden, layers : units and sine layers; 28 x 10 is the published setting (7,479 parameters). Wide and shallow ones
+        of as many bytes reach further.
+    w0 : frequency factor of the sine layers, as published.
     bits : bit width of the weights, 2..16, or 32 for raw float32.
+    shared : most frames that one network serves; 1, as published, gives every frame a whole network.
     prune : fraction of the hidden weights fixed at zero half-way through the fit.
-    steps, learning_rate, batch_points : the schedule; ``batch_points`` random pixels of every frame a step, or None for
-        all of them, as published.
+    steps, learning_rate, batch_points : the schedule of a network of one frame; ``batch_points`` random pixels a step,
+        or None for all of them, as published. :func:`rinr_flower.inr.shared_siren.fit_of` says what several get.
     object_share : share of those pixels that is drawn inside the frame's boxes, 0 to 1; the rest is drawn anywhere. A
         small object has next to no say in a loss over all pixels.
     """
 
-    hidden: int = 28
-    layers: int = 10
-    w0: int = 20
-    bits: int = 8
+    hidden: int = 64
+    layers: int = 4
+    w0: int = 30
+    bits: int = 6
+    shared: int = 32
     prune: float = 0.0
-    steps: int = 1_500
+    steps: int = 2_000
     learning_rate: float = 1e-3
     batch_points: int | None = 2_048
     object_share: float = 0.0
@@ -63,6 +69,8 @@ class RapidInr(Codec):
         check_shape(self.shape)
         if not 0 <= self.prune < 1:
             raise ConfigError(f"prune {self.prune} is not in [0, 1)")
+        if not 1 <= self.shared <= MAX_SHARED:
+            raise ConfigError(f"shared {self.shared} is not in 1..{MAX_SHARED}")
         if self.batch_points is not None and self.batch_points < 1:
             raise ConfigError(f"batch_points {self.batch_points} is not positive")
         if not 0 <= self.object_share <= 1:
@@ -70,11 +78,7 @@ class RapidInr(Codec):
         if self.object_share and self.batch_points is None:
             raise ConfigError("object_share says where random pixels are drawn; batch_points None takes all of them")
         check_bits(self.bits, "rapid_inr weights")
-        self.schedule  # noqa: B018  its own check of steps and rate
-
-    @property
-    def schedule(self) -> Schedule:
-        return Schedule(self.steps, self.learning_rate)
+        Schedule(self.steps, self.learning_rate)
 
     @property
     def shape(self) -> SirenShape:
@@ -83,73 +87,80 @@ class RapidInr(Codec):
     def encode_parts(
         self, clips: Sequence[Clip], *, seed: int, device: torch.device, progress: Progress | None
     ) -> list[Mapping[str, bytes]]:
-        total, done = sum(len(c) for c in clips), 0
-        starts = [initial_bank(self.shape, len(c), torch.Generator().manual_seed(seed)) for c in clips]
-        fitted: list[list[list[Quantised]]] = [[] for _ in clips]
-        # frames of equal size from any clip share a bank
-        by_size: dict[tuple[int, int], list[tuple[int, int]]] = {}
-        for c, clip in enumerate(clips):
-            by_size.setdefault((clip.width, clip.height), []).extend((c, f) for f in range(len(clip)))
-        for frames in by_size.values():
-            for at in range(0, len(frames), _NETWORKS_AT_ONCE):
-                chunk = frames[at : at + _NETWORKS_AT_ONCE]
-                pictures = [clips[c].frames[f] for c, f in chunk]
-                start = [torch.stack([starts[c][i][f] for c, f in chunk]) for i in range(len(starts[0]))]
-                share, before = len(chunk) / total, done / total
+        jobs = [job for c, clip in enumerate(clips) for job in self._jobs(c, clip, seed)]
+        total, done = sum(len(job.frames) for job in jobs), 0
+        # networks of as many frames of equal size, from any clip, are fitted together
+        alike: dict[tuple[int, ...], list[_Job]] = {}
+        for job in jobs:
+            alike.setdefault((len(job.frames), *job.frames[0].image.shape[:2]), []).append(job)
+        for members in alike.values():
+            for at in range(0, len(members), _NETWORKS_AT_ONCE):
+                chunk = members[at : at + _NETWORKS_AT_ONCE]
+                share, before = sum(len(job.frames) for job in chunk) / total, done / total
 
                 def report(fraction: float, share: float = share, before: float = before) -> None:
                     if progress is not None:
                         progress(before + share * fraction)
 
-                bank = self._fit(pictures, start, seed, device, report)
-                done += len(chunk)
-                tensors = bank.quantise()
-                for row, (c, _) in enumerate(chunk):
-                    fitted[c].append([t.rows(row, row + 1) for t in tensors])
+                self._fit(chunk, seed, device, report)
+                done += sum(len(job.frames) for job in chunk)
+        parts = []
+        for c in range(len(clips)):
+            mine = [job for job in jobs if job.clip == c]
+            parts.append({"background": self._pack([len(j.frames) for j in mine], [j.weights() for j in mine])})
+        return list(parts)
+
+    def _jobs(self, c: int, clip: Clip, seed: int) -> list[_Job]:
+        groups = frame_groups(clip, self.shared)
+        start = initial_bank(self.shape, len(groups), torch.Generator().manual_seed(seed))
         return [
-            {"background": self._pack([Quantised.stack(tensors) for tensors in zip(*networks, strict=True)])}
-            for networks in fitted
+            _Job(c, [clip.frames[f] for f in group.frames], group.motions, [t[g] for t in start])
+            for g, group in enumerate(groups)
         ]
 
-    def requantised(self, parts: Mapping[str, bytes], clip: Clip) -> Mapping[str, bytes]:
-        """Parts that this codec wrote with another bit width, larger than its own, with its own."""
-        _, _, tensors = _unpack(parts["background"], len(clip))
-        return {**parts, "background": self._pack([quantise(t.dequantise(), self.bits, (0,)) for t in tensors])}
-
-    def _fit(
-        self,
-        frames: Sequence[Frame],
-        start: list[torch.Tensor],
-        seed: int,
-        device: torch.device,
-        progress: Progress,
-    ) -> TrainableBank:
-        networks, (height, width) = len(frames), frames[0].image.shape[:2]
-        flat = torch.from_numpy(np.stack([f.image for f in frames])).to(device).reshape(networks, -1, 3)
-        batch = _Pixels(frames, self.batch_points, self.object_share, seed, device)
-        bank = TrainableBank(self.shape, start, self.bits, device)
-        half = self.steps // 2
-        rows = torch.arange(networks, device=device)[:, None]
+    def _fit(self, jobs: Sequence[_Job], seed: int, device: torch.device, progress: Progress) -> None:
+        networks, pictures = len(jobs), len(jobs[0].frames)
+        height, width = jobs[0].frames[0].image.shape[:2]
+        frames = [frame for job in jobs for frame in job.frames]
+        flat = torch.from_numpy(np.stack([f.image for f in frames])).to(device).reshape(networks * pictures, -1, 3)
+        steps, count = fit_of(pictures, self.steps, self.batch_points)
+        batch = _Pixels(frames, networks, count, self.object_share, seed, device)
+        rows = torch.arange(networks * pictures, device=device)[:, None]
+        start = [torch.stack(tensors) for tensors in zip(*(job.start for job in jobs), strict=True)]
+        bank = SharedBank(self.shape, start, torch.stack([job.motions for job in jobs]), device)
+        schedule = Schedule(steps, self.learning_rate)
 
         def losses(step: int) -> Iterator[torch.Tensor]:
             chosen = batch.next()
             for part in fitted_slices(chosen.shape[1]):
-                points = pixel_points(chosen[:, part], width, height)
+                points = pixel_points(chosen[:, part], width, height).reshape(networks, pictures, -1, 2)
                 target = flat[rows, chosen[:, part]].float() / 127.5 - 1
-                error = bank(points, quantised=self.schedule.quantised(step)) - target
-                yield error.square().sum() / (3 * chosen.shape[1])
+                error = bank(points).reshape(target.shape) - target
+                yield error.square().sum() / (3 * pictures * chosen.shape[1])
+            yield from bank.penalties()
 
-        fit(bank.tensors, losses, self.schedule, last=half, progress=progress)
-        if self.prune:
-            bank.prune(self.prune)
-        fit(bank.tensors, losses, self.schedule, first=half, progress=progress)
-        return bank
+        weights = fit_and_round(bank, losses, schedule, self.bits, prune=self.prune, progress=progress)
+        for row, job in enumerate(jobs):
+            job.fitted = weights.rows(row)
 
-    def _pack(self, tensors: Sequence[Quantised]) -> bytes:
+    def requantised(self, parts: Mapping[str, bytes], clip: Clip) -> Mapping[str, bytes]:
+        """Parts that this codec wrote with another bit width, larger than its own, with its own."""
+        _, _, pictures, tensors = _unpack(parts["background"], len(clip))
+        exact = [t.dequantise() for t in tensors]
+        networks, at = [], 0
+        for n in pictures:
+            own = [quantise(t[None, at : at + n], self.bits, (0,)) for t in exact[:2]]
+            networks.append(SharedWeights(own, [quantise(t[at : at + 1], self.bits, (0,)) for t in exact[2:]]))
+            at += n
+        return {**parts, "background": self._pack(pictures, networks)}
+
+    def _pack(self, pictures: Sequence[int], networks: Sequence[SharedWeights]) -> bytes:
         writer = ByteWriter()
         write_shape(writer, self.shape)
         writer.varint(self.bits)
-        writer.raw(pack_tensors(tensors, self.bits))
+        for count in pictures:
+            writer.varint(count)
+        writer.raw(pack_shared(networks, self.bits))
         return writer.getvalue()
 
     @classmethod
@@ -157,23 +168,53 @@ class RapidInr(Codec):
         return FusedSirens(device) if kernel_draws(device) else SirenRenderer(device)
 
 
-def _unpack(background: bytes, frames: int) -> tuple[SirenShape, int, list[Quantised]]:
-    """Shape, bit width and tensors of one network for each of the ``frames``."""
+@dataclass
+class _Job:
+    """A network to be fitted to frames of a clip, and what it became."""
+
+    clip: int
+    frames: list[Frame]
+    motions: torch.Tensor
+    start: list[torch.Tensor]
+    fitted: SharedWeights | None = None
+
+    def weights(self) -> SharedWeights:
+        assert self.fitted is not None
+        return self.fitted
+
+
+def _unpack(background: bytes, frames: int) -> tuple[SirenShape, int, list[int], list[Quantised]]:
+    """Shape, bit width, frames of each network, and tensors of one network for each of the ``frames``."""
     reader = ByteReader(background, "rapid_inr payload")
     shape = read_shape(reader)
     bits = read_bits(reader)
-    tensors = unpack_tensors(reader, shape.shapes(frames), bits, (0,), "rapid_inr weights")
+    pictures: list[int] = []
+    left = frames
+    while left:
+        pictures.append(reader.varint(min(left, MAX_SHARED)))
+        left -= pictures[-1]
+        if not pictures[-1]:
+            raise PayloadError("rapid_inr payload declares a network of no frames")
+    tensors = unpack_shared(reader, shape, pictures, bits, "rapid_inr weights")
     reader.end()
-    return shape, bits, tensors
+    return shape, bits, pictures, tensors
 
 
 class _Pixels:
-    """The pixels of every step: ``count`` random ones, a share of them inside the boxes of each frame, or all."""
+    """The pixels of every step: ``count`` random ones of each frame, a share of them inside its boxes, or all. Networks
+    see the same places, the frames of a network different ones."""
 
     def __init__(
-        self, frames: Sequence[Frame], count: int | None, object_share: float, seed: int, device: torch.device
+        self,
+        frames: Sequence[Frame],
+        networks: int,
+        count: int | None,
+        object_share: float,
+        seed: int,
+        device: torch.device,
     ) -> None:
-        self._networks, self._total, self._device = len(frames), frames[0].width * frames[0].height, device
+        self._networks, self._pictures, self._device = networks, len(frames) // networks, device
+        self._total = frames[0].width * frames[0].height
         self._all = torch.arange(self._total, device=device).expand(len(frames), -1) if count is None else None
         self._objects = round(object_share * (count or 0))
         self._anywhere = (count or 0) - self._objects
@@ -184,11 +225,12 @@ class _Pixels:
         """Pixel numbers (frames, p) of a step."""
         if self._all is not None:
             return self._all
-        anywhere = torch.randint(self._total, (self._anywhere,), generator=self._generator)
-        chosen = anywhere.to(self._device, non_blocking=True).expand(self._networks, -1)
+        anywhere = torch.randint(self._total, (self._pictures, self._anywhere), generator=self._generator)
+        chosen = anywhere.to(self._device, non_blocking=True).repeat(self._networks, 1)
         if self._boxes is None:
             return chosen
-        places = torch.rand(self._objects, generator=self._generator).to(self._device, non_blocking=True)
+        places = torch.rand(self._pictures, self._objects, generator=self._generator)
+        places = places.to(self._device, non_blocking=True).repeat(self._networks, 1)
         return torch.cat([chosen, self._boxes.at(places)], dim=1)
 
 
@@ -204,7 +246,7 @@ class _PixelsInBoxes:
         self._starts = torch.from_numpy(np.cumsum(counts) - counts).to(device)[:, None]
 
     def at(self, positions: torch.Tensor) -> torch.Tensor:
-        """Pixel numbers (frames, p) at ``positions`` (p,) in 0..1 of each frame's list."""
+        """Pixel numbers (frames, p) at ``positions`` (frames, p) in 0..1 of each frame's list."""
         return self._pixels[self._starts + (positions * self._counts).long().minimum(self._counts - 1)]
 
 
@@ -228,7 +270,7 @@ class SirenRenderer(Renderer):
         self._banks = Banks(self.device)
 
     def add(self, payload: Payload) -> None:
-        shape, bits, tensors = _unpack(payload.part("background"), len(payload))
+        shape, bits, _, tensors = _unpack(payload.part("background"), len(payload))
         self._places += self._banks.add(shape, bits, tensors)
         self._sizes += [(payload.width, payload.height)] * len(payload)
 

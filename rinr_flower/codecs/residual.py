@@ -1,4 +1,4 @@
-"""Residual-INR (Chen, Yao, Subedi, Hao, ICCAD 2024): a background codec and a tiny SIREN for every object."""
+"""Residual-INR (Chen, Yao, Subedi, Hao, ICCAD 2024): a background codec and tiny SIRENs for the objects."""
 
 from __future__ import annotations
 
@@ -12,25 +12,21 @@ import torch
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import ByteWriter
-from rinr_flower.bitstream.weights import (
-    Quantised,
-    check_bits,
-    pack_tensors,
-    round_up_bfloat16,
-)
+from rinr_flower.bitstream.weights import check_bits, round_up_bfloat16
 from rinr_flower.codecs.base import Codec, Progress, codecs, native_frame
 from rinr_flower.codecs.mixed import MixedRenderer
 from rinr_flower.codecs.object_fit import ObjectFit, ObjectTarget
-from rinr_flower.codecs.object_sizes import MAX_SIZES, SMALL_SIZES, Sizes, size_classes
-from rinr_flower.codecs.rapid_inr import check_shape, write_shape
+from rinr_flower.codecs.object_sizes import MAX_SIZES, SHALLOW_SIZES, Sizes, object_groups
+from rinr_flower.codecs.rapid_inr import MAX_SHARED, check_shape, write_shape
 from rinr_flower.codecs.residual_renderer import background_only, residual_renderer
+from rinr_flower.codecs.shared_weights import pack_shared
 from rinr_flower.errors import ConfigError
-from rinr_flower.frames import Clip, Frame, box_windows
+from rinr_flower.frames import Clip, Frame
 from rinr_flower.inr.fit import Schedule
 from rinr_flower.inr.siren import SirenShape
 from rinr_flower.rendering.renderer import Renderer
 
-SMALL_BACKGROUND: Mapping[str, Any] = {"name": "rapid_inr", "hidden": 20}
+SMALL_BACKGROUND: Mapping[str, Any] = {"name": "rapid_inr", "hidden": 45}
 """The background of ``Residual()``: half the bytes of ``rapid_inr``, as the source has 24 KB with objects against 45 KB
 without."""
 
@@ -38,7 +34,7 @@ without."""
 @codecs.register("residual")
 @dataclass(frozen=True)
 class Residual(Codec):
-    """Any background codec, and over it one SIREN per box in the box's own coordinates.
+    """Any background codec, and over it SIRENs in the boxes' own coordinates: one for each object and so many frames.
 
     Attributes
     ----------
@@ -49,17 +45,20 @@ class Residual(Codec):
     sizes : (largest box area in pixels or None, hidden units, sine layers), ascending; the last has no limit.
     w0 : frequency factor of the object networks; published 30.
     bits : bit width of the object weights, 2..16, or 32 for raw float32.
+    shared : most boxes of one object that one network serves, each with a first layer of its own; 1, as published,
+        gives every box a whole network.
     candidates : initialisations that are tried briefly for every object; the best one is fitted on. Networks of 10 to
         24 units vary strongly with the seed.
-    steps, learning_rate, batch_points : the objects' schedule; ``batch_points`` random pixels of every box a step, or
-        None for all of them, as published.
+    steps, learning_rate, batch_points : the objects' schedule; ``batch_points`` random pixels of an object a step, or
+        None for all of them, as published. :func:`rinr_flower.inr.shared_siren.fit_of` says what several boxes get.
     """
 
     background: Codec = field(default_factory=lambda: codecs.create(SMALL_BACKGROUND))
     mode: Literal["residual", "direct"] = "residual"
-    sizes: Sizes = SMALL_SIZES
+    sizes: Sizes = SHALLOW_SIZES
     w0: int = 15
-    bits: int = 8
+    bits: int = 6
+    shared: int = 32
     candidates: int = 3
     steps: int = 1_000
     learning_rate: float = 2e-3
@@ -94,6 +93,8 @@ class Residual(Codec):
             check_shape(shape)
         if self.candidates < 1 or (self.batch_points is not None and self.batch_points < 1):
             raise ConfigError(f"candidates {self.candidates} and batch_points {self.batch_points} must be at least 1")
+        if not 1 <= self.shared <= MAX_SHARED:
+            raise ConfigError(f"residual shared {self.shared} is not in 1..{MAX_SHARED}")
         check_bits(self.bits, "object weights")
         Schedule(self.steps, self.learning_rate)
 
@@ -131,7 +132,7 @@ class Residual(Codec):
         """The parts of each clip for backgrounds that are encoded already: one may carry objects of several sizes."""
         objects = [o for c, (clip, parts) in enumerate(zip(clips, backgrounds, strict=True))
                    for o in self._objects(c, clip, parts, device)]  # fmt: skip
-        fitting = ObjectFit(self.bits, self.candidates, Schedule(self.steps, self.learning_rate), self.batch_points)
+        fitting = ObjectFit(self.bits, self.candidates, self.steps, self.learning_rate, self.batch_points)
         fitting.run(objects, self._shapes, seed=seed, device=device, progress=progress)
         result: list[Mapping[str, bytes]] = []
         for c, parts in enumerate(backgrounds):
@@ -145,24 +146,20 @@ class Residual(Codec):
         payload = Payload.of_clip(self.background.name, clip, parts)
         renderer = MixedRenderer(device)
         renderer.add(background_only(payload, payload.codec, parts))
-        all_windows = [box_windows(b, clip.width, clip.height) for b in payload.boxes]
-        kinds = size_classes(all_windows, self.sizes, self._shapes, payload)
         found = []
-        for f, frame in enumerate(clip.frames):
-            windows = all_windows[f]
-            if not windows:
-                continue
-            base = native_frame(renderer, f, payload).clamp(0, 1) * 2
-            picture = torch.tensor(frame.image, device=device).permute(2, 0, 1).float() / 127.5
-            for (x1, y1, x2, y2), kind in zip(windows, kinds[f], strict=True):
-                pixels = picture[:, y1:y2, x1:x2]
+        for group in object_groups(payload, self.sizes, self._shapes, self.shared):
+            targets = []
+            for (f, _), (x1, y1, x2, y2) in zip(group.places, group.windows, strict=True):
+                pixels = torch.tensor(clip.frames[f].image[y1:y2, x1:x2], device=device).float() / 127.5 - 1
                 if self.mode == "residual":
-                    target = pixels - base[:, y1:y2, x1:x2]
-                    scale = float(round_up_bfloat16(np.array([target.abs().max().item()], np.float32))[0])
-                    target = target / (scale or 1.0)
-                else:
-                    target, scale = pixels - 1, 1.0
-                found.append(ObjectTarget(c, kind, target.permute(1, 2, 0).contiguous(), scale))
+                    base = native_frame(renderer, f, payload)[:, y1:y2, x1:x2].clamp(0, 1) * 2 - 1
+                    pixels = pixels - base.permute(1, 2, 0)
+                targets.append(pixels)
+            scale = 1.0
+            if self.mode == "residual":
+                largest = max(t.abs().max().item() for t in targets)
+                scale = float(round_up_bfloat16(np.array([largest], np.float32))[0])
+            found.append(ObjectTarget(c, group.kind, [t / (scale or 1.0) for t in targets], scale))
         return found
 
     def _wrap(self, background: bytes) -> bytes:
@@ -175,6 +172,7 @@ class Residual(Codec):
         writer = ByteWriter()
         writer.u8(self.mode == "residual")
         writer.varint(self.bits)
+        writer.varint(self.shared)
         writer.varint(len(self.sizes))
         for (area, _, _), shape in zip(self.sizes, self._shapes, strict=True):
             writer.varint(area or 0)
@@ -185,8 +183,7 @@ class Residual(Codec):
                 scales = np.array([o.scale for o in members], np.float32)
                 writer.raw((scales.view(np.uint32) >> 16).astype("<u2").tobytes())
             if members:
-                banks = [Quantised.stack(t) for t in zip(*(o.weights for o in members), strict=True)]
-                writer.raw(pack_tensors(banks, self.bits))
+                writer.raw(pack_shared([o.weights() for o in members], self.bits))
         return writer.getvalue()
 
     @classmethod

@@ -10,16 +10,19 @@ import torch
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import ByteReader
-from rinr_flower.bitstream.weights import Quantised, unpack_tensors
+from rinr_flower.bitstream.weights import Quantised, read_scales
 from rinr_flower.codecs.base import codecs
 from rinr_flower.codecs.mixed import MixedRenderer
-from rinr_flower.codecs.object_sizes import MAX_SIZES, size_classes
-from rinr_flower.codecs.rapid_inr import read_bits, read_shape
+from rinr_flower.codecs.object_sizes import MAX_SIZES, ObjectGroup, object_groups
+from rinr_flower.codecs.rapid_inr import MAX_SHARED, read_bits, read_shape
+from rinr_flower.codecs.shared_weights import unpack_shared
 from rinr_flower.errors import PayloadError
-from rinr_flower.frames import Window, box_windows
+from rinr_flower.frames import Window
 from rinr_flower.inr.siren import Banks, ResidentBank, SirenShape, evaluate_grouped
 from rinr_flower.rendering.fused import MAX_OBJECTS, Item, draw, kernel_draws
 from rinr_flower.rendering.renderer import Renderer, View
+
+MAX_FACTOR = 4.0  # of a residual; pixels are in -1..1
 
 
 def background_only(payload: Payload, codec: str, parts: Mapping[str, bytes]) -> Payload:
@@ -64,14 +67,15 @@ class ResidualRenderer(Renderer):
             raise PayloadError(f"residual payload with a background in the unknown codec {name!r}")
         parts = {k: v for k, v in payload.parts.items() if k != "object"}
         inner = background_only(payload, name, {**parts, "background": wrapped.raw(wrapped.left)})
-        frames, groups = _read_objects(payload)
+        networks = _read_objects(payload)
         self._background.add(inner)
-        networks = [
-            iter(zip(self._banks.add(shape, bits, tensors), scales, strict=True) if scales else ())
-            for shape, bits, tensors, scales in groups
-        ]
-        for frame in frames:
-            self._objects.append([_Resident(window, *next(networks[kind])) for window, kind in frame])
+        placed: list[dict[int, _Resident]] = [{} for _ in range(len(payload))]
+        for shape, bits, groups, tensors, scales in networks:
+            homes = iter(self._banks.add(shape, bits, tensors))
+            for group, scale in zip(groups, scales, strict=True):
+                for (frame, row), window in zip(group.places, group.windows, strict=True):
+                    placed[frame][row] = _Resident(window, next(homes), scale)
+        self._objects += [[rows[row] for row in sorted(rows)] for rows in placed]
 
     def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
         out = self._background.render(frames, view).clamp_(0, 1)
@@ -135,17 +139,19 @@ def _seen(objects: Sequence[_Resident], points: torch.Tensor) -> Iterator[tuple[
             yield objects[number], where
 
 
-_Group = tuple[SirenShape, int, list[Quantised], Sequence[float | None]]
-"""The networks of one size: their shape, bit width, tensors, and factor each (None for direct)."""
+_Networks = tuple[SirenShape, int, list[ObjectGroup], list[Quantised], Sequence[float | None]]
+"""The networks of one size: shape, bit width, which boxes they draw, tensors for each box, factors (None: direct)."""
 
 
-def _read_objects(payload: Payload) -> tuple[list[list[tuple[Window, int]]], list[_Group]]:
-    """The windows of every frame with their size class, in box order; and the networks of each size, in that order."""
+def _read_objects(payload: Payload) -> list[_Networks]:
+    """The networks of every size that has any."""
     reader = ByteReader(payload.part("object"), "object part of a residual payload")
     residual = reader.u8()
     if residual > 1:
         raise PayloadError(f"object part of a residual payload has an unknown mode {residual}")
-    bits = read_bits(reader)
+    bits, shared = read_bits(reader), reader.varint(MAX_SHARED)
+    if not shared:
+        raise PayloadError("object part of a residual payload has networks of no boxes")
     sizes, shapes = [], []
     for _ in range(reader.varint(MAX_SIZES)):
         area = reader.varint()
@@ -153,19 +159,19 @@ def _read_objects(payload: Payload) -> tuple[list[list[tuple[Window, int]]], lis
         sizes.append((area or None, shapes[-1].hidden, shapes[-1].layers))
     if not sizes or sizes[-1][0] is not None:
         raise PayloadError("object part of a residual payload has no size for the largest boxes")
-    windows = [box_windows(b, payload.width, payload.height) for b in payload.boxes]
-    kinds = size_classes(windows, tuple(sizes), shapes, payload)
-    groups: list[_Group] = []
+    groups = object_groups(payload, tuple(sizes), shapes, shared)
+    networks: list[_Networks] = []
     for kind, shape in enumerate(shapes):
-        count = sum(k.count(kind) for k in kinds)
-        scales: list[float | None] = [None] * count
+        mine = [group for group in groups if group.kind == kind]
+        if not mine:
+            continue
+        scales: list[float | None] = [None] * len(mine)
         if residual:
-            raw = np.frombuffer(reader.raw(2 * count), "<u2").astype(np.uint32) << np.uint32(16)
-            factors = raw.view(np.float32)
-            if not (np.isfinite(factors).all() and (factors >= 0).all() and (factors <= 4).all()):
-                raise PayloadError("object part of a residual payload holds a residual scale out of 0..4")
+            factors = read_scales(reader, len(mine), "residual factors")
+            if not (factors <= MAX_FACTOR).all():
+                raise PayloadError(f"object part of a residual payload holds a factor over {MAX_FACTOR}")
             scales = factors.tolist()
-        tensors = unpack_tensors(reader, shape.shapes(count), bits, (0,), "object weights") if count else []
-        groups.append((shape, bits, tensors, scales))
+        tensors = unpack_shared(reader, shape, [len(g.places) for g in mine], bits, "object weights")
+        networks.append((shape, bits, mine, tensors, scales))
     reader.end()
-    return [list(zip(ws, ks, strict=True)) for ws, ks in zip(windows, kinds, strict=True)], groups
+    return networks

@@ -16,11 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rinr_flower.bitstream.weights import FLOAT_BITS, Quantised, fake_quantise, quantise
-
-TRAINED_QUANTISATION_BITS = 6
-"""Up to this width networks are fitted through the quantiser. From 7 bits on, rounding once at the end loses less: the
-straight-through gradient's noise costs 0.2 to 0.6 dB there, and gains 0.5 dB at 6 bits."""
+from rinr_flower.bitstream.weights import FLOAT_BITS, Quantised
 
 TILE = 1024
 """Points that one product handles per network. Fixed, so that a pixel's value does not depend on what else is drawn."""
@@ -61,14 +57,17 @@ def forward(tensors: Sequence[torch.Tensor], points: torch.Tensor, w0: int) -> t
     """Evaluate a bank: points (networks, p, inputs) in -1..1 -> (networks, p, outputs)."""
     value = points
     for index in range(0, len(tensors) - 2, 2):
-        product = torch.baddbmm(tensors[index + 1], value, tensors[index])
-        value = _Sine.apply(product, w0)  # type: ignore[no-untyped-call]
+        value = sine(torch.baddbmm(tensors[index + 1], value, tensors[index]), w0)
     return torch.baddbmm(tensors[-1], value, tensors[-2])
 
 
-class _Sine(torch.autograd.Function):
-    """sin(w0 * z), which overwrites z: an intermediate value that nothing else uses."""
+def sine(z: torch.Tensor, w0: int) -> torch.Tensor:
+    """sin(w0 * z), which overwrites ``z``: an intermediate value that nothing else uses."""
+    result: torch.Tensor = _Sine.apply(z, w0)  # type: ignore[no-untyped-call]
+    return result
 
+
+class _Sine(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: torch.Tensor, w0: int) -> torch.Tensor:
         z.mul_(w0)
@@ -114,52 +113,6 @@ def _cache_bytes() -> int:
         return max(1 << 18, min(1 << 22, int(text.removesuffix("K")) << 10))
     except (OSError, ValueError):
         return 1 << 20
-
-
-class TrainableBank:
-    """A bank of networks while it is being fitted.
-
-    Parameters
-    ----------
-    shape, tensors : as :func:`initial_bank` takes and gives them.
-    bits : bit width that the forward pass simulates once the schedule says so.
-    """
-
-    def __init__(self, shape: SirenShape, tensors: Sequence[torch.Tensor], bits: int, device: torch.device) -> None:
-        self.shape, self.bits = shape, bits
-        self.tensors = [t.to(device).requires_grad_() for t in tensors]
-        self.masks: list[torch.Tensor] | None = None
-
-    def __call__(self, points: torch.Tensor, *, quantised: bool) -> torch.Tensor:
-        tensors: Sequence[torch.Tensor] = self.tensors
-        if self.masks is not None:
-            tensors = [t * m for t, m in zip(tensors, self.masks, strict=True)]
-        if quantised and self.bits <= TRAINED_QUANTISATION_BITS:
-            tensors = [fake_quantise(t, self.bits, (0,)) for t in tensors]
-        return forward(tensors, points, self.shape.w0)
-
-    def prune(self, fraction: float) -> None:
-        """Fix the smallest ``fraction`` of every network's hidden weights at zero (magnitude pruning)."""
-        self.masks = []
-        for index, tensor in enumerate(self.tensors):
-            mask = torch.ones_like(tensor)
-            if index % 2 == 0 and 0 < index < len(self.tensors) - 2:
-                magnitude = tensor.detach().abs().flatten(1)
-                limit = magnitude.kthvalue(max(1, round(fraction * magnitude.shape[1])), dim=1).values
-                mask = (tensor.detach().abs() > limit[:, None, None]).float()
-            self.masks.append(mask)
-
-    def select(self, rows: torch.Tensor) -> TrainableBank:
-        """A new bank of some of the networks."""
-        chosen = [t.detach()[rows].clone() for t in self.tensors]
-        return TrainableBank(self.shape, chosen, self.bits, chosen[0].device)
-
-    def quantise(self) -> list[Quantised]:
-        """The bank's tensors, quantised with one scale per network and tensor."""
-        tensors = [t.detach() for t in self.tensors]
-        if self.masks is not None:
-            tensors = [t * m for t, m in zip(tensors, self.masks, strict=True)]
-        return [quantise(t.cpu().numpy(), self.bits, (0,)) for t in tensors]
 
 
 class ResidentBank:

@@ -20,7 +20,7 @@ from rinr_flower.frames import Clip, Frame
 
 # only what keeps a fit short; everything else is the codec's default
 QUICK: dict[str, dict[str, object]] = {
-    "rapid_inr": {"hidden": 16, "layers": 3, "steps": 150, "batch_points": 512, "learning_rate": 5e-3},
+    "rapid_inr": {"hidden": 16, "layers": 3, "steps": 150, "batch_points": 512, "learning_rate": 2e-3},
     "residual": {"background": "jpeg", "background.quality": 20, "steps": 80, "candidates": 2, "batch_points": 128},
     "nerv": {"steps": 200},
     "scene": {"preset": "fast"},

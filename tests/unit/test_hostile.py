@@ -156,11 +156,18 @@ def picture(kind: str, width: int, height: int) -> bytes:
 
 def sirens(hidden: int, layers: int, frames: int) -> bytes:
     writer = ByteWriter()
-    for value in (hidden, layers, 20, 8):
+    for value in (hidden, layers, 20, 8, *[1] * frames):
         writer.varint(value)
-    for _ in range(2 * (layers + 1)):
-        writer.raw(b"\0\x3c" * frames)
-        writer.blob(constant(0))
+    writer.raw(weights(layers, frames))
+    return writer.getvalue()
+
+
+def weights(layers: int, networks: int) -> bytes:
+    """Networks of zeros, one for each picture."""
+    writer = ByteWriter()
+    writer.raw(b"\0\x3c" * (2 * (layers + 1) * networks))
+    writer.blob(constant(0))
+    writer.blob(constant(0))
     return writer.getvalue()
 
 
@@ -175,18 +182,20 @@ def nerv(*fields: int) -> bytes:
     return writer.getvalue()
 
 
-def residual(frames: int, size: tuple[int, int], table: bytes, networks: int, *shapes: tuple[int, int]) -> bytes:
+def residual(
+    frames: int, size: tuple[int, int], table: bytes, networks: int, *shapes: tuple[int, int], shared: int = 1
+) -> bytes:
     """Networks of (hidden, layers) for boxes of up to one pixel, two pixels, ...; all boxes are of the last size."""
     background, objects = ByteWriter(), ByteWriter()
     background.blob(b"rapid_inr")
     background.raw(sirens(4, 1, frames))
-    for value in (1, 8, len(shapes)):
+    for value in (1, 8, shared, len(shapes)):
         objects.varint(value)
     for index, shape in enumerate(shapes, start=1):
         for value in (index % len(shapes), *shape, 20):
             objects.varint(value)
     objects.raw(b"\0\x3f" * networks)
-    objects.raw(sirens(*shapes[-1], networks)[4:])
+    objects.raw(weights(shapes[-1][1], networks))
     parts = {"background": background.getvalue(), "object": objects.getvalue()}
     return crafted("residual", frames, size, table, parts)
 
@@ -230,7 +239,12 @@ ATTACKS: dict[str, Callable[[], bytes]] = {
     "a network for 64 megapixels": lambda: attack("nerv", 1, (8000, 8000), nerv(1, 1, 1, 1, 8, 4, 10, 10, 10, 8)),
     "one channel padded to sixteen": lambda: attack("nerv", 1, (4000, 4000), nerv(1, 1, 1, 1, 8, 5, 10, 10, 10, 4, 1)),
     "1,200 networks on 1,280 pixels": lambda: residual(1, SMALL, boxes(1200, 1), 1200, (70, 3)),
-    "17 million weights of objects": lambda: residual(64, VGA, boxes(4096, 64), 64 * 4096, (8, 1), (6, 2)),
+    "262,144 objects": lambda: residual(64, VGA, boxes(4096, 64), 64 * 4096, (8, 1), (6, 2)),
+    "21 million weights of objects": lambda: residual(16, VGA, boxes(4096, 16), 16 * 4096, (8, 1), (16, 2)),
+    "a network of no frames": lambda: attack("rapid_inr", 9, VGA, bytes([4, 1, 20, 8, 0, 9])),
+    "a network of more frames than there are": lambda: attack("rapid_inr", 9, VGA, bytes([4, 1, 20, 8, 10])),
+    "objects to link": lambda: residual(60, VGA, boxes(4096, 60), 4096, (1, 1), shared=32),
+    "objects of no boxes": lambda: residual(1, VGA, boxes(1, 1), 1, (1, 1), shared=0),
     "a volume of 65,535 frames": lambda: scene(65_535, (4, 4), [(4, 4)], 4, boxes(0, 65_535)),
     "shots of more frames than there are": lambda: scene(65_535, (4, 4), [(4, 4)] * 2, 1, boxes(0, 65_534)),
     "many canvases": lambda: scene(3, (2048, 1984), [(4000, 4000)] * 3, 0, boxes(0, 3)),
@@ -270,11 +284,10 @@ def test_where_boxes_overlap_the_last_one_is_seen() -> None:
     background, objects = ByteWriter(), ByteWriter()
     background.blob(b"rapid_inr")
     background.raw(sirens(4, 1, 1))
-    for value in (0, FLOAT_BITS, 1, 0, 1, 1, 20):
+    for value in (0, FLOAT_BITS, 1, 1, 0, 1, 1, 20):
         objects.varint(value)
-    for shape in ((30, 2, 1), (30, 1, 1), (30, 1, 3)):
-        objects.raw(bytes(4 * int(np.prod(shape))))
-    objects.raw(colours.tobytes())
+    objects.raw(bytes(4 * 30 * (2 + 1)))  # first layers
+    objects.raw(np.concatenate([np.zeros((30, 3), np.float32), colours], axis=1).tobytes())
     table = ByteWriter()
     table.u8(0)
     table.blob(encode_ints(np.array([30])))

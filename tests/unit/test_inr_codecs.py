@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rinr_flower.bitstream.container import Payload
-from rinr_flower.bitstream.weights import Quantised, fake_quantise, quantise
+from rinr_flower.bitstream.weights import Quantised, quantise
 from rinr_flower.codecs import Jpeg, RapidInr, Residual, codecs, decode
 from rinr_flower.codecs.object_sizes import PAPER_SIZES, size_class
 from rinr_flower.decoding import FrameStore
@@ -59,12 +59,6 @@ def test_grouped_evaluation_is_the_float64_forward_pass(bits: int) -> None:
 def test_published_size_has_the_published_parameters() -> None:
     # 2 -> 28, nine times 28 -> 28, 28 -> 3
     assert SirenShape(28, 10).parameters == (2 * 28 + 28) + 9 * (28 * 28 + 28) + (28 * 3 + 3)
-
-
-def test_fake_quantisation_is_what_is_stored() -> None:
-    tensor = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(1))
-    stored = quantise(tensor.numpy(), 8, (0,))
-    assert np.abs(fake_quantise(tensor, 8, (0,)).numpy() - tensor.numpy()).max() <= stored.scale.max() / 2 * 1.01
 
 
 def test_forward_gradient_reaches_every_tensor() -> None:
@@ -251,8 +245,8 @@ def test_background_by_dotted_options() -> None:
 
 def test_all_pixels_of_frame_and_box_are_fitted_as_published() -> None:
     clip = textured_clip(2)
-    options = {"hidden": 12, "layers": 3, "steps": 150, "learning_rate": 3e-3}
-    some, every = (RapidInr(**options, batch_points=n) for n in (1024, None))  # type: ignore[arg-type]
+    options = {"hidden": 12, "layers": 3, "steps": 150, "learning_rate": 3e-3, "bits": 16}
+    some, every = (RapidInr(**options, batch_points=n) for n in (512, None))  # type: ignore[arg-type]
     assert measure(clip, decode(every.encode(clip))).frame_db > measure(clip, decode(some.encode(clip))).frame_db - 0.2
     objects = Residual(background=Jpeg(quality=5), steps=300, candidates=1, batch_points=None)
     alone = measure(clip, decode(Jpeg(quality=5).encode(clip))).object_db
