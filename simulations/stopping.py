@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType, TracebackType
 
@@ -19,11 +19,11 @@ class RunStopped(KeyboardInterrupt):
     """A signal has asked for the end of the run. No error: nothing that handles errors takes it for one."""
 
 
-def end_at_once(exit_code: int) -> None:
-    """End this process and all that it has started: some of Ray's can outlive it by minutes."""
-    for child in psutil.Process().children(recursive=True):
+def end_at_once(exit_code: int, others: Sequence[psutil.Process] = ()) -> None:
+    """End this process, all that it has started and ``others``: some of Ray's can outlive it by minutes."""
+    for process in [*psutil.Process().children(recursive=True), *others]:
         with suppress(psutil.Error):
-            child.kill()
+            process.kill()
     os._exit(exit_code)
 
 
@@ -39,6 +39,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.caught: signal.Signals | None = None
+        self._started: list[psutil.Process] = []
         self._before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> StopSignals:
@@ -72,5 +73,7 @@ class StopSignals:
 
     def _come(self, number: int, frame: FrameType | None) -> None:
         if self.caught is not None:
-            end_at_once(128 + number)
+            end_at_once(128 + number, self._started)
         self.caught = signal.Signals(number)
+        # Ray's end, which this signal begins, can orphan processes, which are then no longer found as ours
+        self._started = psutil.Process().children(recursive=True)

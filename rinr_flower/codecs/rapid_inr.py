@@ -12,7 +12,6 @@ from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.bitstream.weights import Quantised, check_bits, quantise
 from rinr_flower.codecs.base import Codec, Progress, codecs
-from rinr_flower.codecs.frame_groups import frame_groups
 from rinr_flower.codecs.shared_weights import pack_shared, unpack_shared
 from rinr_flower.errors import ConfigError, PayloadError
 from rinr_flower.frames import Clip, Frame, box_mask
@@ -111,6 +110,8 @@ class RapidInr(Codec):
         return list(parts)
 
     def _jobs(self, c: int, clip: Clip, seed: int) -> list[_Job]:
+        from rinr_flower.codecs.frame_groups import frame_groups  # OpenCV, which payloads are decoded without
+
         groups = frame_groups(clip, self.shared)
         start = initial_bank(self.shape, len(groups), torch.Generator().manual_seed(seed))
         return [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,8 +62,9 @@ def _later(own: Sequence[NDArray[np.int64]], mode: int, bits: int) -> bytes:
     """The first layers of all pictures but the first of each network."""
     writer = ByteWriter()
     writer.u8(mode)
-    less = {_WHOLE: lambda o: 0, _TO_FIRST: lambda o: o[:1], _TO_PREVIOUS: lambda o: o[:-1]}[mode]
-    write_values(writer, np.concatenate([(o[1:] - less(o)).reshape(-1) for o in own]), bits)
+    start = {_WHOLE: slice(0), _TO_FIRST: slice(1), _TO_PREVIOUS: slice(-1)}[mode]
+    less = [o[start] if mode else 0 for o in own]
+    write_values(writer, np.concatenate([(o[1:] - e).reshape(-1) for o, e in zip(own, less, strict=True)]), bits)
     return writer.getvalue()
 
 
@@ -80,6 +82,8 @@ def unpack_shared(
     shapes = [s[1:] for s in shape.shapes(1)]
     sizes = [math.prod(s) for s in shapes]
     own_size, common_size = sum(sizes[:2]), sum(sizes[2:])
+    own: NDArray[Any]
+    common: NDArray[Any]
     if bits == FLOAT_BITS:
         scales = np.ones((count, len(shapes)), np.float32)
         own = _floats(reader, total * own_size, what).reshape(total, own_size)

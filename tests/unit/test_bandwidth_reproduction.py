@@ -95,8 +95,7 @@ def test_variants_share_one_fit_and_are_what_the_codecs_write(background, clip):
     for name in ("BE", "DE", "RE"):
         assert encoded[name].data == variants[name].encode(clip, seed=1), "float32: fitted once, the same bytes"
     if background == "rapid_inr":
-        for name in ("BS", "QRE"):
-            assert encoded[name].data == variants[name].encode(clip, seed=1), "quantised afterwards"
+        assert encoded["BS"].data == variants["BS"].encode(clip, seed=1), "16 bits are rounded at the end"
     assert len(encoded["QRE"].data) < 0.5 * len(encoded["RE"].data)
     for value in encoded.values():
         assert len(decode(value.data)) == len(clip)

@@ -246,8 +246,8 @@ def test_background_by_dotted_options() -> None:
 def test_all_pixels_of_frame_and_box_are_fitted_as_published() -> None:
     clip = textured_clip(2)
     options = {"hidden": 12, "layers": 3, "steps": 150, "learning_rate": 3e-3, "bits": 16}
-    some, every = (RapidInr(**options, batch_points=n) for n in (512, None))  # type: ignore[arg-type]
-    assert measure(clip, decode(every.encode(clip))).frame_db > measure(clip, decode(some.encode(clip))).frame_db - 0.2
+    few, every = (RapidInr(**options, batch_points=n) for n in (4, None))  # type: ignore[arg-type]
+    assert measure(clip, decode(every.encode(clip))).frame_db > measure(clip, decode(few.encode(clip))).frame_db + 2
     objects = Residual(background=Jpeg(quality=5), steps=300, candidates=1, batch_points=None)
     alone = measure(clip, decode(Jpeg(quality=5).encode(clip))).object_db
     assert measure(clip, decode(objects.encode(clip))).object_db > alone + 2

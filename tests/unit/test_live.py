@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -82,6 +85,17 @@ def test_it_is_served_on_loopback_and_serves_nothing_else(run: Path) -> None:
         assert get(f"{server.url}now", host="localhost:80")[0] == 200
         with pytest.raises(ConfigError, match="choose another port"):
             LiveServer(run, port=server.server_address[1])
+
+
+def test_the_command_serves_until_it_is_interrupted(run: Path) -> None:
+    rinr = Path(sys.executable).with_name("rinr")
+    with subprocess.Popen([rinr, "watch", run, "--port", "0"], stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        url, _, said = watching.stdout.readline().partition(" ")
+        assert said == f"shows {run}; Ctrl-C ends it\n"
+        assert get(f"{url}now")[0] == 200
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(timeout=60) == 0
 
 
 @pytest.mark.parametrize(

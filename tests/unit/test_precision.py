@@ -82,12 +82,13 @@ def test_a_detector_trains_in_either(store: FrameStore) -> None:
 
 def test_pictures_are_computed_in_float32_on_cuda_and_the_process_keeps_its_choice() -> None:
     cudnn = torch.backends.cudnn
+    before = cudnn.deterministic
     assert cudnn.allow_tf32
     with exact_float32(torch.device("cuda")):
         assert not cudnn.allow_tf32
         assert cudnn.enabled
         assert cudnn.deterministic
     assert cudnn.allow_tf32
-    assert not cudnn.deterministic
+    assert cudnn.deterministic == before
     with exact_float32(CPU):
         assert cudnn.allow_tf32

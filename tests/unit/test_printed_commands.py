@@ -17,6 +17,7 @@ import pytest
 from skimage.data import astronaut
 from typer.main import get_command
 
+from rinr_flower import cli as rinr_cli
 from rinr_flower.frames import write_jpeg
 from rinr_flower.report import cli as bandwidth_cli
 from rinr_flower.simulations import cli as simulation_cli
@@ -27,6 +28,7 @@ COMMAND = re.compile(r"rinr |bandwidth-report |flower-simulation |(RINR_DATA=\S+
 NOT_RUN = {
     "flower-simulation": "minutes; the system tests run it, and the quick scenario as printed",
     "bandwidth-report --reproduce": "hours; test_bandwidth_reproduction.py runs it with little of everything",
+    "rinr watch": "serves until it is interrupted; test_live.py asks its server for the page",
 }
 """Our own commands that are printed but not run here, and why. Benchmarks take minutes to hours, each has its tests."""
 
@@ -93,9 +95,12 @@ def test_the_others_exist_with_their_options(page: str, command: str) -> None:
         assert not missing
         return
     assert any(command.startswith(known) for known in NOT_RUN), f"{page}: run it, or say why not"
-    app = simulation_cli.app if words[0] == "flower-simulation" else bandwidth_cli.app
-
-    known = {name for parameter in get_command(app).params for name in parameter.opts}
+    parsed = get_command(
+        {"flower-simulation": simulation_cli.app, "rinr": rinr_cli.app}.get(words[0], bandwidth_cli.app)
+    )
+    if words[0] == "rinr":
+        parsed = parsed.commands[words[1]]  # type: ignore[attr-defined]
+    known = {name for parameter in parsed.params for name in parameter.opts}
     assert options <= known
 
 
