@@ -1,7 +1,8 @@
 """Code changes of a model with NNCodec, in an environment of its own: it needs numpy below 2.
 
-``python benchmarks/nncodec_child.py IN.npz OUT.npz QP [NONWEIGHT_QP]``, run by the interpreter that NNCODEC_PYTHON names
-(``pip install nncodec``); :mod:`update_methods` calls it. OUT holds the decoded arrays and ``bitstream``, the coded bytes.
+``python benchmarks/nncodec_child.py IN.npz OUT.npz QP [NONWEIGHT_QP]``, run by the interpreter that NNCODEC_PYTHON
+names (``pip install nncodec``); :mod:`update_methods` calls it. OUT holds the decoded arrays and ``bitstream``, the
+coded bytes.
 """
 
 import contextlib
