@@ -150,7 +150,8 @@ def load(
 def _chosen(spec: str) -> tuple[str, str | None]:
     """The specification without ``#CLIP`` at its end, and the clip; a path that exists as written keeps its ``#``."""
     outer, sign, clip = spec.rpartition("#")
-    if not sign or Path(spec).exists() or Path(spec.partition(":")[2]).exists() or "/" in clip.partition("=")[2]:
+    _, _, location = spec.partition(":")
+    if not sign or Path(spec).exists() or (location and Path(location).exists()) or "/" in clip.partition("=")[2]:
         return spec, None
     return outer, clip
 

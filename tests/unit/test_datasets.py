@@ -102,6 +102,15 @@ def test_specification_errors(tmp_path: Path) -> None:
         load(f"{tmp_path}/missing")
 
 
+@pytest.mark.parametrize("kind", ["", "yolo:"])
+@pytest.mark.parametrize("clip", ["2", "images/b"])
+def test_a_clip_is_named_with_and_without_the_kind(kind: str, clip: str, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_images(tmp_path / "images" / name, ["0.jpg"])
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [car]\n")
+    assert [c.name for c in load(f"{kind}{tmp_path}/data.yaml#{clip}")] == ["images/b"]
+
+
 def test_a_path_may_hold_commas_and_equal_signs(tmp_path: Path) -> None:
     write_images(tmp_path / "a,b=c", ["1.jpg"])
     assert load(f"folder:{tmp_path}/a,b=c")[0].name == "a,b=c"
