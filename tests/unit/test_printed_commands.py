@@ -23,7 +23,11 @@ from rinr_flower.report import cli as bandwidth_cli
 from rinr_flower.simulations import cli as simulation_cli
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md"))]
+PAGES = [
+    "README.md",
+    *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md")),
+    "docs/tutorials/reproduce.md",  # tests/system/test_tutorials.py follows the others
+]
 COMMAND = re.compile(r"rinr |bandwidth-report |flower-simulation |(RINR_DATA=\S+ )?python benchmarks/")
 NOT_RUN = {
     "flower-simulation": "minutes; the system tests run it, and the quick scenario as printed",

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, RecordDict
 from flwr.serverapp.strategy import FedAvg
 from image_folders import write_images
-from tiny_detector import cameras
+from small_clips import small_clip
+from tiny_detector import Tiny, cameras
 from wire import Wire
 
-from rinr_flower.clients import EdgeDevice
+from rinr_flower.clients import DeviceFolder, EdgeDevice, client_app
 from rinr_flower.decoding import FrameStore
 from rinr_flower.detection import Detector, TrainingLog
+from rinr_flower.frames import Frame
 from rinr_flower.messages.training import Training
 from rinr_flower.strategies import FogNode
 from rinr_flower.strategies.encoding import encode_here
@@ -29,11 +34,10 @@ CONTEXT = Context(1, 10, {}, RecordDict(), {})
 
 
 def snippets(page: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.findall(r"```python(?: title=\S+)?\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-def run(code: str, page: str) -> dict[str, Any]:
-    names: dict[str, Any] = {}
+def run(code: str, page: str, **names: Any) -> dict[str, Any]:
     exec(compile(code, page, "exec"), names)
     return names
 
@@ -82,6 +86,56 @@ def test_the_overridden_step_of_the_docs(tmp_path: Path) -> None:
     strategy.start(cameras(tmp_path, 2), ArrayRecord(), 1, timeout=1)
     assert strategy.shared == [], "no clip of these devices is of the night"
     assert len(strategy.trained) == 2
+
+
+TUTORIAL = "docs/tutorials/strategy.md"
+
+
+def test_the_averaging_of_the_tutorial(tmp_path: Path) -> None:
+    strategy = run(snippets(TUTORIAL)[0], TUTORIAL)["strategy"]
+    strategy.encoder = encode_here
+    config = ConfigRecord(Training(class_names=("cup",)).to_config())
+    result = strategy.start(cameras(tmp_path, 2), ArrayRecord({"numbers": Array(np.ones(3, np.float32))}), 1, 5, config)
+    assert strategy.failures == []
+    assert list(result.arrays) == ["numbers"]
+
+
+def test_the_labelled_clips_of_the_tutorial(tmp_path: Path) -> None:
+    names = run(snippets(TUTORIAL)[1], TUTORIAL)
+    strategy = names["Labelled"]("jpeg", encoder=encode_here)
+    empty = replace(small_clip("empty", 1), frames=tuple(Frame(f.image) for f in small_clip("empty", 1).frames))
+    folders = [
+        DeviceFolder.write(tmp_path / str(i), f"device-{i}", [[clip]], [clip])
+        for i, clip in enumerate((small_clip("full", 0), empty))
+    ]
+    apps = {10 + i: client_app(lambda context, f=f: EdgeDevice(f), detector=Tiny()) for i, f in enumerate(folders)}
+    strategy.start(Wire(apps), ArrayRecord(), 1, 5)
+    assert [(clip.device, clip.clip) for clip in strategy.shared] == [("device-0", "full")]
+    assert names["has_boxes"](b"no payload"), "encoding refuses it by name"
+
+
+def test_the_budget_of_the_tutorial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = run(
+        snippets(TUTORIAL)[2].replace('"scene"', '"jpeg", encoder=encode_here').replace("20_000", "3_000"),
+        TUTORIAL,
+        encode_here=encode_here,
+    )
+    names["main"](cameras(tmp_path, 3), CONTEXT)
+    lines = capsys.readouterr().out.splitlines()
+    received = Counter[tuple[str, str]]()
+    for line in lines:
+        round_, device, size = re.fullmatch(r"round (\d): (\S+) received .+, (\d+) bytes", line).groups()
+        received[round_, device] += int(size)
+    assert 0 < max(received.values()) <= 3_000
+    assert len(received) == 3 * 3
+
+
+def test_the_command_of_the_tutorial_is_that_of_the_quickstart() -> None:
+    """tests/system/test_quickstart.py runs it."""
+    command = 'flwr run . here --stream --federation-config "num-supernodes=4"\n'
+    assert command in (ROOT / TUTORIAL).read_text(encoding="utf-8")
+    assert command in (ROOT / "examples/quickstart/README.md").read_text(encoding="utf-8")
+    assert (ROOT / "examples/quickstart/quickstart/server_app.py").is_file(), "what the tutorial replaces"
 
 
 def _keys(folder: Path) -> None:
