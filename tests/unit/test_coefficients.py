@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from rinr_flower.codecs.scene.encode.quantise import quantise
 from rinr_flower.codecs.scene.format.code import layout_of
 from rinr_flower.codecs.scene.format.lattice import BLOCK, Ints, Kind, Lattice, Layout
 from rinr_flower.codecs.scene.format.neighbours import OWN, PASSES, Neighbours
@@ -82,6 +83,19 @@ def test_the_costs_observed_are_those_paid() -> None:
         for b, t in zip(given, tables, strict=True)
     )
     assert 0.85 < paid / (8 * len(write(wanted, given)[Kind.OBJECT])) < 1  # flags, and learning, cost too
+
+
+def test_an_error_that_counts_less_is_spent_fewer_bits_on() -> None:
+    layout = layouts([(Kind.CANVAS, (1, 70, 90))], True)[0]
+    volume = [[b.astype(np.float32) * 1.3 for b in sparse([layout], 2)]]
+    weights = [[np.linspace(1, 0.02, b.shape[2], dtype=np.float32) + 0 * b for b in volume[0]]]
+    ((even,),), ((weighted,),) = (quantise(Kind.CANVAS, [volume], [[1.0]], 2, w) for w in (None, [weights]))
+    left, right = (
+        [sum(int(np.abs(half(b)).sum()) for b in plane) for plane in (even, weighted)]
+        for half in (lambda b: b[..., : b.shape[2] // 4], lambda b: b[..., -(b.shape[2] // 4) :])
+    )
+    assert abs(left[1] / left[0] - 1) < 0.1
+    assert right[1] < 0.6 * right[0]
 
 
 @pytest.mark.parametrize(("cut", "match"), [(1, "truncated"), (None, "nothing is coded")])

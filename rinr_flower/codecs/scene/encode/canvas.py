@@ -127,6 +127,18 @@ def best_canvas(
     return [best[1], *planes[1:]]
 
 
+def canvas_weights(
+    shot: ShotCode, boxes: list[NDArray[np.float32]], size: tuple[int, int], volume: list[list[Floats]]
+) -> list[list[Floats]]:
+    """Weights for the canvas' coefficients ``volume``: the share of the shot's frames in which an error is seen.
+
+    What only few frames show, or what objects hide, is worth fewer bits.
+    """
+    placement = Placement(shot, size)
+    seen = sum(placement.seen(k, trust_of(size, b, 1), 1) for k, b in enumerate(boxes)) / np.float32(shot.frames)
+    return [[cv2.resize(seen, band.shape[:0:-1], interpolation=cv2.INTER_AREA)[None] for band in p] for p in volume]
+
+
 def trust_of(shape: tuple[int, ...], boxes: NDArray[np.float32], scale: int) -> Floats:
     """1 outside the boxes, OBJECT_WEIGHT inside; ``shape`` is that of the frame reduced by ``scale``."""
     inside = box_mask(boxes / np.float32(scale), shape[1], shape[0])

@@ -13,7 +13,7 @@ from rinr_flower.codecs.scene.decode.build import build_shot, canvas_step, empty
 from rinr_flower.codecs.scene.decode.volume import forward, inverse
 from rinr_flower.codecs.scene.encode.analysis import Analysis
 from rinr_flower.codecs.scene.encode.appearance import code_objects
-from rinr_flower.codecs.scene.encode.canvas import best_canvas
+from rinr_flower.codecs.scene.encode.canvas import best_canvas, canvas_weights
 from rinr_flower.codecs.scene.encode.effort import Effort
 from rinr_flower.codecs.scene.encode.heads import Coded, solved
 from rinr_flower.codecs.scene.encode.quantise import quantise
@@ -39,7 +39,7 @@ def encode_and_show(
     code.parts = found.parts
     scene = empty_scene(code)
     start = 0
-    starts, volumes, steps = [], [], []
+    starts, volumes, steps, weights = [], [], [], []
     for shot in code.shots:
         starts.append(start)
         pick = slice(start, start + shot.frames)
@@ -47,9 +47,10 @@ def encode_and_show(
             planes = [p[pick] for p in found.planes]
             found.canvases[start] = best_canvas(shot, planes, found.boxes[pick], found.size, effort.canvas_rounds)
         volumes.append(forward(found.canvases[start]))
+        weights.append(canvas_weights(shot, found.boxes[pick], found.size, volumes[-1]))
         steps.append(code.canvas_shape(shot).steps(canvas_step(code.step, shot.frames, shot.coarser)))
         start += shot.frames
-    chosen = quantise(Kind.CANVAS, volumes, steps, effort.quantise_rounds)
+    chosen = quantise(Kind.CANVAS, volumes, steps, effort.quantise_rounds, weights)
     canvases = []
     for shot, start, bands, own in zip(code.shots, starts, chosen, steps, strict=True):
         shot.canvas_bands = bands

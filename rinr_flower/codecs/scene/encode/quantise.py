@@ -26,20 +26,35 @@ Volume = list[list[Floats]]
 """Bands of every plane, coarsest first."""
 
 
-def quantise(kind: Kind, volumes: Sequence[Volume], steps: Sequence[Sequence[float]], rounds: int) -> list[Pyramids]:
-    """Integers for volumes of one kind, with a step for each plane, after ``rounds`` of rate-distortion decisions."""
+def quantise(
+    kind: Kind,
+    volumes: Sequence[Volume],
+    steps: Sequence[Sequence[float]],
+    rounds: int,
+    weights: Sequence[Volume] | None = None,
+) -> list[Pyramids]:
+    """Integers for volumes of one kind, with a step for each plane, after ``rounds`` of rate-distortion decisions.
+
+    ``weights``, band by band, say how much a squared error of a coefficient counts; 1 without them.
+    """
     layouts = layouts_of(kind, volumes)
+    if weights is None:
+        weights = [[[np.ones(1, np.float32)] * len(plane) for plane in volume] for volume in volumes]
+    worth = [w for volume in weights for plane in volume for w in plane]
     scaled = [
         np.asarray(np.abs(band) / step, np.float32)
         for volume, own in zip(volumes, steps, strict=True)
         for plane, step in zip(volume, own, strict=True)
         for band in plane
     ]
-    chosen = [np.where(s < _DEADZONE, 0, np.floor(s + _ROUND_UP)).astype(np.int32) for s in scaled]
+    chosen = [
+        np.where(s * np.sqrt(w) < _DEADZONE, 0, np.floor(s + _ROUND_UP)).astype(np.int32)
+        for s, w in zip(scaled, worth, strict=True)
+    ]
     for _ in range(rounds):
         tables, bits = observe(layouts, chosen)
         bits = np.concatenate([bits, _SKIPPED[None, : bits.shape[1]]])  # where no table was chosen
-        chosen = [_decide(s, c, t, bits) for s, c, t in zip(scaled, chosen, tables, strict=True)]
+        chosen = [_decide(s, c, w, t, bits) for s, c, w, t in zip(scaled, chosen, worth, tables, strict=True)]
     signed = iter(
         np.where(band < 0, -c, c).astype(np.int32)
         for band, c in zip((b for v in volumes for b in flat(v)), chosen, strict=True)  # type: ignore[arg-type]
@@ -58,12 +73,13 @@ def layouts_of(kind: Kind, volumes: Sequence[Volume] | Sequence[Pyramids]) -> li
     return [Layout(kind, tuple(tuple(b.shape for b in plane) for plane in volume)) for volume in volumes]
 
 
-def _decide(scaled: Floats, chosen: Ints, tables: NDArray[np.int16], bits: NDArray[np.float64]) -> Ints:
+def _decide(scaled: Floats, chosen: Ints, worth: Floats, tables: NDArray[np.int16], bits: NDArray[np.float64]) -> Ints:
     out = np.zeros_like(chosen)
-    live = np.nonzero((chosen > 0) | (scaled > _DEADZONE))
+    worth = np.broadcast_to(worth, scaled.shape)
+    live = np.nonzero((chosen > 0) | (scaled * np.sqrt(worth) > _DEADZONE))
     if len(live[0]) == 0:
         return out
-    value = scaled[live]
+    value, weight = scaled[live], worth[live]
     table = bits[tables[live]]
     top = np.maximum(np.floor(value + 0.5), 1).astype(np.int64)
     best = np.full(len(value), np.inf)
@@ -72,13 +88,13 @@ def _decide(scaled: Floats, chosen: Ints, tables: NDArray[np.int16], bits: NDArr
     for candidate in (np.zeros_like(top), top - 1, top):
         centre = candidate - SHRINK * (candidate == 1)
         rate = table[rows, np.minimum(candidate, bits.shape[1] - 1)] + (candidate > 0)
-        cost = (value - centre) ** 2 + LAMBDA * rate
+        cost = weight * (value - centre) ** 2 + LAMBDA * rate
         pick = np.where(cost < best, candidate, pick)
         best = np.minimum(best, cost)
     out[live] = pick
     gain = np.zeros(scaled.shape)
     # what a block saves in squared error against what its values and the zeros among them cost
-    gain[live] = value**2 - best
+    gain[live] = weight * value**2 - best
     idle = np.ones(scaled.shape, bool)
     idle[live] = False
     gain -= LAMBDA * bits[:, 0][tables] * idle
