@@ -398,7 +398,7 @@ def readme(results: Path) -> str:
             "Model updates instead of data: bytes over the best published compressor at equal accuracy; "
             "scenarios in which a cold start of the factors, as published, gets there",
             f"{min(shares):.2f} to {max(shares):.2f}; {len(cold) - cold.count(None)} of {len(cold)}",
-            "update_size.py",
+            "updates.py",
         ),
         (
             "Altered payloads and updates decoded / findings; killed runs resumed / as if undisturbed",

@@ -77,16 +77,12 @@ class UpdateCompressor(ABC):
         if self.vector_bits != RAW_BITS and not 2 <= self.vector_bits <= MAX_VECTOR_BITS:
             raise ConfigError(f"{self.name} vector_bits {self.vector_bits} is neither 32 nor in 2..{MAX_VECTOR_BITS}")
 
-    def space(
-        self, weights: Mapping[str, Weight], base: State, *, start: State | None, seed: int
-    ) -> dict[str, Change] | None:
+    def space(self, weights: Mapping[str, Weight], *, seed: int) -> dict[str, Change] | None:
         """The changes to train, for a method that has a space of its own; None: the weights themselves train.
 
         Parameters
         ----------
         weights : those that may change, by name.
-        base : the model's state.
-        start : a state to begin near, which an ordinary training reached.
         seed : as in :meth:`encode`.
         """
         return None

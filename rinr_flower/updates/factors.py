@@ -11,11 +11,12 @@ from torch import nn
 
 from rinr_flower.updates.factor_coding import QuantisedFactors
 from rinr_flower.updates.parametrise import Change
-from rinr_flower.updates.steps import MAX_LEVEL, step_of
+from rinr_flower.updates.steps import MAX_LEVEL, MAX_QP, MIN_QP, step_of
 
-UNIT = 10.0
-"""Parameters are factor elements divided by ``UNIT`` times their scale, so that a learning rate that suits weights of
-about 0.1 suits factors of any scale."""
+UNIT = 100.0
+"""Parameters are factor elements divided by ``UNIT`` times their scale, so that a learning rate of Adam that suits a
+model's weights suits factors of any scale."""
+_FLOOR = 0.02
 
 
 class _Round(torch.autograd.Function):
@@ -31,42 +32,43 @@ class _Round(torch.autograd.Function):
 
 
 class Side(nn.Module):
-    """One trainable array and its quantisation step.
+    """One trainable array, rounded to a quantisation step that follows the root mean square of its elements.
 
     Parameters
     ----------
     values : where training starts.
-    qp : quantisation step (see :mod:`rinr_flower.updates.steps`).
-    scale : typical magnitude that the elements will have.
-    loss_per_bit : added to the training loss for every bit of an element, a bit count being estimated as
-        ``2 * log2(1 + |level|)``. It enters as a gradient, so the training loop need not know of it.
+    step : quantisation step in units of the array's root mean square.
+    scale : typical magnitude that the elements will have; the step does not fall below a fiftieth of ``step`` times it.
     """
 
-    def __init__(self, values: NDArray[np.float32], qp: int, scale: float, loss_per_bit: float) -> None:
+    def __init__(self, values: NDArray[np.float32], *, step: float, scale: float) -> None:
         super().__init__()
-        self.qp = qp
-        self.levels_per_unit = UNIT * scale / step_of(qp)
-        self.array = nn.Parameter(torch.from_numpy(values / np.float32(UNIT * scale)))
-        self._loss_per_bit = loss_per_bit
-        if loss_per_bit > 0:
-            self.array.register_hook(self._with_rate)  # type: ignore[no-untyped-call]
+        self.unit = UNIT * scale
+        self.step = step
+        self.array = nn.Parameter(torch.from_numpy(values / np.float32(self.unit)))
 
-    def _with_rate(self, gradient: torch.Tensor) -> torch.Tensor:
-        array = self.array.detach()
-        slope = 2 / math.log(2) * self.levels_per_unit / (1 + array.abs() * self.levels_per_unit)
-        return gradient + self._loss_per_bit * slope * array.sign()
+    def qp(self) -> torch.Tensor:
+        """The finest step of the grid (see :mod:`rinr_flower.updates.steps`) that is at least the wanted one."""
+        rms = torch.linalg.vector_norm(self.array.detach()) / math.sqrt(max(self.array.numel(), 1))
+        wanted = self.step * rms.clamp_min(_FLOOR / UNIT) * self.unit
+        power = wanted.log2().floor()
+        quarters = ((wanted / power.exp2() - 1) * 4).ceil()
+        qp: torch.Tensor = (4 * power + quarters).clamp(MIN_QP, MAX_QP)
+        return qp
 
     def forward(self) -> torch.Tensor:
         """The rounded array."""
-        rounded: torch.Tensor = _Round.apply(self.array * self.levels_per_unit)  # type: ignore[no-untyped-call]
-        return rounded * step_of(self.qp)
+        qp = self.qp()
+        step = (1 + qp.remainder(4) / 4) * (qp / 4).floor().exp2()
+        rounded: torch.Tensor = _Round.apply(self.array * (self.unit / step))  # type: ignore[no-untyped-call]
+        return rounded * step
 
-    def levels(self) -> NDArray[np.int32]:
-        """The whole levels that :meth:`forward` stands for."""
+    def levels(self) -> tuple[NDArray[np.int32], int]:
+        """The whole levels that :meth:`forward` stands for, and their qp."""
+        qp = round(float(self.qp()))
         with torch.no_grad():
-            rounded = _Round.apply(self.array * self.levels_per_unit)  # type: ignore[no-untyped-call]
-        levels: NDArray[np.int32] = rounded.cpu().numpy().astype(np.int32)
-        return levels
+            levels = (self.forward() / step_of(qp)).round()
+        return levels.cpu().numpy().astype(np.int32), qp
 
 
 class FactorisedChange(Change):
@@ -83,7 +85,16 @@ class FactorisedChange(Change):
 
     def quantised(self) -> QuantisedFactors:
         """What will be sent."""
-        right = self.right
+        right, qp = self.right.levels()
         if self.left is None:
-            return QuantisedFactors(None, right.levels(), 0, right.qp)
-        return QuantisedFactors(self.left.levels(), right.levels(), self.left.qp, right.qp).without_empty_components()
+            return QuantisedFactors(None, right, 0, qp)
+        left, qp_left = self.left.levels()
+        return QuantisedFactors(left, right, qp_left, qp).without_empty_components()
+
+
+def bits_per_element(step: float) -> float:
+    """Entropy of normal values in steps of ``step`` times their root mean square, as Side's come out."""
+    edges = (np.arange(-200, 201) + 0.5) * step / math.sqrt(2)
+    shares = np.diff([0.5 * (1 + math.erf(e)) for e in edges])
+    shares = shares[shares > 0]
+    return float(-(shares * np.log2(shares)).sum())

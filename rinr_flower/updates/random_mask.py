@@ -14,7 +14,7 @@ from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import PayloadError
 from rinr_flower.updates.base import Matrices, Parts, UpdateCompressor, updates
 from rinr_flower.updates.exact import RAW_BITS
-from rinr_flower.updates.layout import Part, State
+from rinr_flower.updates.layout import Part
 from rinr_flower.updates.memory import Memory
 from rinr_flower.updates.parametrise import Change, Weight
 from rinr_flower.updates.randomness import random_mask
@@ -44,9 +44,7 @@ class RandomMask(UpdateCompressor):
         check_fraction(self.name, self.fraction)
         check_bits(self.name, self.bits)
 
-    def space(
-        self, weights: Mapping[str, Weight], base: State, *, start: State | None, seed: int
-    ) -> dict[str, Change] | None:
+    def space(self, weights: Mapping[str, Weight], *, seed: int) -> dict[str, Change] | None:
         fraction = _stored(self.fraction)
         return {
             name: _Masked(torch.from_numpy(random_mask(seed, name, w.parameter.numel(), fraction)), w.padding)

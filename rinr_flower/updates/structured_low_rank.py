@@ -14,7 +14,7 @@ from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import ConfigError, PayloadError
 from rinr_flower.updates.base import Matrices, Parts, UpdateCompressor, updates
 from rinr_flower.updates.exact import RAW_BITS
-from rinr_flower.updates.layout import Part, State
+from rinr_flower.updates.layout import Part
 from rinr_flower.updates.memory import Memory
 from rinr_flower.updates.parametrise import Change, Weight
 from rinr_flower.updates.randomness import random_signs
@@ -48,9 +48,7 @@ class StructuredLowRank(UpdateCompressor):
         if not 1 <= self.rank <= _MAX_RANK:
             raise ConfigError(f"structured_low_rank rank {self.rank} is not in 1..{_MAX_RANK}")
 
-    def space(
-        self, weights: Mapping[str, Weight], base: State, *, start: State | None, seed: int
-    ) -> dict[str, Change] | None:
+    def space(self, weights: Mapping[str, Weight], *, seed: int) -> dict[str, Change] | None:
         changes: dict[str, Change] = {}
         for name, weight in weights.items():
             rows, columns = weight.shape

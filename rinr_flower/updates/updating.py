@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rinr_flower.updates.base import UpdateCompressor, apply_update
-from rinr_flower.updates.layout import Layout, State, check_pair
+from rinr_flower.updates.layout import State
 from rinr_flower.updates.memory import Memory
 from rinr_flower.updates.parametrise import Change, load_tensors, restricted, snapshot, trainable_weights
 
@@ -38,7 +38,6 @@ def updating(
     model: nn.Module,
     compressor: UpdateCompressor,
     *,
-    start: State | None = None,
     memory: Memory | None = None,
     seed: int = 0,
     only: Iterable[str] | None = None,
@@ -52,7 +51,6 @@ def updating(
 
     Parameters
     ----------
-    start : a state that an ordinary training reached from the model's present one, to begin near.
     memory : error feedback, see :meth:`UpdateCompressor.compress`.
     seed : of the random parts of the update.
     only : names of the tensors that the update is about, which the receivers hold; None takes all.
@@ -62,21 +60,15 @@ def updating(
     ConfigError
         If a weight is already parametrised.
     DataError
-        If training ended in NaN or infinity, or ``start`` is of another model. The model is left as it was.
+        If training ended in NaN or infinity. The model is left as it was.
     """
     whole = snapshot(model)
     base = whole if only is None else {name: whole[name] for name in only}
     update = Update(base)
     try:
-        if start is not None:
-            check_pair(base, start)
         weights = {name: w for name, w in trainable_weights(model).items() if name in base}
-        changes = compressor.space(weights, base, start=start, seed=seed)
+        changes = compressor.space(weights, seed=seed)
         with nullcontext() if changes is None else restricted(model, lambda name, _: changes.get(name)):
-            if start is not None:
-                layout = Layout.of(base)
-                begun = layout.weights if changes is None else ()
-                load_tensors(model, {n: start[n] for n in (*begun, *layout.vectors, *layout.integers)})
             for name, change in (changes or {}).items():
                 update.changes |= dict.fromkeys(weights[name].names, change)
             yield update
