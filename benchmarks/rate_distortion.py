@@ -2,11 +2,14 @@
 
     RINR_DATA=DIR python benchmarks/rate_distortion.py
     python benchmarks/rate_distortion.py --data otb100:PATH --clips Crossing --codecs 'scene,av1,roi_*'
-    RINR_DATA=DIR python benchmarks/rate_distortion.py --redo scene --codecs scene
+    RINR_DATA=DIR python benchmarks/rate_distortion.py --redo stale --codecs scene
 
-Without --data: everything under the folder named by RINR_DATA, else the generated sample. Each result is in the file as
-soon as it is there; a run that was stopped goes on where it was, and only what is missing is run. ``--redo stale`` runs
-again what was measured with other code. The rule of comparison is in ``lib/rate_comparison.py``.
+Without --data: everything under the folder named by RINR_DATA, else the generated sample. Without --codecs: all series
+but those of the published fits, which take days on a CPU. Each result is in the file as soon as it is there; a run that
+was stopped goes on where it was, and only what is missing is run. ``--redo stale`` runs again what was measured with
+other code, ``--redo all`` everything, of the series and clips that are asked for; other rows stay. A background that
+several codecs have is fitted once and counts in the time of each. The rule of comparison is in
+``lib/rate_comparison.py``.
 """
 
 from __future__ import annotations
@@ -18,10 +21,10 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from lib.clips import benchmark_clips, default_specs
+from lib.clips import benchmark_clips, default_specs, named
 from lib.code_hash import code_of, digest_of
-from lib.rate_points import SERIES, build
-from lib.rate_records import KEY, run_point, summary, warm_up
+from lib.rate_points import SERIES, UNASKED, build
+from lib.rate_records import KEY, Backgrounds, run_point, summary, warm_up
 from lib.results import FOLDER, ResultFile, Row
 from rich.console import Console
 from rich.logging import RichHandler
@@ -36,12 +39,12 @@ console = Console(width=None if sys.stdout.isatty() else 160)
 
 
 def chosen_series(text: str) -> list[str]:
-    """Series that match a comma-separated list of names or patterns, in the order of SERIES."""
+    """Series that match a comma-separated list of names or patterns, in the order of SERIES; UNASKED without any."""
     patterns = [p.strip() for p in text.split(",") if p.strip()]
     for pattern in patterns:
         if not any(fnmatch(name, pattern) for name in SERIES):
             raise ConfigError(f"{pattern!r} matches none of: {', '.join(SERIES)}")
-    return [name for name in SERIES if not patterns or any(fnmatch(name, p) for p in patterns)]
+    return [name for name in SERIES if any(fnmatch(name, p) for p in patterns)] if patterns else list(UNASKED)
 
 
 def run(options: argparse.Namespace, series: Sequence[str], file: ResultFile) -> None:
@@ -56,12 +59,12 @@ def run(options: argparse.Namespace, series: Sequence[str], file: ResultFile) ->
             missing = [(s, point) for s, point in points if (s, build(point)) not in done]
             if missing:
                 warm_up(clip, ["jpeg", "webp", "avif", "av1", "x264"])
-            all_points = bars.add_task(name, total=len(missing))
+            all_points, backgrounds = bars.add_task(name, total=len(missing)), Backgrounds(clip, options.seed)
             for s, point in missing:
                 one = bars.add_task(f"  {s}", total=1.0)
                 try:
                     codec = build(point)
-                    row = run_point(clip, codec, options.seed, lambda f, task=one: bars.update(task, completed=f))
+                    row = run_point(backgrounds, codec, lambda f, task=one: bars.update(task, completed=f))
                     file.add({"clip": name, "series": s, "options": point, **row}, code_of(codec), key=KEY)
                 except RinrError as error:
                     log.warning("%s, %s %s: %s", name, s, point, error)
@@ -69,13 +72,15 @@ def run(options: argparse.Namespace, series: Sequence[str], file: ResultFile) ->
                 bars.advance(all_points)
 
 
-def forget(file: ResultFile, redo: str) -> None:
-    """Drop the rows of some series, or all that were measured with other code."""
-    if redo == "stale":
-        file.keep(lambda r: r["series"] in SERIES and r.get("code") == digest_of(code_of(build(r["options"]))))
-    elif redo:
-        again = chosen_series(redo)
-        file.keep(lambda r: r["series"] not in again)
+def forget(file: ResultFile, redo: str, series: Sequence[str], clips: Sequence[str]) -> None:
+    """Drop all rows of ``series`` on ``clips`` (patterns; all without any), or those measured with other code."""
+
+    def again(row: Row) -> bool:
+        asked = row["series"] in series and (not clips or named(row["clip"], clips))
+        return asked and (redo == "all" or row.get("code") != digest_of(code_of(build(row["options"]))))
+
+    if redo:
+        file.keep(lambda row: row["series"] in SERIES and not again(row))
 
 
 def show(rows: Sequence[Row], against: str) -> None:
@@ -116,7 +121,12 @@ def main() -> int:
     parser.add_argument("--frames", default="0:32", metavar="A:B", help="frames of every clip (default 0:32)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--against", default="scene", help="the series that the others are compared with")
-    parser.add_argument("--redo", default="", metavar="NAMES", help="drop rows first: of these series, or 'stale'")
+    parser.add_argument(
+        "--redo",
+        choices=["", "stale", "all"],
+        default="",
+        help="drop rows of --codecs and --clips first: of other code, or all",
+    )
     parser.add_argument("--summary", action="store_true", help="run nothing; compare what is there")
     parser.add_argument("--out", type=Path, default=FOLDER / "rate_distortion.json")
     options = parser.parse_args()
@@ -133,7 +143,7 @@ def main() -> int:
             command="RINR_DATA=DIR python benchmarks/rate_distortion.py",
             settings={"frames": options.frames, "seed": options.seed},
         )
-        forget(file, options.redo)
+        forget(file, options.redo, series, options.clips)
         if not options.summary:
             run(options, series, file)
         file.write(summary(file.rows, options.against))

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib.accuracy_codecs import parse_codec
-from lib.clips import benchmark_clips, default_specs
+from lib.clips import benchmark_clips, default_specs, named
 from lib.code_hash import code_of, digest_of
 from lib.results import FOLDER, ResultFile, Row
 from rich.console import Console
@@ -70,6 +70,18 @@ def measured(clip: Clip, way: Row) -> Row:
     return {**way, "u": u, "alpha": alpha, "gain": float(gain(DEVICES - 1, alpha=alpha, u=u)), **psnr(clip, payload)}
 
 
+def forget(file: ResultFile, redo: str, names: Sequence[str], clips: Sequence[str]) -> None:
+    """Drop the rows of all ways with ``names`` on ``clips`` (patterns; all without any), or those of other code."""
+    asked = [tuple(way[k] for k in WAY) for way in ways(names)]
+
+    def again(row: Row) -> bool:
+        mine = tuple(row[k] for k in WAY) in asked and (not clips or named(row["clip"], clips))
+        return mine and (redo == "all" or row.get("code") != digest_of(code_behind(row)))
+
+    if redo:
+        file.keep(lambda row: not again(row))
+
+
 def code_behind(way: Row) -> list[str]:
     """Modules that a way's bytes depend on."""
     specs = [way["codec"], *([way["upload"]] if way["upload"] else [])]
@@ -112,7 +124,10 @@ def main() -> None:
     parser.add_argument("--clips", nargs="+", default=[], metavar="NAME", help="only clips of these names or patterns")
     parser.add_argument("--codecs", default=",".join(CODECS), help="what the fog encodes with, comma-separated")
     parser.add_argument(
-        "--redo", choices=["", "stale", "all"], default="", help="drop rows first: of other code, or all"
+        "--redo",
+        choices=["", "stale", "all"],
+        default="",
+        help="drop rows of --codecs and --clips first: of other code, or all",
     )
     parser.add_argument("--out", type=Path, default=FOLDER / "sharing.json")
     options = parser.parse_args()
@@ -121,13 +136,13 @@ def main() -> None:
         command="RINR_DATA=DIR python benchmarks/sharing.py",
         settings={"devices": DEVICES, "frames": FRAMES},
     )
-    if options.redo:
-        file.keep(lambda r: options.redo == "stale" and r.get("code") == digest_of(code_behind(r)))
+    names = options.codecs.split(",")
+    forget(file, options.redo, names, options.clips)
     for name, clip in benchmark_clips(options.data or default_specs(), slice(0, FRAMES), options.clips):
         if not all(f.file for f in clip.frames):
             continue
         done = [tuple(r[k] for k in WAY) for r in file.rows if r["clip"] == name]
-        missing = [way for way in ways(options.codecs.split(",")) if tuple(way[k] for k in WAY) not in done]
+        missing = [way for way in ways(names) if tuple(way[k] for k in WAY) not in done]
         for way in track(missing, description=name):
             row = {"clip": name, "taken": len(clip), "camera_bytes": clip.file_bytes(), **measured(clip, way)}
             file.add(row, code_behind(way), key=("clip", *WAY))

@@ -35,5 +35,10 @@ def benchmark_clips(specs: Sequence[str], frames: slice | None, patterns: Sequen
             if name in seen:
                 raise ConfigError(f"two clips are called {name}; run their data sets one by one with their own --out")
             seen.add(name)
-            if not patterns or any(fnmatch(name, p) or fnmatch(clip.name, p) for p in patterns):
+            if not patterns or named(name, patterns):
                 yield name, clip
+
+
+def named(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a clip's name as here, kind/name, or without its kind, matches one of ``patterns``."""
+    return any(fnmatch(name, p) or fnmatch(name.partition("/")[2], p) for p in patterns)

@@ -53,6 +53,8 @@ def layers(name: str, knobs: str, values: list[tuple[int, int]], fixed: Options 
 
 
 _640 = {"max_width": 640}
+_UNITS = [24, 32, 45, 64]
+_WIDTHS = ((2, 6), (4, 10), (8, 16), (16, 32))
 SERIES: dict[str, Series] = {
     "camera": Series([{"name": "jpeg"}]),
     "jpeg": Series(settings("jpeg", quality=[5, 10, 20, 35, 50, 65])),
@@ -79,13 +81,16 @@ SERIES: dict[str, Series] = {
         layers("roi_av1", "crf box_crf", [(38, 20), (48, 30), (53, 35), (58, 40), (63, 45)], _640),
         settings("roi_av1", _640, crf=[45, 55, 58, 63], box_crf=[25, 35, 45, 55, 63]),
     ),
-    "rapid_inr": Series(settings("rapid_inr", hidden=[12, 20, 28, 40])),
-    "nerv": Series([{"name": "nerv", "channels": c, "width": w} for c, w in ((2, 6), (4, 10), (8, 16), (16, 32))]),
-    "residual over rapid_inr": Series(settings("residual", background__hidden=[12, 20, 28, 40])),
+    "rapid_inr": Series(settings("rapid_inr", hidden=_UNITS), settings("rapid_inr", shared=[1, 2, 4])),
+    "nerv": Series([{"name": "nerv", "channels": c, "width": w} for c, w in _WIDTHS]),
+    "residual over rapid_inr": Series(
+        settings("residual", background__hidden=_UNITS),
+        settings("residual", background__hidden=[64], background__shared=[1, 2, 4]),
+    ),
     "residual over nerv": Series(
         [
             {"name": "residual", "background": "nerv", "background.channels": c, "background.width": w}
-            for c, w in ((2, 6), (4, 10), (8, 16), (16, 32))
+            for c, w in _WIDTHS
         ]
     ),
     **{f"{b} {v}": Series([{"paper": v, "background": b}]) for b in ("rapid_inr", "nerv") for v in VARIANTS},
@@ -94,6 +99,10 @@ SERIES: dict[str, Series] = {
         settings("scene", quality=[20.0, 35.0, 52.0, 65.0, 80.0], object_weight=[48.0, 192.0, 768.0]),
     ),
 }
+
+
+UNASKED = tuple(name for name, series in SERIES.items() if "paper" not in series.curve[0])
+"""Series that run when none are named: all but the published fits, which take days on a CPU."""
 
 
 def build(options: Options) -> Codec:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from lib.rate_comparison import (
@@ -16,6 +20,12 @@ from lib.rate_comparison import (
     neighbours,
 )
 from lib.rate_points import SERIES, build
+from lib.rate_records import Backgrounds
+
+from rinr_flower.codecs import Residual, codecs
+from rinr_flower.datasets import load
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def curve(*rows: tuple[float, float, float]) -> list[Point]:
@@ -98,3 +108,37 @@ def test_every_series_has_a_curve_of_different_codecs():
     for name, series in SERIES.items():
         assert len({repr(build(point)) for point in series.points}) == len(series.points), name
         assert len(series.curve) >= 4 or len(series.points) == 1, name
+
+
+def test_a_shared_background_gives_the_bytes_of_each_codec_alone():
+    clip = load("sample:sequences=1,width=64,height=48,frames=2")[0]
+    siren = codecs.create("rapid_inr", hidden=6, layers=2, steps=2, batch_points=64)
+    over = Residual(background=siren, steps=2, candidates=1, batch_points=64)
+    backgrounds = Backgrounds(clip, seed=1)
+    alone, together = (backgrounds.encode(codec, lambda _: None) for codec in (siren, over))
+    assert alone[0] == siren.encode(clip, seed=1)
+    assert together[0] == over.encode(clip, seed=1)
+    assert together[1] > alone[1] > 0, "the time of a background is in that of what lies over it"
+    assert backgrounds.encode(codecs.create("jpeg"), lambda _: None)[0] == codecs.create("jpeg").encode(clip)
+
+
+def test_redo_drops_the_rows_that_are_asked_for_and_no_others(tmp_path):
+    path = tmp_path / "rates.json"
+    command = [sys.executable, str(BENCHMARKS / "rate_distortion.py"), "--data", "sample:width=64,height=48,frames=2"]
+    command += ["--frames", "0:2", "--out", str(path)]
+
+    def run(*arguments):
+        subprocess.run([*command, *arguments], check=True, capture_output=True)
+        return {(r["clip"], r["series"], r["options"].get("quality")): r for r in json.loads(path.read_text())["rows"]}
+
+    first = run("--codecs", "camera,jpeg")
+    content = json.loads(path.read_text())
+    content["code"]["0" * 16] = next(iter(content["code"].values()))
+    for row in content["rows"]:
+        row["code"] = "0" * 16
+        row["encode_cpu_s"] = -1
+    path.write_text(json.dumps(content))
+    clip = next(iter(first))[0]
+    again = run("--codecs", "camera", "--redo", "stale", "--clips", clip)
+    assert again.keys() == first.keys()
+    assert {k for k, r in again.items() if r["encode_cpu_s"] >= 0} == {k for k in first if k[:2] == (clip, "camera")}
