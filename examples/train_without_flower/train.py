@@ -17,7 +17,7 @@ SOURCE = "sample:sequences=4"  # or your own: yolo:my/data.yaml, coco:instances.
 # What a device would receive: 32 frames of every sequence as one payload each.
 clips = load(SOURCE, frames=slice(0, 32))
 payloads = codecs.create("scene").encode_many(clips)
-files = sum(sum(clip.file_bytes()) for clip in clips)
+files = sum(clip.file_bytes() for clip in clips)
 print(f"{sum(map(len, payloads)):,} bytes of payloads in place of {files:,} bytes of JPEG files")
 
 # What it is judged by: later frames as the camera took them (the codec "jpeg" keeps the camera's own files).
