@@ -38,7 +38,7 @@ from rinr_flower.strategies.keeping import Blob
 from rinr_flower.workers.local import default_size
 
 Progress = Callable[[str, float], None]
-PACKAGES = ("rinr_flower", "flwr", "ray", "torch", "ultralytics-opencv-headless", "numpy", "pillow")
+PACKAGES = ("rinr_flower", "flwr", "ray", "torch", "ultralytics-opencv-headless", "numpy", "pillow", "av")
 EXAMPLES = 4
 
 

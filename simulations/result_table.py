@@ -11,7 +11,7 @@ from rich.text import Text
 
 from rinr_flower.bandwidth import FOG
 from rinr_flower.report import RunRecord
-from rinr_flower.report.answer import extrapolated_bytes_text, scheme_words, start_model_text, time_text
+from rinr_flower.report.answer import extrapolated_bytes_text, scheme_words, start_model_text, time_text, video_hint
 from rinr_flower.report.units import bytes_text, decibel_text, number, ratio_text, seconds_text
 from rinr_flower.report.write import summarise
 
@@ -67,6 +67,7 @@ def _answer(summary: Mapping[str, Any]) -> list[Text]:
         f"Trained: from capture to trained detector. PSNR over {measured} of {summary['captures']} captures, the same "
         "for all; \u2248: extrapolated from them.",
         time_text(head),
+        video_hint(summary),
     ]
     if summary["stored_bytes"]:
         lines.append(f"Stored at the SuperLink: {bytes_text(summary['stored_bytes'])}.")

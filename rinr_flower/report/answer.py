@@ -42,7 +42,16 @@ def answer(summary: Mapping[str, Any]) -> Html:
         element("p", time_text(head)) if math.isfinite(number(head["total_seconds"])) else None,
         near_zero_note(head),
         element("p", rival_text(head)) if head.get("rivals") is not None else None,
+        element("p", hint) if (hint := video_hint(summary)) else None,
     )
+
+
+def video_hint(summary: Mapping[str, Any]) -> str:
+    """How to have video among the rivals, if the run's rivals lack it because PyAV was not installed; else empty."""
+    environment, scenario = summary["environment"], summary["scenario"]
+    if "flwr" not in environment or "av" in environment or not scenario.get("controls"):
+        return ""
+    return "H.264 and AV1 are not among the rivals: PyAV is not installed (pip install 'rinr_flower[video]')."
 
 
 def winner_text(head: Mapping[str, Any]) -> Html:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import io
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from rich.console import Console
 
 from rinr_flower.bandwidth import Entry, Ledger
 from rinr_flower.report import AccuracyRecord, ControlRecord, RunRecord, StoredRecord
+from rinr_flower.report.answer import answer
+from rinr_flower.report.write import summarise
 from rinr_flower.simulations.result_table import show_result
 
 
@@ -55,3 +58,13 @@ def test_a_device_near_zero_is_named(saved_run: Path) -> None:
     assert [line.split() for line in text.splitlines() if line.strip().startswith("1 ")] == [
         ["1", "0.568", "0.568", "0.003"]
     ]
+
+
+def test_rivals_that_lack_for_want_of_pyav_are_named(saved_run: Path) -> None:
+    record = dataclasses.replace(RunRecord.load(saved_run), scenario={"controls": [{"name": "avif"}]})
+    without = dataclasses.replace(record, environment={"flwr": "1.41.0"})
+    hint = "pip install 'rinr_flower[video]'"
+    assert hint in " ".join(shown(without).split())
+    assert hint in html.unescape(answer(summarise(without)))
+    for other in ({"environment": {"flwr": "1.41.0", "av": "18.1.0"}}, {"scenario": {"controls": []}}):
+        assert "PyAV" not in shown(dataclasses.replace(without, **other))
