@@ -80,9 +80,15 @@ def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
 
 
 def run(command: Callable[[], object]) -> None:
-    """Run a command line; input errors become one message on standard error and exit code 2."""
+    """Run a command line. Bad input, and files that cannot be written or read, become one line on standard error and
+    exit code 2."""
     try:
         command()
     except RinrError as error:
         sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        advice = "free space there, or make it readable and writable"
+        sys.stderr.write(f"error: {where}{error.strerror or error}; {advice}\n")
         sys.exit(2)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.errors import ConfigError
 from rinr_flower.simulations.progress import Terminal
 from rinr_flower.terminal import HELP, run
 
@@ -121,21 +121,10 @@ def simulate(
     raise typer.Exit(stop.exit_code)
 
 
-def _run() -> None:
-    """Run the command; files that cannot be written or read become the errors that a user can act on."""
-    try:
-        app()
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise DataError(
-            f"{where}{error.strerror or error}; free space there, or make it readable and writable"
-        ) from error
-
-
 def main() -> None:
     """Entry point of ``flower-simulation``."""
     logging.captureWarnings(True)
-    run(_run)
+    run(app)
 
 
 if __name__ == "__main__":

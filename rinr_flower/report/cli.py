@@ -11,10 +11,19 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from rinr_flower.errors import ConfigError, RinrError
+from rinr_flower.errors import ConfigError
 from rinr_flower.report.record import RunRecord
+from rinr_flower.terminal import HELP, new_folder, parse_settings, run
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=HELP)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"bandwidth-report {version('rinr_flower')}\n")
+        raise typer.Exit
 
 
 @app.command()
@@ -34,6 +43,9 @@ def bandwidth_report(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value of --reproduce (clips, frames, steps, ...); repeatable")
     ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version and end", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Write the report of a run again; given several runs, write each report and a page that compares them."""
     if reproduce:
@@ -44,7 +56,7 @@ def bandwidth_report(
     if profile is not None or data or settings:
         raise ConfigError("--profile, --data and --set belong to --reproduce")
     if not runs:
-        raise ConfigError("give the folder of a run, or --reproduce; --help explains both")
+        raise ConfigError("give the folder of a run, or --reproduce; -h explains both")
     _render(runs, out)
 
 
@@ -54,6 +66,8 @@ def _render(runs: list[Path], out: Path | None) -> None:
 
     console = Console()
     records = [RunRecord.load(folder) for folder in runs]
+    if out is not None:
+        new_folder(out)
     with _bar() as bar:
         for folder, record in zip(runs, records, strict=True):
             task = bar.add_task(f"report of {folder.name}", total=1.0)
@@ -71,9 +85,9 @@ def _reproduce(name: str, data: list[str], settings: list[str], out: Path) -> No
     from rinr_flower.report.experiment import profile
     from rinr_flower.report.reproduction import reproduce
     from rinr_flower.report.reproduction_page import write_reproduction
-    from rinr_flower.terminal import parse_settings
 
     experiment = profile(name, **parse_settings(settings), **({"data": data} if data else {}))
+    new_folder(out)
     with _bar() as bar:
         task = bar.add_task("reproduction", total=1.0)
 
@@ -95,9 +109,5 @@ def _advance(bar: Progress, task: TaskID, done: float) -> None:
 
 
 def main() -> None:
-    """Entry point; bad input is one line on stderr and exit code 2."""
-    try:
-        app()
-    except RinrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    """Entry point of ``bandwidth-report``."""
+    run(app)

@@ -368,7 +368,14 @@ def test_command_line(run, tmp_path):
     done = subprocess.run([*command, str(run), "-o", str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "report.html").exists()
-    bad = subprocess.run([*command, str(tmp_path / "none")], capture_output=True, text=True, check=False)
-    assert bad.returncode == 2
-    assert bad.stderr.startswith("error: ")
-    assert bad.stderr.count("\n") == 1
+    (tmp_path / "file").touch()
+    for arguments, text in (
+        ([tmp_path / "none"], "none: no such run folder"),
+        ([run, "-o", tmp_path / "file"], "file: cannot make this folder: File exists"),
+        ([run, "-o", tmp_path / "no" / "dir"], "there is no folder"),
+    ):
+        bad = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, check=False)
+        assert bad.returncode == 2
+        assert bad.stderr.startswith("error: ")
+        assert text in bad.stderr
+        assert bad.stderr.count("\n") == 1
