@@ -12,10 +12,9 @@ from flwr.app import ArrayRecord, RecordDict
 from numpy.typing import NDArray
 
 from rinr_flower.array_file import Arrays
-from rinr_flower.clients.incoming import model_of
 from rinr_flower.errors import DataError
 from rinr_flower.messages.common_model import catch_up
-from rinr_flower.messages.protocol import ARRAYS, check_numbers, read_updates, updates_record
+from rinr_flower.messages.protocol import ARRAYS, check_numbers, numbers_of, read_updates, updates_record
 from rinr_flower.updates import Memory, updates
 from rinr_flower.updates.layout import fingerprint
 
@@ -39,12 +38,12 @@ def take_common_model(content: RecordDict, held: Arrays | None) -> Arrays | None
     if found is None:
         return None
     brought = content.array_records.get(ARRAYS)
-    before = model_of(brought) if brought else held
+    before = {name: numbers_of(name, array) for name, array in brought.items()} if brought else held
     if not before:
         raise DataError("the message brings updates, but this device holds no model in common; send it the whole model")
     after = {name: tensor.numpy() for name, tensor in catch_up(_tensors(before), *found).items()}
     for name, numbers in after.items():
-        check_numbers(name, numbers)
+        check_numbers(name, numbers, before[name])
     return after
 
 

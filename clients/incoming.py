@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.decoding import FrameStore
 from rinr_flower.errors import PayloadError, RinrError
-from rinr_flower.messages.protocol import numbers_of
+from rinr_flower.messages.protocol import check_numbers, numbers_of
 
 log = logging.getLogger("flwr.rinr_flower")
 
 
 def model_of(record: ArrayRecord) -> dict[str, NDArray[np.generic]]:
-    """The model in a message's record; DataError names the first array that no model has, see :func:`numbers_of`."""
-    return {name: numbers_of(name, array) for name, array in record.items()}
+    """The model in a message's record; DataError names the first array that :func:`check_numbers` refuses."""
+    model = {name: numbers_of(name, array) for name, array in record.items()}
+    for name, numbers in model.items():
+        check_numbers(name, numbers)
+    return model
 
 
 def add_payloads(store: FrameStore, payloads: Mapping[str, bytes], class_names: Sequence[str]) -> list[str]:

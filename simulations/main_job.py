@@ -161,13 +161,14 @@ def build_strategy(
     if scenario.strategy == "fog":
         return FogNode(scenario.codec, upload=scenario.upload, **options)
     if scenario.strategy == "compressed_fedavg":
-        return CompressedFedAvg(scenario.compressor, **options)
+        return CompressedFedAvg(scenario.update_compressor, **options)
     if scenario.strategy in ("fog_training", "auto"):
         del options["inner"]
         if scenario.strategy == "fog_training":
-            return FogTraining(scenario.compressor, upload=scenario.upload, **options)
+            return FogTraining(scenario.update_compressor, upload=scenario.upload, **options)
         broadcast = scenario.link_model().broadcast
-        return EdgeOrFog(scenario.codec, scenario.compressor, upload=scenario.upload, broadcast=broadcast, **options)
+        compressor = scenario.update_compressor
+        return EdgeOrFog(scenario.codec, compressor, upload=scenario.upload, broadcast=broadcast, **options)
     return JpegSharing(relay=scenario.strategy == "jpeg_relay", **options)
 
 

@@ -57,7 +57,8 @@ class Scenario:
         ``fog_training`` in every round, whichever sends fewer bytes.
     codec : what the fog encodes with: a codec's name, or a mapping with ``name`` and the codec's options.
     upload : what the devices upload with, written alike; ``jpeg`` uploads the camera's own files.
-    compressor : what makes model updates, written alike: an update compressor's name, or a mapping.
+    compressor : what makes model updates, written alike: an update compressor's name, or a mapping. Without a name it
+        is ``quantised`` for ``compressed_fedavg``, and ``factorised`` where the fog trains.
     aggregation : ``none`` (each device keeps its own model, as in the papers) or the name of a Flower strategy class
         that averages models (``FedAvg``, ``FedProx``, ...), alone or as a mapping with ``name`` and its options.
         ``compressed_fedavg`` takes ``none`` for ``FedAvg``; where the fog trains there is nothing to average.
@@ -103,7 +104,7 @@ class Scenario:
     strategy: Literal["fog", "jpeg_serverless", "jpeg_relay", "fog_training", "compressed_fedavg", "auto"] = "fog"
     codec: str | dict[str, Any] = "scene"
     upload: str | dict[str, Any] = "jpeg"
-    compressor: str | dict[str, Any] = "factorised"
+    compressor: str | dict[str, Any] = field(default_factory=dict)
     aggregation: str | dict[str, Any] = "none"
     min_devices: int = 1
     encoders: int = 0
@@ -164,7 +165,7 @@ class Scenario:
             raise ConfigError(f"scenario key 'controls' is {self.controls!r}; it is a list of codecs")
         for component in (self.codec, self.upload, *self.controls):
             codecs.create(component)
-        updates.create(self.compressor)
+        updates.create(self.update_compressor)
         dealings.create(self.deal)
         architecture(self.detector)
         if not isinstance(self.log, list):
@@ -189,6 +190,12 @@ class Scenario:
     def link_model(self) -> LinkModel:
         """The link that turns bytes into seconds."""
         return _fields_of(LinkModel, self.link, "link")
+
+    @property
+    def update_compressor(self) -> dict[str, Any]:
+        """``compressor`` as a mapping with a name."""
+        given = {"name": self.compressor} if isinstance(self.compressor, str) else self.compressor
+        return {"name": "quantised" if self.strategy == "compressed_fedavg" else "factorised", **given}
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as in a scenario file."""
@@ -282,7 +289,7 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
     mapping = values.get(outer, {})
     if isinstance(mapping, str):
         mapping = {"name": mapping}
-    if outer in ("codec", "upload", "compressor", "aggregation", "deal") and "name" not in mapping:
+    if outer in ("codec", "upload", "aggregation", "deal") and "name" not in mapping:
         mapping = {"name": next(f.default for f in dataclasses.fields(Scenario) if f.name == outer), **mapping}
     mapping = dict(mapping)
     _put(mapping, inner, value)

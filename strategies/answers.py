@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from flwr.app import ArrayRecord, MetricRecord, RecordDict
 
 from rinr_flower.errors import DataError
-from rinr_flower.messages.protocol import ARRAYS, METRICS, check_metrics, check_model, numbers_of
+from rinr_flower.messages.protocol import ARRAYS, METRICS, check_metrics, check_model, check_numbers, numbers_of
 
 Shape = tuple[tuple[str, str], ...]
 """Keys of an answer's metrics and arrays, each with what it holds."""
@@ -41,7 +41,7 @@ def checked(content: RecordDict, *, weight: str, model: ArrayRecord, returns_mod
         if model:
             check_model(arrays, model)
         for name, array in arrays.items() if not model else ():
-            numbers_of(name, array)
+            check_numbers(name, numbers_of(name, array))
     return RecordDict({METRICS: metrics, **dict(zip((ARRAYS,), records, strict=False))})
 
 

@@ -86,12 +86,11 @@ class CommonModel:
         states: Sequence[Mapping[str, Any]],
         arrays: Arrays,
         keep: Keep,
-        start: ArrayRecord,
         present: ArrayRecord,
     ) -> None:
         """Restore the chain from what :meth:`state` gave after every round and :meth:`arrays` after the last one."""
         made = [keep.get("updates", *item).data for state in states for item in state["updates"]]
-        self.chain = UpdateChain(start, present, made, states[-1]["held"])
+        self.chain = UpdateChain(present, made, states[-1]["held"])
         self.update_bytes = list(states[-1]["update_bytes"])
         for matrices, kind in ((self.feedback.residual, "residual"), (self.feedback.basis, "basis")):
             matrices.clear()

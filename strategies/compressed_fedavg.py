@@ -50,7 +50,7 @@ class UpdatesBothWays(Policy):
             raise DataError(f"the answer has {0 if found is None else len(found[0])} updates; it must have one")
         model = arrays_of(apply_update(self.common.chain.state, found[0][0]))
         for name, array in model.items():
-            check_numbers(name, array.numpy())
+            check_numbers(name, array.numpy(), self.common.chain.arrays[name].numpy())
         self.common.update_bytes.append(len(found[0][0]))
         return RecordDict({ARRAYS: model, METRICS: next(iter(content.metric_records.values()))})
 
@@ -90,7 +90,7 @@ class CompressedFedAvg(FogNode):
 
     def __init__(
         self,
-        compressor: str | Mapping[str, Any] | UpdateCompressor = "stc",
+        compressor: str | Mapping[str, Any] | UpdateCompressor = "quantised",
         *,
         inner: Strategy | None = None,
         **options: Any,

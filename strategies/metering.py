@@ -97,7 +97,8 @@ class Meter:
                     rest -= size
                 continue
             numbers = sum(len(array.data) for array in arrays.values())
-            kind = START_MODEL if arrays is self.start_model else MODEL
+            begins = source == FOG and UPDATES in message.content  # from this model the device goes on by updates
+            kind = START_MODEL if begins or arrays is self.start_model else MODEL
             content = "model" if source == FOG else ""  # the fog sends all devices the same
             self.ledger.append(Entry(server_round, source, to, kind, numbers, size, content))
             rest -= size

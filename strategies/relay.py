@@ -103,8 +103,6 @@ class Relay:
         lost += [Lost(usable.pop(device).metadata.src_node_id, "malformed", reason) for device, reason in odd.items()]
         for device, reply in sorted(usable.items()):
             self.memory.confirm(device)
-            if self.policy.common is not None:
-                self.policy.common.chain.confirm(device)
             measured.append(Measured(server_round, device, reply.content.metric_records[METRICS]))
         self.note(server_round, lost)
         asked = self.end(server_round, kind)
@@ -154,9 +152,10 @@ class Relay:
 
     def _read(self, device: str, kind: str, content: RecordDict, arrays: ArrayRecord) -> RecordDict:
         """An answer's content as the inner strategy reads it; RinrError unless it can be used."""
+        if (common := self.policy.common) is not None:
+            common.check_answer(device, content)
+            common.chain.confirm(device)  # whatever else may be wrong with the answer
         check_metrics(content, NUM_EXAMPLES)
-        if self.policy.common is not None:
-            self.policy.common.check_answer(device, content)
         if kind == MessageType.TRAIN:
             content = self.policy.trained(content)
         content = RecordDict({name: record for name, record in content.items() if name != UPDATES})

@@ -60,7 +60,7 @@ def restore(fog: FogNode) -> None:
     put_arrays(fog.inner, under("inner", kept.last))
     fog.policy.restore(kept.rounds[-1])
     if fog.policy.common is not None:
-        fog.policy.common.restore(kept.rounds, kept.last, fog.keep, fog.start_arrays, fog.arrays)
+        fog.policy.common.restore(kept.rounds, kept.last, fog.keep, fog.arrays)
     fog.ledger.break_off(int(kept.rounds[-1]["ledger"]))
 
 

@@ -15,15 +15,14 @@ from rinr_flower.updates.layout import State, fingerprint
 class UpdateChain:
     """The fog's end of the model in common: its updates, and how many of them each device has confirmed.
 
-    A device gets the start model once and from then on updates: all that it has not confirmed, or the whole present
-    model if that is smaller, or if it has said that it cannot use what it was sent.
+    A device gets the whole present model once and from then on updates: all that it has not confirmed, or the whole
+    present model if that is smaller, or if it has said that it cannot use what it was sent.
 
     Parameters
     ----------
-    start : the model that all begin with.
-    arrays : the present model, where there have been updates before; None: ``start``.
-    updates : those updates.
-    held : how many of them each device has confirmed, by its name; None: unknown, or it holds another model.
+    arrays : the present model.
+    updates : those that have led to it.
+    held : how many of them each device has confirmed, by its name; None: it holds another model.
 
     Attributes
     ----------
@@ -33,13 +32,11 @@ class UpdateChain:
 
     def __init__(
         self,
-        start: ArrayRecord,
-        arrays: ArrayRecord | None = None,
+        arrays: ArrayRecord,
         updates: Iterable[bytes] = (),
         held: Mapping[str, int | None] | None = None,
     ) -> None:
-        self.start = start
-        self.arrays = start if arrays is None else arrays
+        self.arrays = arrays
         self.state: State = tensors_of(self.arrays)
         self.fingerprint = fingerprint(self.state)
         self.updates = list(updates)
@@ -58,13 +55,12 @@ class UpdateChain:
     def content(self, device: str) -> dict[str, ArrayRecord]:
         """The records that bring a device to the present model."""
         self._sent[device] = len(self.updates)
-        held = self.held.get(device, 0)
+        held = self.held.get(device)
         missing = self._arrays[held or 0 :]
         whole = sum(len(array.data) for array in self.arrays.values())
         if held is None or sum(len(array.data) for array in missing) >= whole:
             return {ARRAYS: self.arrays, UPDATES: updates_record((), self.fingerprint)}
-        arrays = ArrayRecord() if device in self.held else self.start
-        return {ARRAYS: arrays, UPDATES: updates_record(missing, self.fingerprint)}
+        return {ARRAYS: ArrayRecord(), UPDATES: updates_record(missing, self.fingerprint)}
 
     def holds(self, device: str) -> bool:
         """True if the device has confirmed a model in common, present or earlier."""
@@ -85,6 +81,6 @@ class UpdateChain:
             self.held[device] = None
 
     def forget(self, device: str) -> None:
-        """The device has lost its model: it gets the start model and what came after it."""
+        """The device has lost its model: it gets the whole present one."""
         self._sent.pop(device, None)
         self.held.pop(device, None)

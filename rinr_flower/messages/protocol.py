@@ -40,7 +40,8 @@ STYPE = "rinr"  # of an Array whose data are a payload's bytes as they are
 MODEL_KEY = "model"  # of the fingerprint in the record UPDATES
 
 MAX_NAME_LENGTH = 128
-MAX_WEIGHT = 1e6  # no weight of a network that can still be trained comes near this: beyond it, a model has exploded
+MAX_WEIGHT = 1e6  # training does not bring a network's weights near this: beyond it, a model has exploded
+MAX_GROWTH = 1e3  # except in an array that held large numbers before: that may grow so many times
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +205,9 @@ def check_metrics(content: RecordDict, weight: str = NUM_EXAMPLES) -> MetricReco
         raise DataError(f"the answer has {len(records)} MetricRecords; it must have one")
     for name in dict.fromkeys((NUM_EXAMPLES, weight)):
         value = records[0].get(name)
-        if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        if value == 0:
+            raise DataError(f"{name!r} is 0: the device had nothing to train or evaluate on; its answer is left out")
+        if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
             raise DataError(f"{name!r} is {value!r}; it must be a number greater than 0")
     return records[0]
 
@@ -215,8 +218,8 @@ def numbers_of(name: str, array: Array) -> NDArray[np.generic]:
     Raises
     ------
     DataError
-        If it cannot be read without running code, is not of the shape and type that it says, does not consist of
-        numbers, or holds NaN, infinity or a number beyond :data:`MAX_WEIGHT`.
+        If it cannot be read without running code, is not of the shape and type that it says, or does not consist of
+        numbers; NaN is none.
     """
     try:
         numbers = np.array(array.numpy())
@@ -225,18 +228,29 @@ def numbers_of(name: str, array: Array) -> NDArray[np.generic]:
     said, found = f"{array.dtype} {tuple(array.shape)}", f"{numbers.dtype} {numbers.shape}"
     if said != found or numbers.dtype.kind not in "biuf":
         raise DataError(f"array {name[:80]!r} says {said[:80]} and holds {found[:80]}; a model has plain numbers")
-    check_numbers(name, numbers)
+    if numbers.dtype.kind == "f" and np.isnan(numbers).any():
+        raise DataError(f"array {name[:80]!r} holds nan; a model's numbers are numbers")
     return numbers
 
 
-def check_numbers(name: str, numbers: NDArray[np.generic]) -> None:
-    """DataError if an array of a model holds NaN, infinity or a number beyond :data:`MAX_WEIGHT`."""
-    if numbers.dtype.kind == "f" and numbers.size:
-        largest = float(np.max(np.abs(numbers)))
-        if not largest <= MAX_WEIGHT:  # also where it is NaN
-            raise DataError(
-                f"array {name[:80]!r} holds {largest:g}; a model's numbers are finite and at most {MAX_WEIGHT:g}"
-            )
+def check_numbers(name: str, numbers: NDArray[np.generic], before: NDArray[np.generic] | None = None) -> None:
+    """DataError if training has put NaN, infinity or a number that no network can train on into an array.
+
+    Parameters
+    ----------
+    before : the array that training started from; what it has not changed passes, such as the -inf of a causal mask,
+        and where it held large numbers, larger ones pass. None if it is not known.
+    """
+    if numbers.dtype.kind != "f" or not numbers.size:
+        return
+    limit = MAX_WEIGHT
+    if before is not None and before.shape == numbers.shape:
+        finite = np.abs(before[np.isfinite(before)].astype(np.float64))
+        limit = max(MAX_WEIGHT, MAX_GROWTH * float(finite.max(initial=0)))
+        numbers = numbers[numbers != before]
+    largest = float(np.abs(numbers.astype(np.float64)).max(initial=0))
+    if not largest <= limit:  # also where it is NaN
+        raise DataError(f"array {name[:80]!r} holds {largest:g}; a model's numbers are finite and at most {limit:g}")
 
 
 def check_model(arrays: ArrayRecord, expected: ArrayRecord) -> None:
@@ -250,4 +264,4 @@ def check_model(arrays: ArrayRecord, expected: ArrayRecord) -> None:
             raise DataError(
                 f"array {name!r} is {array.dtype} {tuple(array.shape)}; the fog's is {other.dtype} {tuple(other.shape)}"
             )
-        numbers_of(name, array)
+        check_numbers(name, numbers_of(name, array), other.numpy())

@@ -9,7 +9,7 @@ import pytest
 from flwr.app import Array, ArrayRecord
 
 from rinr_flower.errors import DataError
-from rinr_flower.messages.protocol import MAX_WEIGHT, check_model, numbers_of
+from rinr_flower.messages.protocol import MAX_WEIGHT, check_model, check_numbers, numbers_of
 
 GOOD = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -54,6 +54,17 @@ def _as_declared(array: np.ndarray, **changes: object) -> Array:
 )
 def test_an_array_that_no_model_has_is_named(array: Array, text: str) -> None:
     with pytest.raises(DataError, match=text):
-        numbers_of("w", array)
+        check_numbers("w", numbers_of("w", array))
     with pytest.raises(DataError, match="'w'"):
         check_model(ArrayRecord({"w": array}), ArrayRecord({"w": Array(GOOD)}))
+
+
+def test_what_training_did_not_change_and_large_numbers_that_were_there_before_pass() -> None:
+    before = np.array([-np.inf, 3e6, 1.0], np.float32)
+    check_numbers("mask", before.copy(), before)
+    check_numbers("mask", np.array([-np.inf, 4e6, 2.0], np.float32), before)
+    for bad in (np.inf, np.nan, 4e9):
+        with pytest.raises(DataError, match="'mask' holds"):
+            check_numbers("mask", np.array([-np.inf, bad, 2.0], np.float32), before)
+    with pytest.raises(DataError, match="'mask' holds inf"):
+        check_numbers("mask", -before, before)

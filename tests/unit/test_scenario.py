@@ -181,3 +181,11 @@ def test_classes_are_names() -> None:
         load_scenario("default", {"classes": "car"})
     with pytest.raises(ConfigError, match="encoders"):
         load_scenario("default", {"encoders": -1})
+
+
+def test_the_compressor_without_a_name_is_the_strategys_own() -> None:
+    assert Scenario(strategy="compressed_fedavg").update_compressor == {"name": "quantised"}
+    assert Scenario(strategy="auto").update_compressor == {"name": "factorised"}
+    given = Scenario(strategy="compressed_fedavg", compressor={"vector_bits": 8}).update_compressor
+    assert given == {"name": "quantised", "vector_bits": 8}
+    assert Scenario(compressor="stc").update_compressor == {"name": "stc"}

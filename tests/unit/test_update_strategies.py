@@ -50,7 +50,7 @@ class Learner:
         self.common = common = take_common_model(message.content, self.common)
         assert common is not None
         model = common["w"]
-        new = {"w": model + (self.target - model) * np.float32(self.rate)}
+        new = {**common, "w": model + (self.target - model) * np.float32(self.rate)}
         config = message.content.config_records["config"]
         self.memory.follow({name: torch.from_numpy(array) for name, array in common.items()})
         update = update_of(
@@ -243,3 +243,77 @@ def test_an_update_that_explodes_the_model_is_refused_by_the_fog() -> None:
     assert [(f.device, f.kind) for f in strategy.failures] == [("learner-0", "malformed")]
     assert "array 'w' holds 1e+09" in strategy.failures[0].reason
     assert float(strategy.policy.common.chain.state["w"].abs().max()) < 1e3
+
+
+def test_devices_that_attend_at_random_hold_the_same_model_after_every_round_they_attend() -> None:
+    """And each gets a whole model once, when it comes: later ones only where the updates that it missed are larger."""
+    _, wire, start = learners(count=6)
+    strategy = CompressedFedAvg({"name": "stc", "fraction": 0.02})
+    draw = np.random.default_rng(3)
+    attended = dict.fromkeys(wire.apps, 0)
+    for _ in range(12):
+        wire.deaf = {
+            (node, kind) for node in wire.apps for kind in ("query", "train", "evaluate") if draw.random() < 0.2
+        }
+        wire.mute = {(node, "train") for node in wire.apps if draw.random() < 0.1}
+        run(strategy, wire, start=start)
+        for node in wire.apps:
+            if {(node, "query"), (node, "train"), (node, "evaluate")}.isdisjoint(wire.deaf | wire.mute):
+                attended[node] += 1
+                assert same(wire.common(node), dict(strategy.policy.common.chain.state))
+    assert min(attended.values()) >= 3
+    for node in wire.apps:
+        content = [m.content for m in wire.sent if m.metadata.dst_node_id == node and "updates" in m.content]
+        whole = [bool(record.array_records["arrays"]) for record in content]
+        confirmed = next(i for i, w in enumerate(whole) if not w)
+        assert all(whole[:confirmed])
+        assert sum(whole) <= confirmed + 2, "only after updates that together are larger"
+    assert {failure.kind for failure in strategy.failures} <= {"timeout", "skipped"}
+
+
+def test_a_device_that_trained_on_nothing_is_named_and_keeps_the_model() -> None:
+    _, wire, start = learners()
+    strategy = CompressedFedAvg("quantised")
+    real = wire.apps[10]
+
+    def idle(message: Message, context: Context) -> Message:
+        reply = real(message, context)
+        if message.metadata.message_type == "train":
+            reply.content["metrics"] = MetricRecord({"num-examples": 0})
+        return reply
+
+    wire.apps[10] = idle
+    run(strategy, wire, rounds=3, start=start)
+    assert {failure.reason for failure in strategy.failures} == {
+        "'num-examples' is 0: the device had nothing to train or evaluate on; its answer is left out"
+    }
+    models = [m for m in wire.trained(10) if m.content.array_records["arrays"]]
+    assert len(models) == 1
+
+
+def test_a_newcomer_gets_the_present_model_once_and_then_updates() -> None:
+    _, wire, start = learners()
+    strategy = CompressedFedAvg({"name": "stc", "fraction": 0.02})
+    wire.deaf = {(12, "query")}
+    run(strategy, wire, rounds=2, start=start)
+    wire.deaf = set()
+    before = dict(strategy.policy.common.chain.state)
+    run(strategy, wire, rounds=2, start=start)
+    first, second = (m.content for m in wire.trained(12))
+    assert same(tensors_of(first.array_records["arrays"]), before)
+    assert read_updates(first)[0] == []
+    assert not second.array_records["arrays"]
+    assert same(wire.common(12), dict(strategy.policy.common.chain.state))
+
+
+def test_models_with_masks_of_infinity_and_weights_beyond_a_million_are_averaged() -> None:
+    found, wire, _ = learners()
+    for one in found:
+        one.target *= np.float32(4e6)
+    start = np.full((12, 16), 3e6, np.float32)
+    mask = np.triu(np.full((4, 4), -np.inf, np.float32), 1)
+    strategy = CompressedFedAvg("quantised")
+    arrays = ArrayRecord({"mask": Array(mask), "w": Array(start)})
+    run(strategy, wire, rounds=2, start=arrays)
+    assert strategy.failures == []
+    assert np.array_equal(strategy.policy.common.chain.state["mask"].numpy(), mask)
