@@ -1,14 +1,15 @@
 """Residual against direct object encoding at equal bytes, on every clip.
 
-    python benchmarks/quality.py [--data otb100:PATH ...] [--cases rapid_inr,scene,...]
+    python benchmarks/quality.py [--data otb100:PATH ...] [--cases rapid_inr,scene,...] [--redo stale]
 
 Without --data: everything under the folder named by RINR_DATA, else the generated sample. Over one fitted background,
 object networks of four sizes, up to the published ones, are fitted to the residual and to the pixels themselves. Both
 modes have the same background, byte for byte; the difference in object PSNR is the mean where both take the same bytes.
 Cases with ``+share`` have a background that draws a tenth of its points inside the boxes, ``rapid_inr-smaller`` is the
 control for what that costs: a plain background of fewer bytes, for direct objects to spend them. ``QRE`` cases compare
-8-bit backgrounds and 16-bit objects with float32. Results are kept every few clips: a run that was stopped goes on
-where it was.
+8-bit backgrounds and 16-bit objects with float32. Each result is in the file as soon as it is there: a run that was
+stopped goes on where it was. ``--redo stale`` runs again what was measured with other code, of the cases and clips that
+are asked for.
 """
 
 from __future__ import annotations
@@ -19,15 +20,14 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lib.clips import benchmark_clips, default_specs
-from lib.code_hash import code_of
-from lib.results import FOLDER, read_result, write_result
+from lib.clips import benchmark_clips, default_specs, named
+from lib.code_hash import code_of, digest_of
+from lib.results import FOLDER, ResultFile
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -49,7 +49,7 @@ OBJECT_SIZES = {
     "medium": ((1_000, 8, 2), (3_000, 10, 3), (10_000, 14, 3), (None, 18, 4)),
     "published": PAPER_SIZES,
 }
-CODE = sorted({m for b in ("rapid_inr", "nerv", "jpeg", "scene") for m in code_of(Residual(codecs.create(b)))})
+KEY = ("clip", "case")
 CPU = torch.device("cpu")
 _CLIPS_AT_ONCE = 6  # are fitted as one batched product, and kept
 console = Console(width=None if sys.stdout.isatty() else 160)
@@ -82,6 +82,12 @@ CASES = {
     "QRE nerv": Case(_NERV, frames=2, width_px=320, quantised=True),
 }
 """A frame codec is tried on one frame of each clip, a clip codec on two. NeRV's own time grows with the pixels."""
+
+
+def code_behind(case: str) -> list[str]:
+    """Modules that the rows of a case depend on; direct objects are fitted over a JPEG."""
+    used = (codecs.create(CASES[case].background), codecs.create("jpeg"))
+    return [*dict.fromkeys(module for codec in used for module in code_of(Residual(codec)))]
 
 
 def prepared(clip: Clip, case: Case) -> Clip:
@@ -222,6 +228,12 @@ def main() -> int:
     parser.add_argument("--cases", default=",".join(CASES), help=f"comma-separated, of: {', '.join(CASES)}")
     parser.add_argument("--steps", type=int, default=1_000, help="steps of the object networks (default 1000)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--redo",
+        choices=["", "stale", "all"],
+        default="",
+        help="drop rows of --cases and --clips first: of other code, or all",
+    )
     parser.add_argument("--out", type=Path, default=FOLDER / "quality.json")
     options = parser.parse_args()
     settings = {"steps": options.steps, "seed": options.seed}
@@ -229,23 +241,30 @@ def main() -> int:
         chosen = options.cases.split(",")
         if unknown := [c for c in chosen if c not in CASES]:
             raise ConfigError(f"--cases {unknown[0]!r} is none of: {', '.join(CASES)}")
-        before = read_result(options.out) or {"settings": [settings], "rows": []}
-        if before["settings"] != [settings]:
-            raise ConfigError(f"{options.out} holds results of {before['settings']}; name another --out")
-        run(options, chosen, settings, before["rows"])
+        file = ResultFile(options.out, command="RINR_DATA=DIR python benchmarks/quality.py", settings=settings)
+        if options.redo:
+            file.keep(lambda row: not again(row, options, chosen))
+        run(options, chosen, file)
     except RinrError as error:
         console.print(f"error: {error}", style="red", highlight=False)
         return 2
     return 0
 
 
-def run(options: argparse.Namespace, chosen: Sequence[str], settings: Mapping[str, Any], results: list[Result]) -> None:
+def again(row: Result, options: argparse.Namespace, chosen: Sequence[str]) -> bool:
+    """Whether ``--redo`` asks for a row anew."""
+    if row["case"] not in chosen or not named(row["clip"], options.clips):
+        return False
+    return options.redo == "all" or row.get("code") != digest_of(code_behind(row["case"]))
+
+
+def run(options: argparse.Namespace, chosen: Sequence[str], file: ResultFile) -> None:
     """Every case over all clips before the next case, so that a run that is stopped has whole columns."""
     longest = max(case.frames for case in CASES.values())
-    every = benchmark_clips(options.data or default_specs(), slice(0, longest), [])
-    clips = {n: c for n, c in every if any(fnmatch(n, p) for p in options.clips) and len(c.frames[0].boxes)}
+    every = benchmark_clips(options.data or default_specs(), slice(0, longest), options.clips)
+    clips = {name: clip for name, clip in every if len(clip.frames[0].boxes)}
     direct = Direct(options.steps, options.seed)
-    done = {(r["clip"], r["case"]) for r in results}
+    done = {(r["clip"], r["case"]) for r in file.rows}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bars(*columns, console=console) as bars:
         for case_name in chosen:
@@ -260,17 +279,11 @@ def run(options: argparse.Namespace, chosen: Sequence[str], settings: Mapping[st
                 else:
                     found = run_modes(some, case, direct, options.steps, options.seed)
                 for (name, clip), result in zip(some.items(), found, strict=True):
-                    results.append({"clip": name, "case": case_name, "count": len(clip), **result})
-                write_result(
-                    options.out,
-                    command="RINR_DATA=DIR python benchmarks/quality.py",
-                    code=CODE,
-                    settings=settings,
-                    rows=results,
-                    summary=summary(results),
-                )
+                    row = {"clip": name, "case": case_name, "count": len(clip), **result}
+                    file.add(row, code_behind(case_name), key=KEY)
                 bars.advance(bar, len(some))
-    show(results)
+    file.write(summary(file.rows))
+    show(file.rows)
 
 
 if __name__ == "__main__":
