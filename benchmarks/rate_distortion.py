@@ -5,10 +5,10 @@
     RINR_DATA=DIR python benchmarks/rate_distortion.py --redo stale --codecs scene
 
 Without --data: everything under the folder named by RINR_DATA, else the generated sample. Without --codecs: all series
-but those of the published fits, which take days on a CPU. Each result is in the file as soon as it is there; a run that
-was stopped goes on where it was, and only what is missing is run. ``--redo stale`` runs again what was measured with
-other code, ``--redo all`` everything, of the series and clips that are asked for; other rows stay. A background that
-several codecs have is fitted once and counts in the time of each. The rule of comparison is in
+of several points, and not the published fits, which take days on a CPU. Each result is in the file as soon as it is
+there; a run that was stopped goes on where it was, and only what is missing is run. ``--redo stale`` runs again what
+was measured with other code, ``--redo all`` everything, of the series and clips that are asked for; other rows stay. A
+background that several codecs have is fitted once and counts in the time of each. The rule of comparison is in
 ``lib/rate_comparison.py``.
 """
 
