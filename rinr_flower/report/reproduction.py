@@ -109,9 +109,9 @@ def reproduce(experiment: Experiment, folder: Path, progress: Progress) -> dict[
     tell("start model")
     start = _start(experiment, shared, folder / "start.npz")
     accuracy = []
-    for row in trained:
-        encoded = [payload_file(folder, row, number) for number in range(len(shared))]
-        for s in experiment.seeds:
+    for s in experiment.seeds:
+        for row in trained:
+            encoded = [payload_file(folder, row, number) for number in range(len(shared))]
             tell(f"mAP on {row}, seed {s}")
             train = partial(_train, experiment, start, encoded, held_back, _trained_file(folder, row, s), s)
             accuracy.append({"row": row, "seed": s, **journal.get(("accuracy", row, str(s)), train)})
