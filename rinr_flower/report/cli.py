@@ -36,7 +36,7 @@ def bandwidth_report(
     reproduce: Annotated[
         bool, typer.Option("--reproduce", help="repeat the experiments of Residual-INR instead; goes on where it was")
     ] = False,
-    profile: Annotated[str | None, typer.Option(help="settings of --reproduce: published, quick [quick]")] = None,
+    profile: Annotated[str | None, typer.Option(help="settings of --reproduce: quick, hour, published [quick]")] = None,
     data: Annotated[
         list[str] | None, typer.Option(help="data set of --reproduce, instead of the profile's; repeatable")
     ] = None,
