@@ -127,6 +127,14 @@ def main() -> int:
         default="",
         help="drop rows of --codecs and --clips first: of other code, or all",
     )
+    parser.add_argument(
+        "--take",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="take over rows of runs with another --out first",
+    )
     parser.add_argument("--summary", action="store_true", help="run nothing; compare what is there")
     parser.add_argument("--out", type=Path, default=FOLDER / "rate_distortion.json")
     options = parser.parse_args()
@@ -143,6 +151,8 @@ def main() -> int:
             command="RINR_DATA=DIR python benchmarks/rate_distortion.py",
             settings={"frames": options.frames, "seed": options.seed},
         )
+        for other in options.take:
+            file.take(other, key=KEY)
         forget(file, options.redo, series, options.clips)
         if not options.summary:
             run(options, series, file)

@@ -100,7 +100,7 @@ SERIES: dict[str, Series] = {
             for c, w in _WIDTHS
         ]
     ),
-    "residual, a network a frame": Series([_ONE_BY_ONE]),
+    "residual of a network a frame": Series([_ONE_BY_ONE]),
     **{f"{b} {v}": Series([{"paper": v, "background": b}]) for b in ("rapid_inr", "nerv") for v in VARIANTS},
     "scene": Series(
         settings("scene", quality=[20.0, 35.0, 52.0, 65.0, 80.0]),

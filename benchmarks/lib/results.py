@@ -98,10 +98,29 @@ class ResultFile:
         """Add a row of the present settings, in place of older ones that have the same values under ``key``."""
         digest = digest_of(code)
         self._content["code"][digest] = list(code)
-        added = {**row, "settings": self.settings, "machine": self._machine, "code": digest}
-        name = [added[k] for k in ("settings", *key)]
+        self._put({**row, "settings": self.settings, "machine": self._machine, "code": digest}, key)
+        self._dump()
+
+    def _put(self, row: Row, key: Sequence[str]) -> None:
+        name = [row[k] for k in ("settings", *key)]
         kept = [r for r in self._content["rows"] if [r.get(k, 0) for k in ("settings", *key)] != name]
-        self._content["rows"] = [*kept, added]
+        self._content["rows"] = [*kept, row]
+
+    def take(self, path: Path, *, key: Sequence[str]) -> None:
+        """Take over the rows that another file, of a run beside this one, has of the present settings; see :meth:`add`.
+
+        DataError if there is no such file.
+        """
+        other = read_result(path)
+        if other is None:
+            raise DataError(f"{path}: there is no such result file")
+        present = self._content["settings"][self.settings]
+        for row in other["rows"]:
+            if other["settings"][row.get("settings", 0)] == present:
+                machine = _position(self._content["machines"], other["machines"][row.get("machine", 0)])
+                digest = row.get("code") or next(iter(other["code"]), None)
+                self._put({**row, "settings": self.settings, "machine": machine, "code": digest}, key)
+        self._content["code"] |= other["code"]
         self._dump()
 
     def keep(self, wanted: Callable[[Row], bool]) -> None:

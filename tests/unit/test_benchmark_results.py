@@ -46,6 +46,24 @@ def test_rows_are_kept_and_replaced_by_their_key(tmp_path: Path) -> None:
     assert stale_rows(found) == {}
 
 
+def test_rows_of_a_run_beside_this_one_are_taken_over(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    ResultFile(one, command="x", settings={"steps": 2}).add({"clip": "c", "value": 0}, CODE, key=("clip",))
+    beside = ResultFile(two, command="x", settings={"steps": 2})
+    beside.add({"clip": "a", "value": 1}, CODE, key=("clip",))
+    beside.add({"clip": "b", "value": 2}, CODE, key=("clip",))
+    ResultFile(two, command="x", settings={"steps": 3}).add({"clip": "c", "value": 9}, CODE, key=("clip",))
+    file = ResultFile(one, command="x", settings={"steps": 2})
+    file.add({"clip": "b", "value": 7}, CODE, key=("clip",))
+    file.take(two, key=("clip",))
+    found = json.loads(one.read_text())
+    assert [(r["clip"], r["settings"], r["value"]) for r in found["rows"]] == [("c", 0, 0), ("a", 0, 1), ("b", 0, 2)]
+    assert len(found["machines"]) == 1
+    assert stale_rows(found) == {}
+    with pytest.raises(DataError, match="no such result file"):
+        file.take(tmp_path / "three.json", key=("clip",))
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(DataError, match=r"x\.json: not a result file"):
