@@ -9,8 +9,8 @@ A page marks a table that is made here::
     ...
     <!-- /numbers -->
 
-NAME is one of TABLES in benchmarks/lib/tables.py. Both say which results were measured with other code than the
-present one; that is no error: a release measures them again.
+NAME is one of TABLES or SENTENCES in benchmarks/lib/tables.py. Both commands say which results were measured with
+other code than the present one; that is no error: a release measures them again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 from lib.results import FOLDER, read_result, stale_rows
-from lib.tables import TABLES
+from lib.tables import SENTENCES, TABLES
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(<!-- numbers: (\w+) -->\n)(.*?)(<!-- /numbers -->)", re.DOTALL)
@@ -34,7 +34,7 @@ PAGES = tuple(
 
 def rewritten(page: str, results: Path = FOLDER) -> str:
     """A page's text with every marked block made anew. KeyError if a block's name is unknown."""
-    return BLOCK.sub(lambda found: found[1] + TABLES[found[2]](results) + "\n" + found[4], page)
+    return BLOCK.sub(lambda found: found[1] + (TABLES | SENTENCES)[found[2]](results) + "\n" + found[4], page)
 
 
 def stale(results: Path = FOLDER) -> list[str]:

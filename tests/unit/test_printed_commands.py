@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_folders import write_images
 from skimage.data import astronaut
 from typer.main import get_command
 
@@ -74,6 +75,8 @@ def test_cheap_commands_run_as_printed(
     page: str, otb100: Path, saved_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "my" / "images", [f"{i}.jpg" for i in range(3)])
+    (tmp_path / "my" / "data.yaml").write_text("train: images\nnames: [car]\n")
     for name in ("FIRST", "SECOND"):
         shutil.copytree(saved_run, tmp_path / "runs" / name)
     scripts = {s.name: s.load() for s in entry_points(group="console_scripts") if s.value.startswith("rinr_flower.")}
