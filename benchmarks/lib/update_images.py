@@ -29,7 +29,7 @@ PATCH = 16
 
 def digits_task(scenario: str, seed: int) -> Task:
     """Scikit-learn's 1,797 digits of 8 x 8 pixels and a CNN of 71,802 parameters; a fifth each validates and tests."""
-    images, labels = _digits()
+    images, labels = digits()
     order = np.random.default_rng(seed).permutation(len(labels))
     held, train = np.split(order[: 2 * len(order) // 5], 2), order[2 * len(order) // 5 :]
     torch.manual_seed(seed)
@@ -131,14 +131,14 @@ def depthwise() -> nn.Module:
 
 
 @lru_cache
-def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     bunch = load_digits()
     return (bunch.images / 16).astype(np.float32), bunch.target.astype(np.int64)
 
 
 @lru_cache
 def _turned() -> NDArray[np.float32]:
-    return _rotated(_digits()[0])
+    return _rotated(digits()[0])
 
 
 def _rotated(images: NDArray[np.float32]) -> NDArray[np.float32]:
