@@ -4,6 +4,7 @@ python train.py [EPOCHS]
 """
 
 import sys
+from pathlib import Path
 
 from ultralytics import YOLO
 
@@ -28,7 +29,7 @@ YOLO("yolov8n.yaml").train(
     data={"train": FrameStore(payloads), "val": FrameStore(later)},
     imgsz=160,
     epochs=int(sys.argv[1]) if len(sys.argv) > 1 else 30,
-    project="runs",
+    project=str(Path("runs").resolve()),  # a relative one would lie in the folder of ultralytics' settings
     name="without_flower",
     exist_ok=True,
 )
