@@ -77,7 +77,7 @@ def compared(new: list[dict[str, Any]], old: list[dict[str, Any]], weight: float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("patterns", nargs="*")
-    parser.add_argument("--settings", nargs="+", default=["52,12"])
+    parser.add_argument("--settings", nargs="+", default=["52,11"])
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--compare", type=Path)

@@ -37,7 +37,7 @@ _ROUND = 100_000  # seeds between the rounds
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--debian", type=Path, required=True, help="where lomiri-wallpapers-16.04 was unpacked")
-    parser.add_argument("--clips", type=int, nargs=2, default=(13, 40), help="of the first and of the second round")
+    parser.add_argument("--clips", type=int, nargs=2, default=(12, 70), help="of the first and of the second round")
     parser.add_argument("--steps", type=int, nargs=2, default=(1500, 4000), help="of training in each")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -1,7 +1,8 @@
 """Training clips: photographs under a moving camera, with labelled cut-outs of other photographs moving over them.
 
-Cameras stand, pan, shake, zoom or drive in; parts of some scenes sway as water and leaves do; objects turn, come nearer
-and change their shape as walking people do; sensors are noisy, and every frame passes through a camera's JPEG.
+Cameras stand, pan, shake, zoom or drive in; some scenes have a nearer plane that moves more, parts of some sway as
+water and leaves do; objects turn, come nearer and change their shape as walking people do, and some have no box.
+Sensors are noisy, most in low light, and every frame passes through a camera's JPEG.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 
 from rinr_flower.frames import Clip, Frame, clean_boxes, read_image, write_jpeg
 
-SIZES = ((360, 240), (352, 288), (640, 360), (480, 360))
-LENGTHS = (1, 8, 16, 16, 32)
+SIZES = ((320, 180), (360, 240), (352, 288), (480, 270), (480, 360), (640, 360))
+LENGTHS = (1, 8, 16, 16, 24, 32)
 
 Floats = NDArray[np.float32]
 
@@ -26,20 +27,31 @@ def training_clip(photographs: Sequence[NDArray[np.uint8]], seed: int) -> Clip:
     width, height = SIZES[rng.integers(len(SIZES))]
     frames = int(LENGTHS[rng.integers(len(LENGTHS))])
     scene = _scene(photographs[rng.integers(len(photographs))], width, height, rng)
-    motion = _camera(frames, width, height, rng)
+    far, near = _camera(frames, width, height, rng)
+    front = _scene(photographs[rng.integers(len(photographs))], width, height, rng) if rng.random() < 0.3 else None
+    shape = _foreground(scene.shape[:2], rng)
     sway = rng.uniform(0.3, 1.5) if rng.random() < 0.3 else 0.0
-    things = [
-        _Thing(photographs[rng.integers(len(photographs))], width, height, rng) for _ in range(rng.integers(1, 4))
-    ]
-    gain = rng.uniform(0.6, 1.1) + rng.uniform(0, 0.06) * np.sin(np.arange(frames) * rng.uniform(0.05, 0.5))
-    noise, quality, grey = rng.uniform(0.3, 4.0), int(rng.integers(70, 97)), rng.random() < 0.08
+    things, unnamed = (
+        [_Thing(photographs[rng.integers(len(photographs))], width, height, rng) for _ in range(count)]
+        for count in (rng.integers(1, 6), max(int(rng.integers(-3, 4)), 0))
+    )
+    dark = rng.random() < 0.2
+    gain = rng.uniform(0.12, 0.4) if dark else rng.uniform(0.6, 1.1)
+    light = gain * (1 + rng.uniform(0, 0.06) * np.sin(np.arange(frames) * rng.uniform(0.05, 0.5)))
+    noise, quality = rng.uniform(1.5, 5.0) if dark else rng.uniform(0.3, 3.5), int(rng.integers(50, 97))
+    grey = rng.random() < 0.08
     made = []
     for t in range(frames):
-        picture = _seen(scene, motion[t], width, height, sway, t)
+        picture = _seen(scene, far[t], width, height, sway, t)
+        if front is not None:
+            over = _seen(shape, near[t], width, height, 0.0, t)[..., None]
+            picture += over * (_seen(front, near[t], width, height, 0.0, t) - picture)
+        for thing in unnamed:
+            thing.draw(picture, t)
         boxes = [thing.draw(picture, t) for thing in things]
         if rng.random() < 0.2:
             picture = cv2.GaussianBlur(picture, (0, 0), 0.6)
-        picture = picture * np.float32(gain[t]) + rng.normal(0, noise, picture.shape).astype(np.float32)
+        picture = picture * np.float32(light[t]) + rng.normal(0, noise, picture.shape).astype(np.float32)
         if grey:
             picture = np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2)
         file = write_jpeg(np.clip(picture, 0, 255).astype(np.uint8), quality)
@@ -60,8 +72,15 @@ def _scene(photograph: NDArray[np.uint8], width: int, height: int, rng: np.rando
     return picture[y : y + round(1.6 * height), x : x + round(1.6 * width)].astype(np.float32)
 
 
-def _camera(frames: int, width: int, height: int, rng: np.random.Generator) -> list[Floats]:
-    """Homographies from frame to scene pixels."""
+def _foreground(size: tuple[int, ...], rng: np.random.Generator) -> Floats:
+    """How far a nearer plane hides the scene: smooth blobs over a third of it, soft at their edges."""
+    coarse = rng.normal(size=(6, 6)).astype(np.float32)
+    field = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip((field - np.quantile(field, 0.67)) * 60 + 0.5, 0, 1), np.float32)
+
+
+def _camera(frames: int, width: int, height: int, rng: np.random.Generator) -> tuple[list[Floats], list[Floats]]:
+    """Homographies from frame to scene pixels, of the scene and of a nearer plane."""
     kind = rng.choice(["stand", "pan", "pan", "shake", "zoom", "drive"])
     t = np.linspace(0, 1, frames)
     reach = min(width, height) * 0.25
@@ -75,15 +94,19 @@ def _camera(frames: int, width: int, height: int, rng: np.random.Generator) -> l
         scale = np.exp((t - 0.5) * rng.uniform(-0.35, 0.35))
     if kind == "drive":
         tilt = (t - 0.5) * rng.uniform(-2e-4, 2e-4)
-    shift = shift.clip(-reach, reach)
     turn = np.cumsum(rng.normal(0, 0.0008, frames)) if kind != "stand" else np.zeros(frames)
-    out = []
-    for i in range(frames):
-        c, s = np.cos(turn[i]) * scale[i], np.sin(turn[i]) * scale[i]
-        x, y = 0.8 * width + shift[i, 0], 0.8 * height + shift[i, 1]
-        centre = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1.0]])
-        out.append((np.array([[c, -s, x], [s, c, y], [tilt[i], 0, 1]]) @ centre).astype(np.float32))
-    return out
+    nearer = rng.uniform(1.1, 2.0)
+
+    def maps(factor: float) -> list[Floats]:
+        out = []
+        for i in range(frames):
+            c, s = np.cos(turn[i]) * scale[i] ** factor, np.sin(turn[i]) * scale[i] ** factor
+            x, y = np.array([0.8 * width, 0.8 * height]) + (shift[i] * factor).clip(-reach, reach)
+            centre = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1.0]])
+            out.append((np.array([[c, -s, x], [s, c, y], [tilt[i], 0, 1]]) @ centre).astype(np.float32))
+        return out
+
+    return maps(1.0), maps(nearer)
 
 
 def _seen(scene: Floats, matrix: Floats, width: int, height: int, sway: float, t: int) -> Floats:

@@ -11,7 +11,7 @@ from torch import nn
 from traces import INPUTS, Counted, Trace
 
 from rinr_flower.codecs.scene.format.adaptive import UNIT, prior_counts
-from rinr_flower.codecs.scene.format.network import DESCRIBED, TOP, ContextNetwork
+from rinr_flower.codecs.scene.format.network import DESCRIBED, SIGN_CONTEXTS, TOP, ContextNetwork
 
 TABLES = 32
 LAST = 20
@@ -21,7 +21,7 @@ _SHIFTS = (5, 6, 9)
 _UNIT = 64.0  # an int8 weight of so much counts one
 _LENGTHS = 21
 _STEPS, _BATCH, _RATE = 4000, 4096, 4e-3
-WEIGHTS = {"magnitudes": 200, "flags": 64, "occupied": 12, "lengths": 8}
+WEIGHTS = {"magnitudes": 200, "flags": 64, "occupied": 12, "signs": 64, "lengths": 8}
 """Symbols that a table counts as seen when it starts."""
 
 
@@ -121,7 +121,7 @@ def shipped_from(net: _Net, traces: Sequence[Trace], counted: Sequence[Counted])
     network = ContextNetwork(
         **{name: w[name].numpy().astype(getattr(blank, name).dtype) for name in w},
         shifts=np.array(_SHIFTS, np.int32),
-        **{name: getattr(blank, name) for name in ("magnitudes", "flags", "occupied", "lengths")},
+        **{name: getattr(blank, name) for name in ("magnitudes", "flags", "occupied", "signs", "lengths")},
     )
     shares = torch.softmax(net.tables.detach(), dim=1).numpy().astype(np.float64)
     counts = np.tile(shares, (DESCRIBED[0], 1)) * 8  # what the network was fitted with stands for eight symbols
@@ -137,12 +137,14 @@ def shipped_from(net: _Net, traces: Sequence[Trace], counted: Sequence[Counted])
     counts += 24 * np.tile((common + shares) / (common + shares).sum(axis=1, keepdims=True), (DESCRIBED[0], 1))
     flags = 4.0 + sum(c.flags for c in counted)
     occupied = 2.0 + sum(c.occupied for c in counted)
+    signs = 4.0 + sum(c.signs for c in counted)
     return ContextNetwork(
         **{name: getattr(network, name) for name in w},
         shifts=network.shifts,
         magnitudes=_weighted(counts, WEIGHTS["magnitudes"]),
         flags=_weighted(flags, WEIGHTS["flags"]),
         occupied=_weighted(occupied, WEIGHTS["occupied"]),
+        signs=_weighted(signs, WEIGHTS["signs"]),
         lengths=blank.lengths,
     )
 
@@ -171,5 +173,6 @@ def blank_network() -> ContextNetwork:
         prior_counts(np.full(kinds * TABLES, 850), np.full(kinds * TABLES, 400), LAST + 1, WEIGHTS["magnitudes"]),
         even(kinds * 24, WEIGHTS["flags"]),
         even(kinds * 6, WEIGHTS["occupied"]),
+        even(kinds * SIGN_CONTEXTS, WEIGHTS["signs"]),
         even(_LENGTHS, WEIGHTS["lengths"]),
     )

@@ -31,10 +31,11 @@ class Trace:
 
 @dataclass
 class Counted:
-    """Bits by context, (contexts, 2): flags of blocks and of whole bands; and lengths of large magnitudes."""
+    """Bits by context, (contexts, 2): flags of blocks and of whole bands, and signs."""
 
     flags: NDArray[np.int64]
     occupied: NDArray[np.int64]
+    signs: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,26 +62,28 @@ class _NotingWalk(Walk):
         coders = {Kind(k): Observer() for k in np.unique(lattice.slots.kind[1:])}
         super().__init__(lattice, coders, source, network=network)
         self.found: list[NDArray[np.int64]] = []
-        self.counted = Counted(np.zeros_like(network.flags), np.zeros_like(network.occupied))
+        self.counted = Counted(*(np.zeros_like(a) for a in (network.flags, network.occupied, network.signs)))
 
     def _code(self, tables: Tables, slot: Places, context: Places, symbols: NDArray[np.generic]) -> Places:
         kinds = self._lattice.slots.kind[slot]
         if tables is self.magnitudes:
             self.found.append(np.asarray(symbols, np.int64))
         else:
-            counts = self.counted.flags if tables is self._flags else self.counted.occupied
-            np.add.at(counts, (context + kinds * (len(tables) // len(Kind)), symbols), 1)
+            found = {id(self._flags): self.counted.flags, id(self._occupied): self.counted.occupied}
+            counts = found.get(id(tables), self.counted.signs)
+            np.add.at(counts, (context + kinds * (len(tables) // len(Kind)), symbols.astype(np.int64)), 1)
         return super()._code(tables, slot, context, symbols)
 
 
 def trace(code: SceneCode, network: ContextNetwork, limit: int, seed: int) -> tuple[Trace, Counted]:
-    """At most ``limit`` coefficients of ``code``, chosen at random, and its flags, all counted."""
+    """At most ``limit`` coefficients of ``code``, chosen at random, and its flags and signs, all counted."""
     volumes = [(layout, bands) for layout, bands in code.volumes() if any(b.any() for b in flat(bands))]
     lattice = Lattice([layout for layout, _ in volumes])
     noting = _Noting(**{name: getattr(network, name) for name in ContextNetwork.__dataclass_fields__})
-    source = np.abs(lattice.fill([b for _, bands in volumes for b in flat(bands)])).clip(0, network.last)
-    walk = _NotingWalk(lattice, source.astype(np.uint8), noting)
+    given = lattice.fill([b for _, bands in volumes for b in flat(bands)])
+    walk = _NotingWalk(lattice, np.abs(given).clip(0, network.last).astype(np.uint8), noting)
     walk.levels()
+    walk.finish(given)
     rng = np.random.default_rng(seed)
     share = min(1.0, limit / max(sum(map(len, walk.found)), 1))
     parts = list(_picked(noting, walk, rng, share))

@@ -139,6 +139,18 @@ class Band:
         inside = 0 <= y < self.shape[1] and 0 <= x < self.shape[2]
         return LEVELS[self.values[t, y, x]] if inside else 0
 
+    def sign(self, t: int, y: int, x: int) -> int:
+        inside = 0 <= y < self.shape[1] and 0 <= x < self.shape[2]
+        return self.signs[t, y, x] if inside else 0
+
+    def sign_context(self, t: int, y: int, x: int, direct: int) -> int:
+        """Signs of beside and, if ``direct``, of the four neighbours, as one number."""
+        seen = 25 * self.beside.sign(t, y, x) if self.beside else 0
+        if direct:
+            seen += 5 * (self.sign(t, y - 1, x) + self.sign(t, y + 1, x))
+            seen += self.sign(t, y, x - 1) + self.sign(t, y, x + 1)
+        return seen
+
     def flag(self, t: int, by: int, bx: int) -> int:
         return self.flags[t, min(by, self.flags.shape[1] - 1), min(bx, self.flags.shape[2] - 1)]
 
@@ -200,7 +212,7 @@ def coefficients(volumes: list[list[list[Band]]], data: dict[int, bytes]) -> Non
         for kind, d in sorted(data.items()) if d
     }  # fmt: skip
     bands = [b for planes in volumes for plane in planes for b in plane if b.kind in coders]
-    occupied, flags, magnitudes = (Tables(NET[name]) for name in ("occupied", "flags", "magnitudes"))
+    occupied, flags, magnitudes, signs = (Tables(NET[n]) for n in ("occupied", "flags", "magnitudes", "signs"))
     cells: dict[int, list[tuple[Band, int, int, int]]] = {}
     for band in bands:
         octave, start = 0, 0
@@ -249,8 +261,22 @@ def coefficients(volumes: list[list[list[Band]]], data: dict[int, bytes]) -> Non
         for (band, at), value in zip(places, gamma(coder, kind, len(places), half), strict=True):
             band.values[at] = value + 19
         for band in mine:
-            for at in zip(*np.nonzero(band.values), strict=True):
-                band.values[at] *= 1 - 2 * int(coder.decode(half))
+            band.signs = np.zeros(band.shape, int)
+        for plane, odd in np.ndindex(3, 2):
+            places = [
+                (b, *at) for b in mine if b.plane == plane for at in zip(*np.nonzero(b.values), strict=True)
+                if (at[1] + at[2]) % 2 == odd
+            ]  # fmt: skip
+            seen = [band.sign_context(t, y, x, odd) for band, t, y, x in places]
+            contexts = [
+                12 * abs(s) + 3 * p[0].orientation + plane + 456 * kind for s, p in zip(seen, places, strict=True)
+            ]
+            pieces = [contexts[k : k + 2048] for k in range(0, len(contexts), 2048)]
+            found = [s for piece in pieces for s in signs.read(coders, [kind] * len(piece), piece)]
+            for (band, *at), s, symbol in zip(places, seen, found, strict=True):
+                band.signs[tuple(at)] = 1 - 2 * (symbol ^ (s < 0))
+        for band in mine:
+            band.values *= band.signs
 
 
 def gamma(coder: object, kind: int, count: int, half: object) -> list[int]:

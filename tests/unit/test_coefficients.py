@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scene_clips import texture
 
+from rinr_flower.codecs.scene.decode.volume import forward
 from rinr_flower.codecs.scene.encode.quantise import quantise
 from rinr_flower.codecs.scene.format.code import layout_of
 from rinr_flower.codecs.scene.format.lattice import BLOCK, Ints, Kind, Lattice, Layout
@@ -83,6 +85,16 @@ def test_the_costs_observed_are_those_paid() -> None:
         for b, t in zip(given, tables, strict=True)
     )
     assert 0.85 < paid / (8 * len(write(wanted, given)[Kind.OBJECT])) < 1  # flags, and learning, cost too
+
+
+def test_the_signs_of_a_picture_cost_less_than_signs_by_chance() -> None:
+    picture = texture(180, 240, seed=3)[..., :1].transpose(2, 0, 1) - 128
+    layout = layout_of(Kind.CANVAS, VolumeShape(1, 180, 240, grey=True))
+    given = [np.rint(band / 8).astype(np.int32) for band in forward([picture])[0]]
+    rng = np.random.default_rng(0)
+    by_chance = [np.abs(b) * rng.choice((-1, 1), b.shape) for b in given]
+    of_picture, random = (len(write([layout], bands)[Kind.CANVAS]) for bands in (given, by_chance))
+    assert random - of_picture > 0.04 * sum(map(np.count_nonzero, given)) / 8
 
 
 def test_an_error_that_counts_less_is_spent_fewer_bits_on() -> None:

@@ -26,7 +26,7 @@ def walked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     (volume,) = [reference.linked(0, [[tuple(s) for s in layout.planes[0]]])]
     rows: list[str] = []
     plain = reference.Tables.read
-    names = {len(reference.NET[name]): name for name in ("occupied", "flags", "magnitudes")}
+    names = {len(reference.NET[name]): name for name in ("occupied", "flags", "magnitudes", "signs")}
 
     def noted(self: reference.Tables, coders: dict, kinds: list[int], contexts: list[int]) -> list[int]:
         found = plain(self, coders, kinds, contexts)

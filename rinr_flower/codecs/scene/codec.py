@@ -47,7 +47,7 @@ class Scene(Codec):
 
     preset: Literal["fast", "balanced", "best"] = "balanced"
     quality: float = 52.0
-    object_weight: float = 12.0
+    object_weight: float = 11.0
     bytes_per_frame: int | None = None
     max_width: int = 640
 

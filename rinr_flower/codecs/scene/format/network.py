@@ -23,6 +23,9 @@ FILE = "context.npz"
 TOP = 255.0
 """Largest activation."""
 
+SIGN_CONTEXTS = 38 * 12
+"""Contexts of a sign: 38 of its neighbours' signs, 4 orientations, 3 planes."""
+
 DESCRIBED = (4, 3, 8, 4, 8)
 """Classes of a block: kind, plane, level, orientation, octave; each has a column of the first layer's weights."""
 
@@ -41,8 +44,8 @@ class ContextNetwork:
     second, second_bias : int8 (units, units), int32 (units,).
     third, third_bias : int8 (units,), int32 (1,).
     shifts : int32 (3,), of the sums of the three layers.
-    magnitudes, flags, occupied, lengths : int64 (contexts, symbols), see :mod:`.adaptive`; all but the last for each
-        kind of volume.
+    magnitudes, flags, occupied, signs, lengths : int64 (contexts, symbols), see :mod:`.adaptive`; all but the last for
+        each kind of volume.
     """
 
     first: NDArray[np.int8]
@@ -56,6 +59,7 @@ class ContextNetwork:
     magnitudes: NDArray[np.int64]
     flags: NDArray[np.int64]
     occupied: NDArray[np.int64]
+    signs: NDArray[np.int64]
     lengths: NDArray[np.int64]
 
     @property

@@ -23,7 +23,7 @@ from rinr_flower.errors import PayloadError
 
 _MAX_GAMMA = 20  # bits of the remainder of a magnitude beyond the tables
 _BLOCKS_AT_ONCE = 1 << 11  # bounds the memory that the network's inputs take
-_SIGNS_AT_ONCE = 1 << 20
+_SIGNS_AT_ONCE = 1 << 11  # after which their tables adapt
 _HALF = np.array([[0.5, 0.5]], np.float32)
 
 
@@ -51,6 +51,7 @@ class Walk:
         self.magnitudes = Tables(self._network.magnitudes)
         self._flags = Tables(self._network.flags)
         self._occupied = Tables(self._network.occupied)
+        self._signs = Tables(self._network.signs)
         self.contexts = np.full(lattice.size, -1, np.int16) if observe else None
         self._given = np.zeros(0, np.uint8) if source is None else lattice.held(source)
         self._held = np.concatenate([[0], np.cumsum(self._given, dtype=np.int64)])
@@ -156,10 +157,31 @@ class Walk:
             if len(large):
                 remainder = np.abs(source[large].astype(np.int64)) - self.last + 1
                 values[large] = self.last - 1 + _gamma(coder, Tables(self._network.lengths), remainder)
-            for start in range(0, len(places), _SIGNS_AT_ONCE):
-                at = places[start : start + _SIGNS_AT_ONCE]
-                values[at] *= (1 - 2 * coder.code(source[at] < 0, _HALF)).astype(np.int32)
+            self._give_signs(out, places + part.start, given)
         return out
+
+    def _give_signs(self, out: Ints, places: Places, given: Ints | None) -> None:
+        """Code the signs at ``places`` of one kind into ``out``, which holds their magnitudes: plane by plane, on every
+        second coefficient as on a chessboard first. A sign's context is that of its neighbours."""
+        lattice, slots = self._lattice, self._lattice.slots
+        slot = np.searchsorted(lattice.base, places, side="right") - 1
+        y, x = np.divmod((places - lattice.base[slot]) % lattice.area[slot], lattice.row[slot])
+        turn = 2 * slots.plane[slot] + (y + x) % 2
+        for number in range(6):
+            chosen = np.flatnonzero(turn == number)
+            for start in range(0, len(chosen), _SIGNS_AT_ONCE):
+                which = chosen[start : start + _SIGNS_AT_ONCE]
+                at, band = places[which], slot[which]
+                beside, row = slots.beside[band], lattice.row[band]
+                seen = 25 * np.sign(out[np.where(beside, at - lattice.base[band] + lattice.base[beside], 0)])
+                if number % 2:
+                    seen += 5 * (np.sign(out[at - row]) + np.sign(out[at + row]))
+                    seen += np.sign(out[at - 1]) + np.sign(out[at + 1])
+                context = 12 * np.abs(seen) + 3 * slots.orientation[band] + slots.plane[band]
+                turned = seen < 0
+                symbols = np.zeros(len(at), bool) if given is None else (given[at] < 0) ^ turned
+                negative = self._code(self._signs, band, context, symbols) ^ turned
+                out[at] *= (1 - 2 * negative).astype(np.int32)
 
 
 def _gamma(coder: Coder, tables: Tables, values: Places) -> Places:
