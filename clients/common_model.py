@@ -15,7 +15,7 @@ from rinr_flower.array_file import Arrays
 from rinr_flower.errors import DataError
 from rinr_flower.messages.common_model import catch_up
 from rinr_flower.messages.protocol import ARRAYS, check_numbers, numbers_of, read_updates, updates_record
-from rinr_flower.updates import Memory, updates
+from rinr_flower.updates import Memory, UpdateCompressor, updates
 from rinr_flower.updates.layout import fingerprint
 
 
@@ -53,14 +53,20 @@ def holding(common: Arrays) -> ArrayRecord:
 
 
 def update_of(
-    common: Arrays, trained: Arrays, compressor: str | Mapping[str, Any], memory: Memory, *, source: str
+    common: Arrays,
+    trained: Arrays,
+    compressor: str | Mapping[str, Any] | UpdateCompressor,
+    memory: Memory,
+    *,
+    source: str,
 ) -> ArrayRecord:
     """The record with what training changed in the model in common; what it still owes stays in ``memory``.
 
     ``source`` names device and round: random parts of an update follow from it.
     """
     base = _tensors(common)
-    data = updates.create(compressor).compress(base, _tensors(trained), memory=memory, seed=zlib.crc32(source.encode()))
+    made = compressor if isinstance(compressor, UpdateCompressor) else updates.create(compressor)
+    data = made.compress(base, _tensors(trained), memory=memory, seed=zlib.crc32(source.encode()))
     return updates_record([data], fingerprint(base))
 
 

@@ -1,6 +1,7 @@
 """Flower strategies: the fog node that shares data or model updates as compact payloads, and its baselines."""
 
 from rinr_flower.strategies.compressed_fedavg import CompressedFedAvg
+from rinr_flower.strategies.compressed_updates import CompressedUpdates
 from rinr_flower.strategies.edge_or_fog import EdgeOrFog
 from rinr_flower.strategies.fog_node import FogNode
 from rinr_flower.strategies.fog_training import FogTraining
@@ -12,6 +13,7 @@ from rinr_flower.strategies.memory import Measured, Shared
 __all__ = [
     "CaptureLimits",
     "CompressedFedAvg",
+    "CompressedUpdates",
     "EdgeOrFog",
     "FogNode",
     "FogTraining",

@@ -10,12 +10,13 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
 
 from rinr_flower.errors import DataError
-from rinr_flower.messages.protocol import UPDATES, read_updates
+from rinr_flower.messages.common_model import arrays_of, tensors_of
+from rinr_flower.messages.protocol import UPDATES, check_numbers, read_updates
 from rinr_flower.messages.training import Training
 from rinr_flower.strategies.inner import prefixed, under
 from rinr_flower.strategies.keeping import Arrays, Keep
 from rinr_flower.strategies.update_chain import UpdateChain
-from rinr_flower.updates import Memory, UpdateCompressor, updates
+from rinr_flower.updates import Memory, UpdateCompressor, apply_update, updates
 
 
 class CommonModel:
@@ -66,6 +67,29 @@ class CommonModel:
                 f"the device holds the model {found[1].hex()}, the fog's is {self.chain.fingerprint.hex()}; "
                 "it gets the whole model next time"
             )
+
+    def trained(self, content: RecordDict) -> ArrayRecord:
+        """The model that the one update of an answer makes; DataError if there is none or training has exploded."""
+        found = read_updates(content)
+        if found is None or len(found[0]) != 1:
+            raise DataError(f"the answer has {0 if found is None else len(found[0])} updates; it must have one")
+        model = arrays_of(apply_update(self.chain.state, found[0][0]))
+        for name, array in model.items():
+            check_numbers(name, array.numpy(), self.chain.arrays[name].numpy())
+        self.update_bytes.append(len(found[0][0]))
+        return model
+
+    def go_towards(self, arrays: ArrayRecord, *, seed: int) -> int:
+        """Go on to the model that the update towards ``arrays`` makes; the update's size in bytes.
+
+        Raises DataError if the compressor does not carry the change.
+        """
+        chain = self.chain
+        wanted = {name: tensor.to(chain.state[name].dtype) for name, tensor in tensors_of(arrays).items()}
+        update = self.compressor.compress(chain.state, wanted, memory=self.feedback, seed=seed)
+        chain.advance(update)
+        self.update_bytes.append(len(update))
+        return len(update)
 
     def state(self, keep: Keep) -> dict[str, Any]:
         """JSON values for :meth:`restore`; updates that are new since the last call go to ``keep``."""

@@ -10,13 +10,12 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from rinr_flower.bandwidth import FOG
-from rinr_flower.errors import DataError, RinrError
-from rinr_flower.messages.common_model import arrays_of, tensors_of
-from rinr_flower.messages.protocol import ARRAYS, COMPRESSOR, METRICS, RETURN_MODEL, check_numbers, read_updates
+from rinr_flower.errors import RinrError
+from rinr_flower.messages.protocol import ARRAYS, COMPRESSOR, METRICS, RETURN_MODEL
 from rinr_flower.strategies.common_model import CommonModel
 from rinr_flower.strategies.fog_node import FogNode
 from rinr_flower.strategies.policy import Outgoing, Policy, Round
-from rinr_flower.updates import UpdateCompressor, apply_update
+from rinr_flower.updates import UpdateCompressor
 
 
 class UpdatesBothWays(Policy):
@@ -45,13 +44,7 @@ class UpdatesBothWays(Policy):
 
     def trained(self, content: RecordDict) -> RecordDict:
         """The answer with the model that its one update makes, where the inner strategy looks for it."""
-        found = read_updates(content)
-        if found is None or len(found[0]) != 1:
-            raise DataError(f"the answer has {0 if found is None else len(found[0])} updates; it must have one")
-        model = arrays_of(apply_update(self.common.chain.state, found[0][0]))
-        for name, array in model.items():
-            check_numbers(name, array.numpy(), self.common.chain.arrays[name].numpy())
-        self.common.update_bytes.append(len(found[0][0]))
+        model = self.common.trained(content)
         return RecordDict({ARRAYS: model, METRICS: next(iter(content.metric_records.values()))})
 
     def aggregated(
@@ -60,17 +53,11 @@ class UpdatesBothWays(Policy):
         """Go on to the model that the update towards the inner strategy's average makes."""
         if arrays is None:
             return None, metrics
-        chain = self.common.chain
         try:
-            average = {name: tensor.to(chain.state[name].dtype) for name, tensor in tensors_of(arrays).items()}
-            update = self.common.compressor.compress(
-                chain.state, average, memory=self.common.feedback, seed=fog_round.number
-            )
-            chain.advance(update)
-            self.common.update_bytes.append(len(update))
+            self.common.go_towards(arrays, seed=fog_round.number)
         except RinrError as error:
             fog_round.memory.fail(fog_round.number, FOG, "error", f"the averaged model gives no update: {error}")
-        return chain.arrays, metrics
+        return self.common.chain.arrays, metrics
 
 
 class CompressedFedAvg(FogNode):
