@@ -1,7 +1,7 @@
 """Accuracy against all bytes sent, over the rounds of a federation that compresses updates both ways.
 
-Writes ``benchmarks/results/update_federation.json`` and goes on where it stopped. Every method has three settings, and
-the better of two learning rates by the validation score of a seed that is not evaluated, on non-IID data.
+Writes ``benchmarks/results/update_federation.json`` and goes on where it stopped. Every method has two settings, of
+which validation data decide, and the same learning rate.
 """
 
 from __future__ import annotations
@@ -14,28 +14,23 @@ from typing import Any
 
 import torch
 from lib.results import FOLDER, ResultFile, Row
-from lib.update_federation import BATCH, CONDITIONS, DEVICES, RATE, ROUNDS, STEPS, Scheme, federate, schemes
+from lib.update_federation import BATCH, CONDITIONS, DEVICES, RATE, ROUNDS, STEPS, federate, schemes
 
 logger = logging.getLogger("update_federation")
 CODE = ("rinr_flower.updates",)
-RATES, SEARCH_SEED, SEARCH_CONDITION = (1.0, 3.0), 1_000, "non-IID"
-POINT, SEARCH = ("part", "condition", "series", "options", "rate", "seed"), ("part", "series")
+KEY = ("condition", "series", "options", "seed")
 ALLOWANCE = 0.01
 
 
 def run(file: ResultFile, seeds: int) -> None:
     """Measure what the file lacks."""
-    every = list(schemes())
-    rates = _chosen(file, every)
     for seed in range(seeds):
         for condition in CONDITIONS:
-            for scheme in every:
-                rate = rates[scheme.series]
-                key = {"part": "point", "condition": condition, "series": scheme.series, "options": scheme.up}
-                key |= {"rate": rate, "seed": seed}
-                if any({k: r.get(k) for k in POINT} == key for r in file.rows):
+            for scheme in schemes():
+                key = {"condition": condition, "series": scheme.series, "options": scheme.up, "seed": seed}
+                if any({k: r[k] for k in KEY} == key for r in file.rows):
                     continue
-                rounds = federate(scheme, condition, factor=rate, seed=seed)
+                rounds = federate(scheme, condition, seed=seed)
                 last = rounds[-1]
                 row = {
                     "sent": [r.sent for r in rounds],
@@ -43,21 +38,8 @@ def run(file: ResultFile, seeds: int) -> None:
                     "validation": [round(r.validation, 4) for r in rounds],
                     "test": [round(r.test, 4) for r in rounds],
                 }
-                file.add({**key, **row}, CODE, key=POINT)
-                logger.info("%s, seed %d, %s: %d bytes, %.4f", condition, seed, scheme, last.sent, last.test)
-
-
-def _chosen(file: ResultFile, every: Sequence[Scheme]) -> dict[str, float]:
-    found = {r["series"]: r["rate"] for r in file.rows if r["part"] == "search"}
-    for series in dict.fromkeys(s.series for s in every if s.series not in found):
-        members = [s for s in every if s.series == series]
-        middle = members[len(members) // 2]
-        scores = {r: federate(middle, SEARCH_CONDITION, factor=r, seed=SEARCH_SEED)[-1].validation for r in RATES}
-        found[series] = max(RATES, key=lambda rate: scores[rate])
-        row = {"part": "search", "series": series, "rate": found[series]}
-        file.add({**row, "validation": {str(k): v for k, v in scores.items()}}, CODE, key=SEARCH)
-        logger.info("%s: rate %g of %s", series, found[series], scores)
-    return found
+                file.add({**key, **row}, CODE, key=KEY)
+                logger.info("%s, seed %d, %s: %d bytes, %.4f", condition, seed, scheme.series, last.sent, last.test)
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
@@ -107,7 +89,7 @@ def main() -> None:
     command = "python benchmarks/update_federation.py"
     file = ResultFile(FOLDER / "update_federation.json", command=command, settings=settings)
     run(file, options.seeds)
-    file.write(summary([r for r in file.rows if r["part"] == "point"]))
+    file.write(summary(file.rows))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from .rate_records import default_point
 from .results import Row, read_result
 
 ENOUGH_SEEDS = 2
-COLD = "factorised, cold start"
 UPLOADS = {
     "jpeg": "the camera's files",
     "roi_jpeg": "`roi_jpeg` (a coarse frame and fine boxes)",
@@ -330,26 +329,48 @@ def scale(results: Path) -> str:
 
 def update_sizes(results: Path) -> str:
     """Bytes that keep the accuracy of the full update less one point, by compressor and scenario."""
-    claims = _claims(results)
-    names = list(dict.fromkeys(name for _, c in claims for name in c["bytes_needed"]))
-    sizes = {n: [c["bytes_needed"].get(n) for _, c in claims] for n in names}
-    shown = [n for n in names if any(sizes[n])]
-    rows = [
-        (f"**{n}**" if n == "factorised" else n, *("-" if size is None else f"{size:,.0f}" for size in sizes[n]))
-        for n in sorted(shown, key=lambda n: (n == "factorised", -(sizes[n][0] or 0)))
-    ]
-    return _table(("bytes of one update", *(name for name, _ in claims)), rows)
+    claims = _update_claims(results)
+    names = list(dict.fromkeys(name for _, c in claims for name in c["needed"]))
+    cells = {n: [_update_cell(c["needed"].get(n)) for _, c in claims] for n in names}
+    order = sorted(names, key=lambda n: -(claims[0][1]["needed"].get(n) or {"bytes": 0})["bytes"])
+    rows = [(f"**{n}**" if n == "factorised" else n, *cells[n]) for n in order if any(cell != "-" for cell in cells[n])]
+    return _table(("bytes of one update; test accuracy, spread", *(name for name, _ in claims)), rows)
+
+
+def _update_cell(found: Row | None) -> str:
+    return "-" if found is None else f"{found['bytes']:,.0f}; {found['test']:.3f}, {found['test_stdev']:.3f}"
 
 
 def update_claims(results: Path) -> str:
-    """The bytes of ``factorised`` over those of the best rival, with and without our coding."""
-    keys = ("against_published_rivals", "against_rivals_with_our_coding", "against_all")
-    claims = _claims(results)
-    rows = [(name, *(f"{100 * c[k]['share']:.0f} % of {c[k]['best']}" for k in keys)) for name, c in claims]
-    allowed = [f"{100 * claims[0][1][k]['allowed']:.0f} %" for k in keys]
-    heads = ("the best as published", "the best with our coding", "the best of all")
-    head = [f"of {what} (bar {bar})" for what, bar in zip(heads, allowed, strict=True)]
-    return _table(("`factorised` needs", *head), rows)
+    """The bytes of our own compressors over those of the best rival, with and without our coding."""
+    claims = _update_claims(results)
+    rows = [
+        (f"`{ours}`, {name}", *(_update_share(c[f"{ours}_against_{group}"]) for group in ("published", "all")))
+        for ours in ("factorised", "quantised")
+        for name, c in claims
+    ]
+    heads = ((claims[0][1][f"factorised_against_{group}"]["allowed"], group) for group in ("published", "all"))
+    names = {"published": "the best as published", "all": "the best of all, with our coding too"}
+    return _table(("bytes", *(f"of {names[group]} (goal {100 * bar:.0f} %)" for bar, group in heads)), rows)
+
+
+def _update_share(found: Row) -> str:
+    return "-" if found["share"] is None else f"{100 * found['share']:.0f} % of {found['best']}"
+
+
+def update_federation(results: Path) -> str:
+    """Bytes of all updates of a federation and the accuracy at its end, by compressor and condition."""
+    found = _read(results / "update_federation.json")["summary"]
+    names = list(dict.fromkeys(name for series in found.values() for name in series))
+    rows = [(name, *(_federation_cell(found[condition].get(name)) for condition in found)) for name in names]
+    return _table(("kB in all; test accuracy; kB at FedAvg's accuracy less a point", *found), rows)
+
+
+def _federation_cell(found: Row | None) -> str:
+    if found is None:
+        return "-"
+    reached = "-" if found["reaching"] is None else f"{found['reaching']['sent'] / 1000:,.0f}"
+    return f"{found['sent'] / 1000:,.0f}; {found['test']:.3f}; {reached}"
 
 
 def readme(results: Path) -> str:
@@ -364,9 +385,13 @@ def readme(results: Path) -> str:
     learned = _read(results / "accuracy.json")
     trained = [(learned["settings"][r["settings"]], r) for r in learned["summary"] if r["codec"] == "scene"]
     trained = [(setting, r) for setting, r in trained if not setting["blur"] and r["map50_95_minus_camera"]]
-    claims = [c for _, c in _claims(results)]
-    shares = [c["against_published_rivals"]["share"] for c in claims]
-    cold = [size for c in claims if (size := c["bytes_needed"].get(COLD, 0)) != 0]
+    claims = [c for _, c in _update_claims(results)]
+    shares = {
+        group: " to ".join(
+            f"{edge(c[f'factorised_against_{group}']['share'] for c in claims):.2f}" for edge in (min, max)
+        )
+        for group in ("published", "all")
+    }
     fuzz, kills = _read(results / "fuzz.json")["summary"], _part(results, "resume")
     fog, layers, alone = (
         f"{ways[key]['median']:.1f}x fewer"
@@ -396,9 +421,9 @@ def readme(results: Path) -> str:
             "main_job.py",
         ),
         (
-            "Model updates instead of data: bytes over the best published compressor at equal accuracy; "
-            "scenarios in which a cold start of the factors, as published, gets there",
-            f"{min(shares):.2f} to {max(shares):.2f}; {len(cold) - cold.count(None)} of {len(cold)}",
+            "Model updates instead of data, a small CNN: bytes of `factorised` over those of the best compressor as "
+            "published, and with our coding too, at equal accuracy",
+            "; ".join(shares.values()),
             "updates.py",
         ),
         (
@@ -463,10 +488,9 @@ def _rivals(results: Path) -> list[Row]:
     return [r for r in rivals if r["rival"] != "camera"]
 
 
-def _claims(results: Path) -> list[tuple[str, Row]]:
-    """Scenarios of both tasks by their names on the page."""
-    digits, yolo = (_read(results / f"update_size_{task}.json")["summary"] for task in ("digits", "yolo"))
-    return [*digits.items(), *((f"YOLOv8n, {name}", c) for name, c in yolo.items())]
+def _update_claims(results: Path) -> list[tuple[str, Row]]:
+    """Scenarios of the update benchmark by their names on the page."""
+    return list(_read(results / "updates_digits.json")["summary"].items())
 
 
 def _ratio(value: float | None) -> str:
