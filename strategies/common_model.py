@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from flwr.app import Array, ArrayRecord, RecordDict
 
 from rinr_flower.errors import DataError
 from rinr_flower.messages.common_model import arrays_of, tensors_of
-from rinr_flower.messages.protocol import UPDATES, check_numbers, read_updates
+from rinr_flower.messages.protocol import UPDATES, check_numbers, numbers_of, read_updates, zeros_like
 from rinr_flower.messages.training import Training
 from rinr_flower.strategies.inner import prefixed, under
 from rinr_flower.strategies.keeping import Arrays, Keep
 from rinr_flower.strategies.update_chain import UpdateChain
-from rinr_flower.updates import Memory, UpdateCompressor, apply_update, updates
+from rinr_flower.updates import Float16, Memory, UpdateCompressor, apply_update, updates
 
 
 class CommonModel:
@@ -54,6 +55,22 @@ class CommonModel:
             arrays = ArrayRecord({name: Array(array) for name, array in first.items()})
         self.chain = UpdateChain(arrays)
         return arrays
+
+    def begin_compressed(self, arrays: ArrayRecord) -> None:
+        """Start the chain at ``arrays`` rounded to float16, which devices get as an update to zeros.
+
+        A model that float16 does not hold is the start as it is.
+        """
+        zeros = zeros_like(arrays)
+        nothing = {name: torch.from_numpy(np.array(numbers_of(name, array))) for name, array in zeros.items()}
+        try:
+            start = Float16().compress(nothing, tensors_of(arrays))
+        except DataError:
+            self.chain = UpdateChain(arrays)
+            return
+        self.chain = UpdateChain(arrays_of(nothing), zeros=zeros)
+        self.chain.advance(start)
+        self.update_bytes.append(len(start))
 
     def check_answer(self, device: str, content: RecordDict) -> None:
         """DataError unless a device that was sent the model says that it holds it."""

@@ -16,7 +16,6 @@ from rinr_flower.messages.common_model import tensors_of
 from rinr_flower.messages.protocol import ARRAYS, UPDATES
 from rinr_flower.strategies.common_model import CommonModel
 from rinr_flower.strategies.inner import check_inner
-from rinr_flower.strategies.update_chain import UpdateChain
 from rinr_flower.updates import UpdateCompressor
 from rinr_flower.updates.layout import fingerprint
 
@@ -28,10 +27,11 @@ class CompressedUpdates(Strategy):
 
     The server's end of the mod :func:`rinr_flower.clients.compressed`. The inner strategy samples, averages and
     evaluates as always. A node gets the present model once, and from then on updates: what averaging changed, with
-    error feedback. Its answer is an update to the model in common. Server and nodes hold the same weights, bit for bit;
-    the arrays that a round returns are those. An answer that cannot be used is left out with a warning in the log; a
-    node that holds another model gets the whole one next time. Strategies that change the model after
-    averaging, such as those that add noise, stand inside or around.
+    error feedback. The start model is rounded to float16 and travels as an update too. A node's answer is an update to
+    the model in common. Server and nodes hold the same weights, bit for bit; the arrays that a round returns are those.
+    An answer that cannot be used is left out with a warning in the log; a node that holds another model gets the whole
+    one next time. Strategies that change the model after averaging, such as those that add noise, stand inside or
+    around.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class CompressedUpdates(Strategy):
     def _take(self, server_round: int, arrays: ArrayRecord) -> None:
         """Begin with ``arrays``, or go on towards them if a strategy around this one has changed the model."""
         if not self._begun:
-            self.common.chain = UpdateChain(arrays)
+            self.common.begin_compressed(arrays)
             self._begun = True
         elif fingerprint(tensors_of(arrays)) != self.common.chain.fingerprint:
             self.common.go_towards(arrays, seed=server_round)

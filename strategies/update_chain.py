@@ -22,6 +22,8 @@ class UpdateChain:
     ----------
     arrays : the present model.
     updates : those that have led to it.
+    zeros : names, shapes and types of the model, where the first update begins at zeros: a device without a model then
+        gets this and all updates if they are smaller than the present model; None where updates begin at another model.
     held : how many of them each device has confirmed, by its name; None: it holds another model.
 
     Attributes
@@ -35,7 +37,9 @@ class UpdateChain:
         arrays: ArrayRecord,
         updates: Iterable[bytes] = (),
         held: Mapping[str, int | None] | None = None,
+        zeros: ArrayRecord | None = None,
     ) -> None:
+        self.zeros = zeros
         self.arrays = arrays
         self.state: State = tensors_of(self.arrays)
         self.fingerprint = fingerprint(self.state)
@@ -58,9 +62,10 @@ class UpdateChain:
         held = self.held.get(device)
         missing = self._arrays[held or 0 :]
         whole = sum(len(array.data) for array in self.arrays.values())
-        if held is None or sum(len(array.data) for array in missing) >= whole:
+        begin = self.zeros if held is None else ArrayRecord()
+        if begin is None or sum(len(array.data) for array in missing) >= whole:
             return {ARRAYS: self.arrays, UPDATES: updates_record((), self.fingerprint)}
-        return {ARRAYS: ArrayRecord(), UPDATES: updates_record(missing, self.fingerprint)}
+        return {ARRAYS: begin, UPDATES: updates_record(missing, self.fingerprint)}
 
     def holds(self, device: str) -> bool:
         """True if the device has confirmed a model in common, present or earlier."""

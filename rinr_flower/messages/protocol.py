@@ -37,6 +37,8 @@ TRAIN_HERE = "train"
 COMPRESSOR = "compressor"
 
 STYPE = "rinr"  # of an Array whose data are a payload's bytes as they are
+ZEROS = "rinr.zeros"  # of an Array of zeros, without data
+MAX_ZEROS = 2**31  # bytes of such an array
 MODEL_KEY = "model"  # of the fingerprint in the record UPDATES
 
 MAX_NAME_LENGTH = 128
@@ -222,7 +224,7 @@ def numbers_of(name: str, array: Array) -> NDArray[np.generic]:
         numbers; NaN is none.
     """
     try:
-        numbers = np.array(array.numpy())
+        numbers = _zeros(array) if array.stype == ZEROS else np.array(array.numpy())
     except (ValueError, TypeError, EOFError, OSError, SyntaxError, MemoryError) as error:
         raise DataError(f"array {name[:80]!r} cannot be read: {error}") from error
     said, found = f"{array.dtype} {tuple(array.shape)}", f"{numbers.dtype} {numbers.shape}"
@@ -231,6 +233,19 @@ def numbers_of(name: str, array: Array) -> NDArray[np.generic]:
     if numbers.dtype.kind == "f" and np.isnan(numbers).any():
         raise DataError(f"array {name[:80]!r} holds nan; a model's numbers are numbers")
     return numbers
+
+
+def zeros_like(model: ArrayRecord) -> ArrayRecord:
+    """Names, shapes and types of a model, with zeros that take no bytes."""
+    return ArrayRecord({name: Array(array.dtype, tuple(array.shape), ZEROS, b"") for name, array in model.items()})
+
+
+def _zeros(array: Array) -> NDArray[np.generic]:
+    """Raises ValueError if the array would be too large."""
+    size = math.prod(array.shape) * np.dtype(array.dtype).itemsize
+    if not 0 <= size <= MAX_ZEROS:
+        raise ValueError(f"{size:,} bytes of zeros; at most {MAX_ZEROS:,} are allowed")
+    return np.zeros(tuple(array.shape), array.dtype)
 
 
 def check_numbers(name: str, numbers: NDArray[np.generic], before: NDArray[np.generic] | None = None) -> None:
