@@ -7,14 +7,16 @@ figures.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from rinr_flower.codecs import codecs
 
+from .markdown import read as _read
+from .markdown import table as _table
+from .network_tables import NETWORK_TABLES
 from .rate_records import default_point
-from .results import Row, read_result
+from .results import Row
 
 ENOUGH_SEEDS = 2
 UPLOADS = {
@@ -461,21 +463,9 @@ TABLES: dict[str, Table] = {
         encode_to_the_end, encode_scale, decode, train, augment, reliability, hostile, scale, update_sizes,
         update_claims,
     )
-}  # fmt: skip
+} | NETWORK_TABLES  # fmt: skip
 SENTENCES: dict[str, Table] = {"summary": summary}
 """Blocks that are prose."""
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
-
-
-def _read(path: Path) -> dict[str, Any]:
-    found = read_result(path)
-    if found is None:
-        raise FileNotFoundError(f"{path}: no such result file")
-    return found
 
 
 def _part(results: Path, name: str) -> Row:
