@@ -461,7 +461,7 @@ TABLES: dict[str, Table] = {
     for f in (
         readme, main_job, sharing, rate_clips, rate_rivals, rate_envelope, accuracy, accuracy_all, quality, encode,
         encode_to_the_end, encode_scale, decode, train, augment, reliability, hostile, scale, update_sizes,
-        update_claims,
+        update_claims, update_federation,
     )
 } | NETWORK_TABLES  # fmt: skip
 SENTENCES: dict[str, Table] = {"summary": summary}
