@@ -158,15 +158,16 @@ def _own_updates(record: RunRecord, payloads: Sequence[PayloadRecord], receivers
         each = federated_bytes(devices, beta_up=sum(up) / len(up), beta_down=sum(down) / max(len(down), 1))
         predicted = Bytes(rounds * each.up, rounds * each.down)
         return Scheme(f"federated {name}", "federated", name, predicted, ledger, "sent")
-    parts = []
+    parts, shared = [], {e.round for e in ledger if e.kind == PAYLOAD}
     for number in sorted({p.round for p in payloads}):
         pairs = [(p, to) for p, to in zip(payloads, receivers, strict=True) if p.round == number]
         items, to = [p for p, _ in pairs], [to for _, to in pairs]
         sizes = [e.payload_bytes for e in ledger if e.kind == UPDATE and e.round == number]
-        if sizes:
+        if number not in shared:
             camera = [max(p.camera_bytes, 1) for p in items]
             u = [p.upload_bytes / c for p, c in zip(items, camera, strict=True)]
-            parts.append(fog_training_bytes(camera, devices, beta=sum(sizes) / len(sizes), u=u))
+            # a device without a model gets the present one in place of updates
+            parts.append(fog_training_bytes(camera, len(sizes), beta=sum(sizes) / max(len(sizes), 1), u=u))
         else:
             parts.append(_predict("fog", items, to, [p.payload_bytes for p in items]))
     predicted = Bytes(sum(p.up for p in parts), sum(p.down for p in parts))

@@ -203,7 +203,7 @@ def test_registered_components_are_listed() -> None:
     assert all(name in listed for name in codecs.names())
     one = rinr("codecs", "scene").stdout
     assert "object_weight" in one
-    assert "12.0" in one
+    assert "11.0" in one
     assert "how many times an error inside a box" in " ".join(one.split())
     listed = rinr("datasets").stdout
     assert all(name in listed for name in datasets.names())
