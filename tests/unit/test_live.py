@@ -88,14 +88,23 @@ def test_it_is_served_on_loopback_and_serves_nothing_else(run: Path) -> None:
 
 
 def test_the_command_serves_until_it_is_interrupted(run: Path) -> None:
-    rinr = Path(sys.executable).with_name("rinr")
-    with subprocess.Popen([rinr, "watch", run, "--port", "0"], stdout=subprocess.PIPE, text=True) as watching:
-        assert watching.stdout is not None
-        url, _, said = watching.stdout.readline().partition(" ")
-        assert said == f"shows {run}; Ctrl-C ends it\n"
-        assert get(f"{url}now")[0] == 200
-        watching.send_signal(signal.SIGINT)
-        assert watching.wait(timeout=60) == 0
+    # tests that run in the background ignore SIGINT, and so would the command
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from rinr_flower.cli import main; sys.argv[0] = 'rinr'; main()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "watch", run, "--port", "0"], stdout=subprocess.PIPE, text=True
+    ) as watching:
+        try:
+            assert watching.stdout is not None
+            url, _, said = watching.stdout.readline().partition(" ")
+            assert said == f"shows {run}; Ctrl-C ends it\n"
+            assert get(f"{url}now")[0] == 200
+            watching.send_signal(signal.SIGINT)
+            assert watching.wait(timeout=60) == 0
+        finally:
+            watching.kill()
 
 
 @pytest.mark.parametrize(
