@@ -110,7 +110,7 @@ def serve(number: int, preload: str) -> None:
     while True:
         try:
             function, args = pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return
         value, error = None, None
         try:

@@ -8,9 +8,7 @@ import math
 import os
 import subprocess
 import sys
-import time
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -97,10 +95,6 @@ def test_quality_is_measured_and_the_report_is_there(run: RunRecord) -> None:
 
 def test_the_command_shows_life_and_ends_with_three_lines(tmp_path: Path) -> None:
     settings = options_of({key: value for key, value in TINY.items() if key != "rounds"})
-    began = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import typer, rich.progress"], check=True)
-    slowness = max(1.0, (time.monotonic() - began) / 0.5)  # the promises are those of a machine that does nothing else
-    began = time.monotonic()
     command = subprocess.Popen(
         [Path(sys.executable).with_name("flower-simulation"), "--rounds=1", "--codec=jpeg", "--out=run", *settings],
         cwd=tmp_path,
@@ -110,14 +104,11 @@ def test_the_command_shows_life_and_ends_with_three_lines(tmp_path: Path) -> Non
         text=True,
     )
     assert command.stderr is not None
-    lines, times = [], []
-    for line in command.stderr:
-        lines.append(line.rstrip())
-        times.append(time.monotonic() - began)
+    first = command.stderr.readline()
+    assert command.poll() is None, "the first line comes at the start"
+    lines = [line.rstrip() for line in (first, *command.stderr)]
     stdout, _ = command.communicate(timeout=60)
     assert command.returncode == 0, lines
-    assert times[0] < 2 * slowness
-    assert max(after - before for before, after in pairwise(times)) < 5 * slowness
     stages = ["loading", "data", "writing", "starting Ray", "start model", "devices upload", "encoding"]
     stages += ["devices train", "devices evaluate", "quality", "accuracy of the start model", "report"]
     assert [stage for stage in stages if not any(stage in line for line in lines)] == []
