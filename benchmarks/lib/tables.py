@@ -16,6 +16,7 @@ from .markdown import read as _read
 from .markdown import table as _table
 from .network_tables import NETWORK_TABLES
 from .rate_records import default_point
+from .reproduction_tables import REPRODUCTION_TABLES
 from .results import Row
 
 ENOUGH_SEEDS = 2
@@ -463,7 +464,7 @@ TABLES: dict[str, Table] = {
         encode_to_the_end, encode_scale, decode, train, augment, reliability, hostile, scale, update_sizes,
         update_claims, update_federation,
     )
-} | NETWORK_TABLES  # fmt: skip
+} | NETWORK_TABLES | REPRODUCTION_TABLES  # fmt: skip
 SENTENCES: dict[str, Table] = {"summary": summary}
 """Blocks that are prose."""
 
