@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import Mod
 
@@ -40,8 +40,10 @@ from rinr_flower.messages.protocol import (
     read_payloads,
     read_query,
 )
+from rinr_flower.messages.records import record_of
 from rinr_flower.messages.training import CLASS_NAMES, Training
 from rinr_flower.rendering.opened import OPENED
+from rinr_flower.updates import updates
 
 # What a device keeps in arrays:
 MODEL = "model"  # its own model
@@ -210,8 +212,8 @@ def _train(task: _Task, *, detector: str | Mapping[str, Any] | Architecture | No
     compressor = task.config.get(COMPRESSOR)
     if common is not None and compressor is not None:  # the model in common stays the device's model
         memory = memory_of(arrays.get(RESIDUAL, {}), arrays.get(BASIS, {}))
-        source = f"{task.device.name} {task.round}"
-        content[UPDATES] = update_of(common, trained.model, json.loads(str(compressor)), memory, source=source)
+        made, source = updates.create(json.loads(str(compressor))), f"{task.device.name} {task.round}"
+        content[UPDATES] = update_of(common, trained.model, made, memory, source=source)
         arrays |= {RESIDUAL: memory.residual, BASIS: memory.basis}
     else:
         arrays[MODEL] = trained.model
@@ -221,7 +223,7 @@ def _train(task: _Task, *, detector: str | Mapping[str, Any] | Architecture | No
     new = [payload for name, payload in incoming.items() if name in kept]
     task.job.finish(task.round, task.kind, replace(held, arrays=arrays), new)
     if task.config.get(RETURN_MODEL, True):
-        content[ARRAYS] = ArrayRecord({name: Array(array) for name, array in trained.model.items()})
+        content[ARRAYS] = record_of(trained.model)
     return content
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +13,7 @@ from rinr_flower.array_file import Arrays
 from rinr_flower.errors import DataError
 from rinr_flower.messages.common_model import catch_up
 from rinr_flower.messages.protocol import ARRAYS, check_numbers, numbers_of, read_updates, updates_record
-from rinr_flower.updates import Memory, UpdateCompressor, updates
+from rinr_flower.updates import Memory, UpdateCompressor
 from rinr_flower.updates.layout import fingerprint
 
 
@@ -42,9 +40,8 @@ def take_common_model(content: RecordDict, held: Arrays | None) -> Arrays | None
     if not before:
         raise DataError("the message brings updates, but this device holds no model in common; send it the whole model")
     after = {name: tensor.numpy() for name, tensor in catch_up(_tensors(before), *found).items()}
-    for name, numbers in after.items():
-        if not brought:
-            check_numbers(name, numbers, before[name])
+    for name, numbers in after.items() if not brought else ():
+        check_numbers(name, numbers, before[name])
     return after
 
 
@@ -56,7 +53,7 @@ def holding(common: Arrays) -> ArrayRecord:
 def update_of(
     common: Arrays,
     trained: Arrays,
-    compressor: str | Mapping[str, Any] | UpdateCompressor,
+    compressor: UpdateCompressor,
     memory: Memory,
     *,
     source: str,
@@ -66,8 +63,7 @@ def update_of(
     ``source`` names device and round: random parts of an update follow from it.
     """
     base = _tensors(common)
-    made = compressor if isinstance(compressor, UpdateCompressor) else updates.create(compressor)
-    data = made.compress(base, _tensors(trained), memory=memory, seed=zlib.crc32(source.encode()))
+    data = compressor.compress(base, _tensors(trained), memory=memory, seed=zlib.crc32(source.encode()))
     return updates_record([data], fingerprint(base))
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any
 
-from flwr.app import Array, ArrayRecord, Context, Message, MessageType, RecordDict
+from flwr.app import Context, Message, MessageType, RecordDict
 from flwr.clientapp.typing import Mod
 
 from rinr_flower.array_file import Arrays
 from rinr_flower.clients.common_model import holding, memory_of, take_common_model, update_of
 from rinr_flower.errors import DataError
 from rinr_flower.messages.protocol import ARRAYS, MODEL_KEY, UPDATES
+from rinr_flower.messages.records import arrays_of_record, record_of
 from rinr_flower.updates import UpdateCompressor, updates
 
 # Records in the context's state:
@@ -47,11 +48,11 @@ def compressed(compressor: str | Mapping[str, Any] | UpdateCompressor = "quantis
             return call_next(message, context)
         common = take_common_model(message.content, _held(context, COMMON) or None)
         assert common is not None
-        context.state[COMMON], held = _record(common), holding(common)
+        context.state[COMMON], held = record_of(common), holding(common)
         shown = copy(message)
         name = next((n for n in message.content.array_records if n != UPDATES), ARRAYS)
         rest = {n: record for n, record in message.content.items() if n != UPDATES}
-        shown.content = RecordDict({**rest, name: _record(common)})
+        shown.content = RecordDict({**rest, name: record_of(common)})
         reply = call_next(shown, context)
         if not reply.has_content():
             return reply
@@ -61,10 +62,10 @@ def compressed(compressor: str | Mapping[str, Any] | UpdateCompressor = "quantis
         answered = list(reply.content.array_records)
         if len(answered) != 1:
             raise DataError(f"the ClientApp's answer has {len(answered)} ArrayRecords; it must have one, the model")
-        trained = {n: array.numpy() for n, array in reply.content.array_records[answered[0]].items()}
+        trained = arrays_of_record(reply.content.array_records[answered[0]])
         memory = memory_of(_held(context, RESIDUAL), _held(context, BASIS))
         update = update_of(common, trained, made, memory, source=f"{context.node_id} {held[MODEL_KEY].data.hex()}")
-        context.state[RESIDUAL], context.state[BASIS] = _record(memory.residual), _record(memory.basis)
+        context.state[RESIDUAL], context.state[BASIS] = record_of(memory.residual), record_of(memory.basis)
         kept = {n: record for n, record in reply.content.items() if n != answered[0]}
         reply.content = RecordDict({**kept, UPDATES: update})
         return reply
@@ -74,8 +75,4 @@ def compressed(compressor: str | Mapping[str, Any] | UpdateCompressor = "quantis
 
 def _held(context: Context, name: str) -> Arrays:
     record = context.state.array_records.get(name)
-    return {} if record is None else {n: array.numpy() for n, array in record.items()}
-
-
-def _record(arrays: Arrays) -> ArrayRecord:
-    return ArrayRecord({name: Array(array) for name, array in arrays.items()})
+    return {} if record is None else arrays_of_record(record)

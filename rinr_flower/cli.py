@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from rinr_flower.commands import data, decode, encode, inspect, listing, watch
-from rinr_flower.terminal import HELP, parse_frames, parse_settings, parse_size, progress_bar, run
+from rinr_flower.terminal import HELP, parse_frames, parse_settings, parse_size, progress_bar, run, version_option
 
 __all__ = ["app", "main", "parse_frames", "parse_settings", "parse_size", "progress_bar", "run"]
 
@@ -27,18 +26,9 @@ for command in (
     app.command()(command)
 
 
-def show_version(wanted: bool) -> None:
-    """Print the version and end."""
-    if wanted:
-        typer.echo(f"rinr_flower {version('rinr_flower')}")
-        raise typer.Exit
-
-
 @app.callback()
 def options(
-    wanted: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
+    wanted: Annotated[bool, version_option("rinr_flower")] = False,
 ) -> None:
     """Encode clips to payload files, decode them to pictures, look inside both."""
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -77,6 +80,18 @@ def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=1.0)
         yield lambda done: bar.update(task, completed=done)
+
+
+def version_option(command: str, *beside: str) -> Any:
+    """The option ``--version``: prints ``command`` and the version, and those of packages ``beside``, and ends."""
+
+    def show(wanted: bool) -> None:
+        if wanted:
+            others = ", ".join(f"{name} {version(name)}" for name in beside)
+            sys.stdout.write(f"{command} {version('rinr_flower')}{f' ({others})' if others else ''}\n")
+            raise typer.Exit
+
+    return typer.Option("--version", help="print the version and end", callback=show, is_eager=True)
 
 
 def run(command: Callable[[], object]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,20 +12,12 @@ from rich.console import Console
 
 from rinr_flower.errors import ConfigError
 from rinr_flower.simulations.progress import Terminal
-from rinr_flower.terminal import HELP, run
+from rinr_flower.terminal import HELP, run, version_option
 
 # before torch is loaded, here and in the devices' processes: OpenMP threads that wait for a core should not burn one
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=HELP)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        sys.stdout.write(f"flower-simulation {version('rinr_flower')} (flwr {version('flwr')})\n")
-        raise typer.Exit
 
 
 @app.command()
@@ -67,9 +58,7 @@ def simulate(
     live: Annotated[bool, typer.Option("--live", help="serve a page of the run on loopback")] = False,
     settings: Annotated[list[str] | None, typer.Option("--set", help="any scenario key=value; repeatable")] = None,
     resume: Annotated[Path | None, typer.Option(help="go on with the run in this folder, with its scenario")] = None,
-    version: Annotated[
-        bool, typer.Option("--version", help="print the version and end", callback=_print_version, is_eager=True)
-    ] = False,
+    version: Annotated[bool, version_option("flower-simulation", "flwr")] = False,
 ) -> None:
     """Simulate edge devices that learn from each other's frames through a fog node.
 

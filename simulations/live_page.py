@@ -11,6 +11,7 @@ from rinr_flower.report.answer import tile
 from rinr_flower.report.html import Html, element, join
 from rinr_flower.report.page import page, section
 from rinr_flower.report.rows import accuracy_rows, device_rows, round_rows
+from rinr_flower.report.sections import failures_table
 from rinr_flower.report.tables import Column, table
 from rinr_flower.report.units import bytes_text, count_text, ratio_text, seconds_text, share_text
 from rinr_flower.simulations.activity import read_activity
@@ -39,7 +40,7 @@ def live_content(folder: Path) -> Html:
         element("div", *_tiles(so_far, metrics), class_="tiles"),
         section("Devices", _devices(so_far)),
         section("Rounds", _rounds(so_far, metrics)),
-        section("Failures", _failures(so_far)),
+        section("Failures", failures_table([vars(failure) for failure in record.failures])),
     )
 
 
@@ -117,15 +118,4 @@ def _rounds(so_far: SoFar, metrics: Mapping[int, Mapping[str, float]]) -> Html |
         Column("encoding", "encode_seconds", seconds_text),
         Column("training, a device", "train_seconds", seconds_text),
     ]
-    return table(columns, rows) if rows else None
-
-
-def _failures(so_far: SoFar) -> Html | None:
-    columns = [
-        Column("round", "round", count_text),
-        Column("who", "device"),
-        Column("what", "kind"),
-        Column("why", "reason", long=True),
-    ]
-    rows = [vars(failure) for failure in so_far.record.failures]
     return table(columns, rows) if rows else None

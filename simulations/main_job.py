@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from flwr.app import Array, ArrayRecord, ConfigRecord
+from flwr.app import ConfigRecord
 from flwr.serverapp import Grid
 
 from rinr_flower.bandwidth import FOG, Ledger
@@ -17,6 +17,7 @@ from rinr_flower.clients import DeviceFolder, Training
 from rinr_flower.devices import pick_device
 from rinr_flower.errors import ConfigError
 from rinr_flower.messages.identity import FogIdentity
+from rinr_flower.messages.records import record_of
 from rinr_flower.report import FailureRecord, RunRecord
 from rinr_flower.report.write import write_report
 from rinr_flower.simulations.activity import noted
@@ -88,7 +89,7 @@ def main_job(
     done = strategy.recall()
     if strategy.start_arrays is None:
         model = start_model(scenario, class_names, device, partial(progress, "start model"))
-        arrays = ArrayRecord({name: Array(array) for name, array in model.items()})
+        arrays = record_of(model)
     else:
         arrays = strategy.start_arrays
         model = {name: array.numpy() for name, array in arrays.items()}

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord, RecordDict
+from flwr.app import ArrayRecord, RecordDict
 
 from rinr_flower.errors import DataError
 from rinr_flower.messages.common_model import arrays_of, tensors_of
 from rinr_flower.messages.protocol import UPDATES, check_numbers, numbers_of, read_updates, zeros_like
+from rinr_flower.messages.records import record_of
 from rinr_flower.messages.training import Training
 from rinr_flower.strategies.inner import prefixed, under
 from rinr_flower.strategies.keeping import Arrays, Keep
@@ -51,8 +52,7 @@ class CommonModel:
     def begin(self, arrays: ArrayRecord, training: Training) -> ArrayRecord:
         """Start the chain and return its first model; empty ``arrays`` take the weights of ``training``'s seed."""
         if not arrays:
-            first = training.build().state()
-            arrays = ArrayRecord({name: Array(array) for name, array in first.items()})
+            arrays = record_of(training.build().state())
         self.chain = UpdateChain(arrays)
         return arrays
 

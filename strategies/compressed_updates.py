@@ -68,7 +68,7 @@ class CompressedUpdates(Strategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The model that the update towards the inner strategy's average makes, and its metrics."""
         before = len(self.common.update_bytes)
-        answers = [found for reply in replies if (found := self._answered(reply, trained=True)) is not None]
+        answers = self._usable(replies, trained=True)
         up = self.common.update_bytes[before:]
         arrays, metrics = self.strategy.aggregate_train(server_round, answers)
         if arrays is None:
@@ -86,8 +86,7 @@ class CompressedUpdates(Strategy):
         return [self._asked(message) for message in messages]
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        answers = [found for reply in replies if (found := self._answered(reply, trained=False)) is not None]
-        return self.strategy.aggregate_evaluate(server_round, answers)
+        return self.strategy.aggregate_evaluate(server_round, self._usable(replies, trained=False))
 
     def _take(self, server_round: int, arrays: ArrayRecord) -> None:
         """Begin with ``arrays``, or go on towards them if a strategy around this one has changed the model."""
@@ -105,6 +104,10 @@ class CompressedUpdates(Strategy):
         asked = copy(message)
         asked.content = RecordDict({**rest, name: brought[ARRAYS], UPDATES: brought[UPDATES]})
         return asked
+
+    def _usable(self, replies: Iterable[Message], *, trained: bool) -> list[Message]:
+        """The answers that the inner strategy can read."""
+        return [found for reply in replies if (found := self._answered(reply, trained=trained)) is not None]
 
     def _answered(self, reply: Message, *, trained: bool) -> Message | None:
         """An answer as the inner strategy reads it; None, with a warning, if it cannot be used."""

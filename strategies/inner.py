@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rinr_flower.errors import ConfigError
 from rinr_flower.messages.protocol import ARRAYS, CONFIG, NUM_EXAMPLES
+from rinr_flower.messages.records import arrays_of_record, record_of
 from rinr_flower.strategies.keeping import Arrays
 
 _MINIMUMS = {MessageType.TRAIN: "min_train_nodes", MessageType.EVALUATE: "min_evaluate_nodes"}
@@ -105,7 +106,7 @@ def arrays_in(strategy: Strategy) -> dict[str, NDArray[np.generic]]:
         for attribute, value in sorted(vars(layer).items()):
             key = f"{depth}/{attribute}"
             if isinstance(value, ArrayRecord):
-                found |= {f"{key}/record/{name}": array.numpy() for name, array in value.items()}
+                found |= prefixed(f"{key}/record", arrays_of_record(value))
             elif isinstance(value, dict) and value and all(isinstance(item, np.ndarray) for item in value.values()):
                 found |= {f"{key}/dict/{name}": item for name, item in value.items()}
             elif isinstance(value, list) and value and all(isinstance(item, np.ndarray) for item in value):
@@ -136,16 +137,6 @@ def as_types(arrays: ArrayRecord, types: Mapping[str, str]) -> ArrayRecord:
             for name, array in arrays.items()
         }
     )
-
-
-def record_of(arrays: Arrays) -> ArrayRecord:
-    """Arrays for a message."""
-    return ArrayRecord({name: Array(np.asarray(array)) for name, array in arrays.items()})
-
-
-def arrays_of_record(record: ArrayRecord) -> dict[str, NDArray[np.generic]]:
-    """The arrays of a message's record."""
-    return {name: array.numpy() for name, array in record.items()}
 
 
 def prefixed(prefix: str, arrays: Arrays) -> dict[str, NDArray[np.generic]]:

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rinr_flower.errors import ConfigError
+from rinr_flower.messages.records import arrays_of_record, record_of
 from rinr_flower.strategies.inner import (
     arrays_in,
-    arrays_of_record,
     check_resumable,
     numbers_in,
     prefixed,
     put_arrays,
     put_numbers,
-    record_of,
     under,
 )
 

@@ -188,7 +188,7 @@ class Ledger:
         """
         ledger = cls(path)
         ledger._streamed = True
-        if path.exists() and b"\n" in path.read_bytes()[:MAX_HEADER_BYTES]:
+        if _has_header(path):
             problems: list[str] = []
             ledger._filed = sum(entry is not None for entry in _read_rows(path, problems))
             if problems:
@@ -237,6 +237,13 @@ def _whole_lines(file: Iterable[str], path: Path, problems: list[str]) -> Iterat
             problems.append(
                 f"{path.name}: the last line is cut off (the run was stopped while writing) and is left out"
             )
+
+
+def _has_header(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        return b"\n" in file.read(MAX_HEADER_BYTES)
 
 
 def _repeated(entry: Entry) -> Entry:

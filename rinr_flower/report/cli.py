@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -13,17 +12,9 @@ from rich.progress import Progress, TaskID
 
 from rinr_flower.errors import ConfigError
 from rinr_flower.report.record import RunRecord
-from rinr_flower.terminal import HELP, new_folder, parse_settings, run
+from rinr_flower.terminal import HELP, new_folder, parse_settings, run, version_option
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=HELP)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        sys.stdout.write(f"bandwidth-report {version('rinr_flower')}\n")
-        raise typer.Exit
 
 
 @app.command()
@@ -43,9 +34,7 @@ def bandwidth_report(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value of --reproduce (clips, frames, steps, ...); repeatable")
     ] = None,
-    version: Annotated[
-        bool, typer.Option("--version", help="print the version and end", callback=_print_version, is_eager=True)
-    ] = False,
+    version: Annotated[bool, version_option("bandwidth-report")] = False,
 ) -> None:
     """Write the report of a run again; given several runs, write each report and a page that compares them."""
     if reproduce:

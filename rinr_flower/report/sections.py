@@ -183,6 +183,17 @@ def failures_text(failures: Sequence[Mapping[str, Any]]) -> str:
     return "Left out: " + ", ".join(f"{count} {kind}" for kind, count in counts.most_common()) + "."
 
 
+def failures_table(failures: Sequence[Mapping[str, Any]]) -> Html | None:
+    """Who failed in which round, and why; None if nothing did."""
+    columns = [
+        Column("round", "round", count_text),
+        Column("who", "device"),
+        Column("what", "kind"),
+        Column("why", "reason", long=True),
+    ]
+    return table(columns, failures) if failures else None
+
+
 def devices_section(summary: Mapping[str, Any]) -> Html | None:
     rounds = [
         Column("round", "round", count_text),
@@ -204,12 +215,6 @@ def devices_section(summary: Mapping[str, Any]) -> Html | None:
         Column("failures", "failures", count_text),
         Column("clips", "clips", long=True),
     ]
-    failures = [
-        Column("round", "round", count_text),
-        Column("device", "device"),
-        Column("what", "kind"),
-        Column("why", "reason", long=True),
-    ]
     decisions = [
         Column("round", "round", count_text),
         Column("trained at the", "choice"),
@@ -222,7 +227,7 @@ def devices_section(summary: Mapping[str, Any]) -> Html | None:
         table(decisions, summary["decisions"]) if summary["decisions"] else None,
         table(devices, summary["devices"]) if summary["devices"] else None,
         element("p", failures_text(summary["failures"]), class_="soft"),
-        table(failures, summary["failures"]) if summary["failures"] else None,
+        failures_table(summary["failures"]),
     )
     return content if summary["rounds"] or summary["devices"] or summary["failures"] else None
 

@@ -21,7 +21,7 @@ from rinr_flower.messages.common_model import tensors_of
 from rinr_flower.messages.protocol import captures_content, read_query, read_updates, updates_record
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.strategies import CompressedFedAvg
-from rinr_flower.updates import Float16, Full, Memory
+from rinr_flower.updates import Float16, Full, Memory, updates
 from rinr_flower.updates.envelope import Envelope
 from rinr_flower.updates.layout import fingerprint
 
@@ -53,9 +53,8 @@ class Learner:
         new = {**common, "w": model + (self.target - model) * np.float32(self.rate)}
         config = message.content.config_records["config"]
         self.memory.follow({name: torch.from_numpy(array) for name, array in common.items()})
-        update = update_of(
-            common, new, json.loads(str(config["compressor"])), self.memory, source=f"{config['server-round']}"
-        )
+        compressor = updates.create(json.loads(str(config["compressor"])))
+        update = update_of(common, new, compressor, self.memory, source=f"{config['server-round']}")
         return Message(RecordDict({"metrics": MetricRecord({"num-examples": 4}), "updates": update}), reply_to=message)
 
     def _evaluate(self, message: Message, context: Context) -> Message:

@@ -1,0 +1,19 @@
+"""Named arrays as Flower's records carry them."""
+
+from __future__ import annotations
+
+import numpy as np
+from flwr.app import Array, ArrayRecord
+from numpy.typing import NDArray
+
+from rinr_flower.array_file import Arrays
+
+
+def record_of(arrays: Arrays) -> ArrayRecord:
+    """Arrays for a message."""
+    return ArrayRecord({name: Array(np.asarray(array)) for name, array in arrays.items()})
+
+
+def arrays_of_record(record: ArrayRecord) -> dict[str, NDArray[np.generic]]:
+    """The arrays of a message's record."""
+    return {name: array.numpy() for name, array in record.items()}
