@@ -46,11 +46,6 @@ class Quantised:
         """Return the networks ``start`` to ``stop`` of a bank whose scale has one entry per network."""
         return Quantised(self.values[start:stop], self.scale[start:stop])
 
-    @staticmethod
-    def stack(banks: Sequence[Quantised]) -> Quantised:
-        """Concatenate banks of equal shape."""
-        return Quantised(np.concatenate([b.values for b in banks]), np.concatenate([b.scale for b in banks]))
-
 
 def check_bits(bits: int, what: str) -> None:
     """Raise ConfigError unless ``bits`` is 2..16, or 32 for raw float32."""
@@ -80,13 +75,12 @@ def quantise(array: NDArray[np.floating[Any]], bits: int, axes: tuple[int, ...] 
     return Quantised(np.rint(values / safe).clip(-levels, levels).astype(np.int32), scale)
 
 
-def fake_quantise(tensor: torch.Tensor, bits: int, axes: tuple[int, ...] = ()) -> torch.Tensor:
-    """Quantise and dequantise ``tensor`` as :func:`quantise` does; the gradient passes straight through."""
+def fake_quantise(tensor: torch.Tensor, bits: int) -> torch.Tensor:
+    """Quantise and dequantise ``tensor`` with one scale; the gradient passes straight through."""
     if bits == FLOAT_BITS:
         return tensor
-    reduce = [i for i in range(tensor.ndim) if i not in axes]
     detached = tensor.detach()
-    scale = detached.abs().amax(dim=reduce, keepdim=True) / (2 ** (bits - 1) - 1)
+    scale = detached.abs().amax() / (2 ** (bits - 1) - 1)
     scale = scale.clamp_min(1e-12)
     rounded: torch.Tensor = torch.round(detached / scale) * scale
     return tensor + (rounded - detached)
@@ -133,9 +127,7 @@ def unpack_tensors(
         count = int(np.prod(shape))
         scale_shape = [n if i in axes else 1 for i, n in enumerate(shape)]
         if bits == FLOAT_BITS:
-            values = np.frombuffer(reader.raw(4 * count), "<f4").astype(np.float32).reshape(shape)
-            if not np.isfinite(values).all():
-                raise PayloadError(f"{what} hold values that are not finite")
+            values = read_floats(reader, count, what).reshape(shape)
             tensors.append(Quantised(values, np.ones(scale_shape, np.float32)))
             continue
         scale = read_scales(reader, int(np.prod(scale_shape)), what).reshape(scale_shape)
@@ -143,8 +135,16 @@ def unpack_tensors(
     return tensors
 
 
+def read_floats(reader: ByteReader, count: int, what: str) -> NDArray[np.float32]:
+    """Read float32 values. PayloadError on values that are not finite."""
+    values = np.frombuffer(reader.raw(4 * count), "<f4").astype(np.float32)
+    if not np.isfinite(values).all():
+        raise PayloadError(f"{what} hold values that are not finite")
+    return values
+
+
 def read_scales(reader: ByteReader, count: int, what: str) -> NDArray[np.float32]:
-    """What :func:`write_scales` wrote. PayloadError on scales that are negative or not finite."""
+    """Read what :func:`write_scales` wrote. PayloadError on scales that are negative or not finite."""
     raw = np.frombuffer(reader.raw(2 * count), "<u2").astype(np.uint32) << np.uint32(16)
     scales = raw.view(np.float32)
     if not (np.isfinite(scales).all() and (scales >= 0).all()):
@@ -155,8 +155,8 @@ def read_scales(reader: ByteReader, count: int, what: str) -> NDArray[np.float32
 def read_values(
     reader: ByteReader, count: int, bits: int, what: str, *, differences: bool = False
 ) -> NDArray[np.int32]:
-    """What :func:`write_values` wrote. PayloadError on values of more than ``bits`` bits; ``differences`` of two such
-    values may have one more."""
+    """Read what :func:`write_values` wrote. PayloadError on values of more than ``bits`` bits; ``differences`` of two
+    such values may have one more."""
     shift = max(0, bits - 8)
     flat = decode_ints(reader.blob(), count, what) << shift
     if shift:

@@ -18,7 +18,7 @@ _JUDGED_POINTS = 2048
 
 @dataclass
 class ObjectTarget:
-    """What one network should draw: the pictures of an object while it is encoded.
+    """An object while it is encoded: the pictures that one network should draw, and the network.
 
     Attributes
     ----------
@@ -160,6 +160,5 @@ class _Pixels:
             weights = torch.full(pixel.shape[:2], 1 / (count * pictures), device=device)
         where = self._offsets[:, None] + pixel[..., 1] * sizes[..., 0] + pixel[..., 0]
         points = (pixel + 0.5) * (2 / sizes) - 1
-        return tuple(  # type: ignore[return-value]
-            t.reshape(objects, pictures, *t.shape[1:]) for t in (points, self._values[where], weights)
-        )
+        shape = (objects, pictures, -1)
+        return points.reshape(*shape, 2), self._values[where].reshape(*shape, 3), weights.reshape(shape)

@@ -103,11 +103,11 @@ class RapidInr(Codec):
 
                 self._fit(chunk, seed, device, report)
                 done += sum(len(job.frames) for job in chunk)
-        parts = []
+        parts: list[Mapping[str, bytes]] = []
         for c in range(len(clips)):
             mine = [job for job in jobs if job.clip == c]
             parts.append({"background": self._pack([len(j.frames) for j in mine], [j.weights() for j in mine])})
-        return list(parts)
+        return parts
 
     def _jobs(self, c: int, clip: Clip, seed: int) -> list[_Job]:
         from rinr_flower.codecs.frame_groups import frame_groups  # OpenCV, which payloads are decoded without

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import torch
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import ByteWriter
-from rinr_flower.bitstream.weights import check_bits, round_up_bfloat16
+from rinr_flower.bitstream.weights import check_bits, round_up_bfloat16, write_scales
 from rinr_flower.codecs.base import Codec, Progress, codecs, native_frame
 from rinr_flower.codecs.mixed import MixedRenderer
 from rinr_flower.codecs.object_fit import ObjectFit, ObjectTarget
@@ -146,15 +147,19 @@ class Residual(Codec):
         payload = Payload.of_clip(self.background.name, clip, parts)
         renderer = MixedRenderer(device)
         renderer.add(background_only(payload, payload.codec, parts))
+        groups = object_groups(payload, self.sizes, self._shapes, self.shared)
+        windows = {place: window for g in groups for place, window in zip(g.places, g.windows, strict=True)}
+        pictures: dict[tuple[int, int], torch.Tensor] = {}
+        for f, placed in itertools.groupby(sorted(windows), key=lambda place: place[0]):
+            image = torch.tensor(clip.frames[f].image, device=device).float() / 127.5 - 1
+            if self.mode == "residual":
+                image -= native_frame(renderer, f, payload).clamp(0, 1).permute(1, 2, 0) * 2 - 1
+            for place in placed:
+                x1, y1, x2, y2 = windows[place]
+                pictures[place] = image[y1:y2, x1:x2].clone()
         found = []
-        for group in object_groups(payload, self.sizes, self._shapes, self.shared):
-            targets = []
-            for (f, _), (x1, y1, x2, y2) in zip(group.places, group.windows, strict=True):
-                pixels = torch.tensor(clip.frames[f].image[y1:y2, x1:x2], device=device).float() / 127.5 - 1
-                if self.mode == "residual":
-                    base = native_frame(renderer, f, payload)[:, y1:y2, x1:x2].clamp(0, 1) * 2 - 1
-                    pixels = pixels - base.permute(1, 2, 0)
-                targets.append(pixels)
+        for group in groups:
+            targets = [pictures[place] for place in group.places]
             scale = 1.0
             if self.mode == "residual":
                 largest = max(t.abs().max().item() for t in targets)
@@ -181,7 +186,7 @@ class Residual(Codec):
             members = [o for o in objects if o.kind == kind]
             if self.mode == "residual":
                 scales = np.array([o.scale for o in members], np.float32)
-                writer.raw((scales.view(np.uint32) >> 16).astype("<u2").tobytes())
+                write_scales(writer, scales)
             if members:
                 writer.raw(pack_shared([o.weights() for o in members], self.bits))
         return writer.getvalue()

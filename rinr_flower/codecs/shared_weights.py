@@ -18,6 +18,7 @@ from rinr_flower.bitstream.weights import (
     FLOAT_BITS,
     MAX_VALUES,
     Quantised,
+    read_floats,
     read_scales,
     read_values,
     write_scales,
@@ -71,7 +72,7 @@ def _later(own: Sequence[NDArray[np.int64]], mode: int, bits: int) -> bytes:
 def unpack_shared(
     reader: ByteReader, shape: SirenShape, pictures: Sequence[int], bits: int, what: str
 ) -> list[Quantised]:
-    """What :func:`pack_shared` wrote, as one whole network for every picture: tensors as
+    """Read what :func:`pack_shared` wrote as one whole network for every picture: tensors as
     :meth:`rinr_flower.inr.siren.SirenShape.shapes` has them.
 
     Raises PayloadError on truncated or out-of-range data.
@@ -86,8 +87,8 @@ def unpack_shared(
     common: NDArray[Any]
     if bits == FLOAT_BITS:
         scales = np.ones((count, len(shapes)), np.float32)
-        own = _floats(reader, total * own_size, what).reshape(total, own_size)
-        common = _floats(reader, count * common_size, what).reshape(count, common_size)
+        own = read_floats(reader, total * own_size, what).reshape(total, own_size)
+        common = read_floats(reader, count * common_size, what).reshape(count, common_size)
     else:
         scales = read_scales(reader, count * len(shapes), what).reshape(count, len(shapes))
         common = read_values(reader, count * common_size, max(bits, RESIDENT_BITS), what).reshape(count, common_size)
@@ -124,10 +125,3 @@ def _read_own(reader: ByteReader, pictures: Sequence[int], size: int, bits: int,
     if np.abs(values).max(initial=0) >= 2 ** (bits - 1):
         raise PayloadError(f"{what} hold a value of more than {bits} bits")
     return values.astype(np.int32)
-
-
-def _floats(reader: ByteReader, count: int, what: str) -> NDArray[np.float32]:
-    values = np.frombuffer(reader.raw(4 * count), "<f4").astype(np.float32)
-    if not np.isfinite(values).all():
-        raise PayloadError(f"{what} hold values that are not finite")
-    return values

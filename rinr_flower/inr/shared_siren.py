@@ -93,7 +93,7 @@ class SharedBank:
         return int(self._motions.shape[1])
 
     def parameters(self) -> list[torch.Tensor]:
-        """What is still to be fitted."""
+        """The tensors that are still to be fitted."""
         first = [] if 0 in self._fixed else [*self._first, *(self._own if self.pictures > 1 else ())]
         return [*first, *(t for t in self._rest if t.requires_grad)]
 
@@ -114,7 +114,7 @@ class SharedBank:
         return [turned, bias + self._motions[..., None, :, 2] @ weight + self._own[1]]
 
     def penalties(self) -> list[torch.Tensor]:
-        """What the differences between pictures add to the loss."""
+        """Terms of the loss that hold the pictures' own layers near to the one that all share."""
         if 0 in self._fixed or self.pictures == 1:
             return []
         return [OWN_PENALTY * t.abs().sum() for t in self._own]
