@@ -1,4 +1,4 @@
-"""What a run is doing, in a small file of its folder, for whoever watches it."""
+"""A small file in a run's folder that says what the run is doing, for whoever watches it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def noted(folder: Path, progress: Callable[[str, float], None]) -> Callable[[str
 
 
 def read_activity(folder: Path) -> Activity | None:
-    """What :func:`noted` wrote last; None if nothing can be read."""
+    """Read what :func:`noted` wrote last; None if nothing can be read."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
         return Activity(str(content["what"]), float(content["done"]))

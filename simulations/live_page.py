@@ -45,7 +45,7 @@ def live_content(folder: Path) -> Html:
 
 
 def _state(so_far: SoFar, folder: Path) -> Html:
-    """What is being done, or where the report is."""
+    """One paragraph: the work of the moment, or where the report is."""
     total = so_far.record.scenario.get("rounds", "?")
     if so_far.finished:
         link = element("a", "report", href="report.html") if (folder / "report.html").is_file() else "no report"

@@ -15,7 +15,7 @@ from rinr_flower.strategies.replies import Answer, Lost
 
 @dataclass
 class Collected:
-    """What is known of the answers to a QUERY besides their captures.
+    """The nodes of sound answers to a QUERY, and the answers that were lost.
 
     Attributes
     ----------

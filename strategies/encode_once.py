@@ -15,7 +15,7 @@ from rinr_flower.strategies.keeping import Blob, Captured, Keep
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """What became of one capture: a payload and the seconds that it took, or a reason."""
+    """A capture with its payload and the seconds that it took, or the reason why it has none."""
 
     capture: Captured
     payload: Blob | None

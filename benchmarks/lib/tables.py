@@ -439,7 +439,7 @@ def readme(results: Path) -> str:
 
 
 def summary(results: Path) -> str:
-    """What the README says first: how much ten devices save, and what it costs in accuracy."""
+    """README's first figures: how much ten devices save, and what it costs in accuracy."""
     ways = {(r["way"], r["upload"]): r for r in _read(results / "sharing.json")["summary"] if r["codec"] == "scene"}
     plain, layers = (ways["fog", upload]["median"] for upload in ("jpeg", "roi_jpeg"))
     learned = _read(results / "accuracy.json")

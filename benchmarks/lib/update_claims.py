@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 
 
 def claims(rows: Sequence[Row]) -> dict[str, Any]:
-    """What the points of each scenario say.
+    """Compare the points of each scenario.
 
     A setting reaches the accuracy if its mean *validation* score is within a point of the full update's; of those, the
     one of the fewest bytes stands for its series, with its test score. ``inside`` tells whether the sweep goes on

@@ -12,6 +12,7 @@ from rinr_flower.codecs import codecs
 from rinr_flower.datasets import load
 from rinr_flower.decoding import FrameStore
 from rinr_flower.detection import Factory, State, architecture, factory_state
+from rinr_flower.detection.network_detector import NetworkDetector
 
 from .update_task import Task
 
@@ -36,7 +37,8 @@ def detector_task(scenario: str, seed: int) -> Task:
     }
     frames = {name: [i for i in range(len(store)) if i % FRAMES in group] for name, group in groups.items()}
     detector = architecture("yolov8n").build(clips[0].class_names, weights=_factory())
-    network: nn.Module = detector.network  # type: ignore[attr-defined]
+    assert isinstance(detector, NetworkDetector)
+    network: nn.Module = detector.network
     base = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
     def train(model: nn.Module, share: float, factor: float, order: int) -> None:

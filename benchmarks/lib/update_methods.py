@@ -50,7 +50,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Point:
-    """What one setting gave: bytes sent in all, and scores on validation and test data."""
+    """Result of one setting: bytes sent in all, and scores on validation and test data."""
 
     series: str
     options: Options

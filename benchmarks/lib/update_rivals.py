@@ -1,4 +1,4 @@
-"""What engineers use without this library: narrow formats with zstd, and NNCodec."""
+"""Rivals that engineers use without this library: narrow formats with zstd, and NNCodec."""
 
 from __future__ import annotations
 

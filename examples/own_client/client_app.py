@@ -1,6 +1,6 @@
 """A ClientApp of your own for a fog node, with a torch model that is no detector of ours.
 
-It follows "The messages" in docs/strategies.md: a QUERY is answered with captures, a TRAIN message brings the others'.
+The messages are those of docs/strategies.md: a QUERY is answered with captures, a TRAIN message brings the others'.
 """
 
 import torch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,13 +26,13 @@ def test_a_foreign_client_with_a_model_of_its_own_learns_from_the_others_frames(
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
-    def node(number: int) -> object:
+    def node(number: int) -> Callable[[Message, Context], Message]:
         def answer(message: Message, context: Context) -> Message:
             return module.app(message, Context(1, number, {"partition-id": number - 10}, RecordDict(), {}))
 
         return answer
 
-    wire = Wire({number: node(number) for number in (10, 11, 12)})  # type: ignore[misc]
+    wire = Wire({number: node(number) for number in (10, 11, 12)})
     strategy = FogNode("webp", inner=FedAvg(), encoder=encode_here)
     config = ConfigRecord({"steps": 30})
     result = strategy.start(wire, ArrayRecord(), 2, 5, config)

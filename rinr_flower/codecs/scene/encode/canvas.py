@@ -132,7 +132,7 @@ def canvas_weights(
 ) -> list[list[Floats]]:
     """Weights for the canvas' coefficients ``volume``: the share of the shot's frames in which an error is seen.
 
-    What only few frames show, or what objects hide, is worth fewer bits.
+    Errors that only few frames show, or that objects hide, are worth fewer bits.
     """
     placement = Placement(shot, size)
     seen = sum(placement.seen(k, trust_of(size, b, 1), 1) for k, b in enumerate(boxes)) / np.float32(shot.frames)
