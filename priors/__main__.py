@@ -23,10 +23,8 @@ from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs.scene import format as scene_format
 from rinr_flower.codecs.scene.encode.analysis import analyse_clip
 from rinr_flower.codecs.scene.encode.effort import PRESETS
-from rinr_flower.codecs.scene.encode.encoder import encode_and_show
-from rinr_flower.codecs.scene.encode.heads import Coded
+from rinr_flower.codecs.scene.encode.encoder import Encoded, encode
 from rinr_flower.codecs.scene.format import network, trunk
-from rinr_flower.codecs.scene.format.code import SceneCode
 from rinr_flower.frames import Clip
 
 OUT = Path(scene_format.__file__).parent
@@ -51,25 +49,27 @@ def main() -> None:
         traces, counted, examples = [], [], []
         for seed in range(options.seed + number * _ROUND, options.seed + number * _ROUND + clips):
             started = time.monotonic()
-            code, canvases, volumes = coded(training_clip(pictures, seed), seed)
-            found, counts = trace(code, network.shipped(), _TRACED, seed)
+            done = coded(training_clip(pictures, seed), seed)
+            found, counts = trace(done.code, network.shipped(), _TRACED, seed)
             traces.append(found)
             counted.append(counts)
-            examples += [synthesis.example(part) for part in (canvases, volumes) if part]
+            examples += [synthesis.example(part) for part in (done.canvases, done.volumes) if part]
             print(f"clip {seed}: {time.monotonic() - started:.1f} s", flush=True)
         net = context.train(traces, options.seed, steps)
         (OUT / network.FILE).write_bytes(context.shipped_from(net, traces, counted).to_bytes())
     (OUT / trunk.FILE).write_bytes(synthesis.train(examples, options.seed).to_bytes())
 
 
-def coded(clip: Clip, seed: int) -> tuple[SceneCode, list[Coded], list[Coded]]:
+def coded(clip: Clip, seed: int) -> Encoded:
     """A clip coded at a quality, an object weight and a preset that ``seed`` chooses."""
     rng = np.random.default_rng([seed, 1])
     quality, weight = rng.uniform(30, 75), np.exp(rng.uniform(np.log(4), np.log(200)))
     effort = PRESETS["fast" if rng.random() < 0.5 else "balanced"]
     boxes = Payload.from_bytes(Payload.of_clip("scene", clip, {}).to_bytes()).boxes
     step, finer = round((11.1 - 8 * quality / 100) * 16), round(np.log2(weight) / 2 * 16)
-    return encode_and_show(analyse_clip(clip, boxes, 640, effort), step, max(step - finer, 0), effort)
+    return encode(
+        analyse_clip(clip, boxes, 640, effort, step, max(step - finer, 0)), step, max(step - finer, 0), effort
+    )
 
 
 def forget() -> None:

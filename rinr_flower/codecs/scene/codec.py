@@ -23,6 +23,7 @@ from rinr_flower.rendering.fused_scene import kernel_draws
 Parts = Mapping[str, bytes]
 
 _OCTAVES = (3.1, 11.1)  # log2 of the quantiser step at quality 100 and at quality 0
+_FLOOR = 10 / 52  # quality of the JPEG files that frames are no worse than, over the codec's
 _TRIES = 9
 _TOLERANCE = 0.05  # of a byte budget
 _CLOSE = 0.015  # is near enough to end the search
@@ -77,20 +78,22 @@ class Scene(Codec):
         # OpenCV finds the motion; a device that only decodes never loads it
         from rinr_flower.codecs.scene.encode.analysis import analyse_clip
         from rinr_flower.codecs.scene.encode.encoder import encode
+        from rinr_flower.codecs.scene.encode.floor import encode_above_floor
 
         # the boxes as the container will hand them back
         boxes = Payload.from_bytes(Payload.of_clip(self.name, clip, {}).to_bytes()).boxes
         effort = PRESETS[self.preset]
-        found = analyse_clip(clip, boxes, self.max_width, effort)
         finer = round(math.log2(self.object_weight) / 2 * STEPS_PER_OCTAVE)
+        octaves = _OCTAVES[1] + (_OCTAVES[0] - _OCTAVES[1]) * self.quality / 100
+        wanted = round(octaves * STEPS_PER_OCTAVE)
+        found = analyse_clip(clip, boxes, self.max_width, effort, wanted, max(wanted - finer, 0))
 
         def parts_at(step_code: int, object_step_code: int) -> Parts:
-            return to_parts(encode(found, step_code, max(object_step_code, 0), effort))
+            return to_parts(encode(found, step_code, max(object_step_code, 0), effort).code)
 
         if self.bytes_per_frame is None:
-            octaves = _OCTAVES[1] + (_OCTAVES[0] - _OCTAVES[1]) * self.quality / 100
-            code = round(octaves * STEPS_PER_OCTAVE)
-            return parts_at(code, code - finer)
+            floor = max(round(self.quality * _FLOOR), 1)
+            return to_parts(encode_above_floor(clip, found, wanted, max(wanted - finer, 0), effort, floor).code)
         budget = self.bytes_per_frame
 
         def excess(parts: Parts) -> float:

@@ -20,7 +20,6 @@ from rinr_flower.codecs.scene.format.code import (
     BEND_UNIT_PX,
     CORNER_UNIT_PX,
     MASK_LEVELS,
-    STEPS_PER_OCTAVE,
     LayerCode,
     SceneCode,
     ShotCode,
@@ -28,7 +27,7 @@ from rinr_flower.codecs.scene.format.code import (
 from rinr_flower.codecs.scene.format.shapes import VolumeShape, residual_shape
 from rinr_flower.errors import PayloadError
 
-LEAST_SHARED = 12
+LEAST_SHARED = 4
 
 
 def runs(
@@ -114,13 +113,12 @@ def bend_of(shot: ShotCode, size: tuple[int, int]) -> NDArray[np.float32] | None
     return np.asarray(units * np.float32(BEND_UNIT_PX), np.float32)
 
 
-def canvas_step(step: float, frames: int, coarser: int = 0) -> float:
+def canvas_step(step: float, frames: int) -> float:
     """The step of a canvas that ``frames`` frames share: its error counts in all of them.
 
-    A canvas of few frames would be coarse by that rule; it starts from the step of one that LEAST_SHARED frames share,
-    and is ``coarser`` by so many 1/STEPS_PER_OCTAVE octaves, which the encoder chooses.
+    That of fewer than LEAST_SHARED frames would be coarse by this rule, and gets the step of LEAST_SHARED.
     """
-    return step / math.sqrt(max(frames, LEAST_SHARED)) * 2 ** (coarser / STEPS_PER_OCTAVE)
+    return step / math.sqrt(max(frames, LEAST_SHARED))
 
 
 def residual_step(step: float, scale: int) -> float:
@@ -131,9 +129,9 @@ def residual_step(step: float, scale: int) -> float:
 def build_shot(code: SceneCode, shot: ShotCode, device: torch.device) -> Background:
     """One shot ready to render, without the parts that ``shot`` has not got (yet)."""
     canvas = VolumeShape(1, *shot.canvas, code.grey)
-    planes = inverse(shot.canvas_bands, canvas.steps(canvas_step(code.step, shot.frames, shot.coarser)))
+    planes = inverse(shot.canvas_bands, canvas.steps(canvas_step(code.step, shot.frames)))
     if code.canvas_head is not None:
-        synthesise_planes(planes, code.canvas_head, canvas_step(code.step, shot.frames, shot.coarser))
+        synthesise_planes(planes, code.canvas_head, canvas_step(code.step, shot.frames))
     maps = canvas_maps(shot, code.size)
     built = Background(resident(planes, torch.int8, device), torch.from_numpy(maps.astype(np.float32)))
     bend = bend_of(shot, code.size)

@@ -19,13 +19,16 @@ from rinr_flower.codecs.scene.encode.canvas import cost_of, with_bend
 from rinr_flower.codecs.scene.encode.effort import Effort
 from rinr_flower.codecs.scene.encode.objects import cut_run
 from rinr_flower.codecs.scene.encode.quantise import coded_bytes
-from rinr_flower.codecs.scene.format.code import CORNER_UNIT_PX, LayerCode, ShotCode
+from rinr_flower.codecs.scene.format.code import CORNER_UNIT_PX, STEPS_PER_OCTAVE, LayerCode, ShotCode
 from rinr_flower.codecs.scene.format.lattice import Kind
 from rinr_flower.codecs.scene.format.stream import MAX_WORKING_SIDE
 from rinr_flower.frames import Clip
 
 _MAX_CANVAS = 2.5  # times the area of a frame; a shot that needs more is split
 _LONGEST_SHOT = 128  # frames; a longer one is split, so that memory is bounded
+_SHORTEST_SHOT = 4  # frames; one that is split for its cost has no fewer
+_MUST_SAVE = 0.98  # of the cost, by halves: objects and heads cost more with them, which is not estimated
+_MAY_SPLIT = 1.0  # halves are tried if motion and residual cost so many times the canvas: they need about one more
 _STANDS_STILL_PX = 0.35  # a camera whose corners move less is taken to stand
 
 
@@ -66,25 +69,31 @@ def working_size(width: int, height: int, max_width: int) -> tuple[int, int]:
     return max(round(height * scale), 1), max(round(width * scale), 1)
 
 
-def analyse_clip(clip: Clip, boxes: Sequence[NDArray[np.float32]], max_width: int, effort: Effort) -> Analysis:
-    """Analyse ``clip``; ``boxes`` are those of its frames as the payload's container will hand them back."""
+def analyse_clip(
+    clip: Clip,
+    boxes: Sequence[NDArray[np.float32]],
+    max_width: int,
+    effort: Effort,
+    step_code: int,
+    object_step_code: int,
+) -> Analysis:
+    """Analyse ``clip`` for quantiser steps in 1/STEPS_PER_OCTAVE octaves, by which alternatives are compared.
+
+    ``boxes`` are those of its frames as the payload's container will hand them back.
+    """
+    step = 2 ** (step_code / STEPS_PER_OCTAVE)
     size = working_size(clip.width, clip.height, max_width)
-    images = [_scaled(f.image, size) for f in clip.frames]
+    images = [scaled(f.image, size) for f in clip.frames]
     planes = _planes(images)
     grey = [np.clip(y + 128.5, 0, 255).astype(np.uint8) for y in planes[0]]
     ratio = np.array([size[1] / clip.width, size[0] / clip.height] * 2, np.float32)
-    scaled = [b * ratio for b in boxes]
-    ranges, steps = camera.find_shots(grey, scaled)
-    seen = _Seen(grey, scaled, steps, size)
-    shots: list[ShotCode] = []
-    for frames in ranges:
-        for code in _shots(frames, seen):
-            start = sum(s.frames for s in shots)
-            pick = slice(start, start + code.frames)
-            shots.append(_cheapest(code, planes[0][pick], scaled[pick], size, effort))
-    found = Analysis(size, images, planes, scaled, shots)
+    own = [b * ratio for b in boxes]
+    ranges, steps = camera.find_shots(grey, own)
+    seen = _Seen(grey, planes[0], own, steps, size, step, effort)
+    shots = [placed.shot for frames in ranges for placed in _shots(frames, seen)]
+    found = Analysis(size, images, planes, own, shots)
     for run in runs(boxes, [f.classes for f in clip.frames], [s.frames for s in shots]):
-        tracks, layers = cut_run(run, planes[0], scaled, effort)
+        tracks, layers = cut_run(run, planes[0], own, effort, object_step_code)
         found.parts.append(len(tracks))
         found.tracks += tracks
         found.layers += layers
@@ -98,7 +107,8 @@ def to_ycc(image: NDArray[np.uint8]) -> Floats:
     return np.stack([y - 128, (b - y) / 1.772, (r - y) / 1.402])
 
 
-def _scaled(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def scaled(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """``image`` at ``size`` (height, width), by area."""
     if image.shape[:2] == size:
         return image
     return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX))
@@ -121,58 +131,87 @@ def _planes(images: list[NDArray[np.uint8]]) -> list[Floats]:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """What shots are cut from: luma and boxes of all frames, the camera's step into each, and their (height, width)."""
+    """What shots are cut from: grey pictures, luma and boxes of all frames, the camera's step into each, their (height,
+    width), and the quantiser step at which alternatives are compared."""
 
     grey: list[NDArray[np.uint8]]
+    luma: Floats
     boxes: list[NDArray[np.float32]]
     steps: list[NDArray[np.float64]]
     size: tuple[int, int]
+    step: float
+    effort: Effort
 
 
-def _shots(found: range, seen: _Seen) -> list[ShotCode]:
-    """The codes of one shot, which is halved until its canvas is not too large."""
-    height, width = seen.size
-    if len(found) > _LONGEST_SHOT:
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """A shot and what it costs: bits of its canvas, and of motion and residual, errors counted as bits."""
+
+    shot: ShotCode
+    canvas_bits: float
+    other_bits: float
+
+
+def _shots(found: range, seen: _Seen) -> list[_Placed]:
+    """The shots of consecutive frames ``found``: one, or those of both halves where these cost less.
+
+    Where a camera drives through a scene or turns far, no canvas fits all frames.
+    """
+    shot = _tracked(found, seen) if len(found) <= _LONGEST_SHOT else None
+    if shot is None:
         return _halves(found, seen)
+    whole = _cheapest(shot, found, seen)
+    if len(found) < 2 * _SHORTEST_SHOT or whole.other_bits < _MAY_SPLIT * whole.canvas_bits:
+        return [whole]
+    halves = _halves(found, seen)
+    split = sum(part.canvas_bits + part.other_bits for part in halves)
+    return halves if split < _MUST_SAVE * (whole.canvas_bits + whole.other_bits) else [whole]
+
+
+def _halves(found: range, seen: _Seen) -> list[_Placed]:
+    middle = found.start + len(found) // 2
+    return _shots(range(found.start, middle), seen) + _shots(range(middle, found.stop), seen)
+
+
+def _tracked(found: range, seen: _Seen) -> ShotCode | None:
+    """The code of a shot as its camera was tracked; None if its canvas would be too large."""
+    height, width = seen.size
     part = slice(found.start, found.stop)
     maps = camera.to_target(seen.grey[part], seen.boxes[part], seen.steps[part], len(found) // 2)
     half = np.eye(3)
     half[:2, 2] = 0.5  # pixel centres at +0.5 instead of 0
     moved = np.stack([geometry.moved_corners(half @ m @ np.linalg.inv(half), width, height) for m in maps])
     if np.abs(moved).max() < _STANDS_STILL_PX:
-        return [ShotCode(len(found), seen.size, (0, 0), None)]
+        return ShotCode(len(found), seen.size, (0, 0), None)
     corners = moved + np.array([[0, 0], [width, 0], [0, height], [width, height]])
     low = np.floor(corners.min(axis=(0, 1))).astype(int)
     high = np.ceil(corners.max(axis=(0, 1))).astype(int)
     canvas = (int(high[1] - low[1]), int(high[0] - low[0]))
     folded = not all(camera.sensible(m, width, height) for m in maps)
     if len(found) > 1 and (folded or canvas[0] * canvas[1] > _MAX_CANVAS * height * width):
-        return _halves(found, seen)
+        return None
     motion = np.rint(moved / CORNER_UNIT_PX).astype(np.int64).reshape(len(found), 8)
-    return [ShotCode(len(found), canvas, (int(-low[0]), int(-low[1])), motion)]
+    return ShotCode(len(found), canvas, (int(-low[0]), int(-low[1])), motion)
 
 
-def _cheapest(
-    shot: ShotCode, luma: Floats, boxes: list[NDArray[np.float32]], size: tuple[int, int], effort: Effort
-) -> ShotCode:
+def _cheapest(shot: ShotCode, found: range, seen: _Seen) -> _Placed:
     """The shot as tracked, with a bend, or with a camera that stands, whichever costs least."""
     if shot.frames == 1:
-        return shot
+        return _Placed(shot, 0.0, 0.0)
+    part = slice(found.start, found.stop)
+    luma, boxes = seen.luma[part], seen.boxes[part]
     candidates = [shot]
     if shot.motion is not None:
-        candidates.append(ShotCode(shot.frames, size, (0, 0), None))
-    if effort.bend_rounds:
-        candidates.append(with_bend(shot, luma, boxes, size, effort.bend_rounds))
-    if len(candidates) == 1:
-        return shot
-    return min(candidates, key=lambda c: cost_of(c, luma, boxes, size) + _motion_bits(c))
+        candidates.append(ShotCode(shot.frames, seen.size, (0, 0), None))
+    if seen.effort.bend_rounds:
+        candidates.append(with_bend(shot, luma, boxes, seen.size, seen.effort.bend_rounds))
+    placed = []
+    for candidate in candidates:
+        canvas, residual = cost_of(candidate, luma, boxes, seen.size, seen.step)
+        placed.append(_Placed(candidate, canvas, residual + _motion_bits(candidate)))
+    return min(placed, key=lambda p: p.canvas_bits + p.other_bits)
 
 
 def _motion_bits(shot: ShotCode) -> float:
     moves = b"" if shot.motion is None else encode_ints(np.diff(shot.motion, axis=0, prepend=0).T)
     return 8.0 * (len(moves) + (coded_bytes(Kind.BEND, [shot.bend_bands]) if shot.bend_bands else 0))
-
-
-def _halves(found: range, seen: _Seen) -> list[ShotCode]:
-    middle = found.start + len(found) // 2
-    return _shots(range(found.start, middle), seen) + _shots(range(middle, found.stop), seen)

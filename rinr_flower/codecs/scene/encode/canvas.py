@@ -13,14 +13,13 @@ from rinr_flower.alignment.bend import cell_flow
 from rinr_flower.codecs.scene.decode.build import bend_of, canvas_maps, canvas_step, residual_step
 from rinr_flower.codecs.scene.decode.volume import forward
 from rinr_flower.codecs.scene.decode.wavelet import Floats
-from rinr_flower.codecs.scene.encode.quantise import LAMBDA, quantise
+from rinr_flower.codecs.scene.encode.quantise import LAMBDA, quantise, worth
 from rinr_flower.codecs.scene.format.code import BEND_STEP, BEND_UNIT_PX, ShotCode
 from rinr_flower.codecs.scene.format.lattice import Kind
 from rinr_flower.codecs.scene.format.shapes import bend_shape, residual_shape
 from rinr_flower.frames import box_mask
 
-_NOMINAL_STEP = 96.0  # at which the ways to place a shot are compared
-_NOMINAL_SCALE = 2
+_NOMINAL_SCALE = 2  # of the residual, where the ways to place a shot are compared
 OBJECT_WEIGHT = 0.03  # of pixels inside boxes: they show what is behind an object only where nothing else does
 
 
@@ -97,13 +96,18 @@ def mean_canvas(
 
 
 def best_canvas(
-    shot: ShotCode, planes: list[Floats], boxes: list[NDArray[np.float32]], size: tuple[int, int], rounds: Sequence[int]
+    shot: ShotCode,
+    planes: list[Floats],
+    boxes: list[NDArray[np.float32]],
+    size: tuple[int, int],
+    rounds: Sequence[int],
+    step: float,
 ) -> list[Floats]:
     """The canvas (1, h, w) of every plane: the aligned mean, its luma refined so many times as costs least.
 
     A mean of resampled frames that is resampled again is blurred. A round adds what frames miss when they are rendered
     from the canvas, laid onto it and averaged. Where frames do not lie still on their canvas, as on water, that adds
-    noise; so the number of ``rounds`` is chosen by what canvas and residual would cost.
+    noise; so the number of ``rounds`` is chosen by what canvas and residual would cost at a quantiser ``step``.
     """
     placement = Placement(shot, size)
     planes, luma = mean_canvas(placement, planes, boxes, shot.canvas), planes[0]
@@ -121,7 +125,7 @@ def best_canvas(
                 total += placement.onto_canvas(k, missing, 1) * seen[k]
             canvas = canvas + total / weight
         done = wanted
-        cost = _cost(placement, shot, luma, trusts, canvas[None], size)
+        cost = sum(_cost(placement, shot, luma, trusts, canvas[None], size, step))
         if cost < best[0]:
             best = cost, canvas[None]
     return [best[1], *planes[1:]]
@@ -145,20 +149,27 @@ def trust_of(shape: tuple[int, ...], boxes: NDArray[np.float32], scale: int) -> 
     return np.where(inside, np.float32(OBJECT_WEIGHT), np.float32(1))
 
 
-def cost_of(shot: ShotCode, luma: Floats, boxes: list[NDArray[np.float32]], size: tuple[int, int]) -> float:
-    """About how many bits a shot's canvas and residual are worth, errors that stay counted as bits.
+def cost_of(
+    shot: ShotCode, luma: Floats, boxes: list[NDArray[np.float32]], size: tuple[int, int], step: float
+) -> tuple[float, float]:
+    """About how many bits a shot's canvas and its residual are worth at a quantiser ``step``, errors counted as bits.
 
-    ``luma`` (frames, h, w) and ``boxes`` are those of the shot. A coefficient c costs 2.5 log2(1 + 2 (c / step)^2): for
-    small ones their squared error at the encoder's exchange rate, for large ones the bits of their magnitude.
+    ``luma`` (frames, h, w) and ``boxes`` are those of the shot.
     """
     placement = Placement(shot, size)
     canvas = mean_canvas(placement, [luma], boxes, shot.canvas)[0]
-    return _cost(placement, shot, luma, [trust_of(size, b, 1) for b in boxes], canvas, size)
+    return _cost(placement, shot, luma, [trust_of(size, b, 1) for b in boxes], canvas, size, step)
 
 
 def _cost(
-    placement: Placement, shot: ShotCode, luma: Floats, trusts: list[Floats], canvas: Floats, size: tuple[int, int]
-) -> float:
+    placement: Placement,
+    shot: ShotCode,
+    luma: Floats,
+    trusts: list[Floats],
+    canvas: Floats,
+    size: tuple[int, int],
+    step: float,
+) -> tuple[float, float]:
     half = residual_shape(shot.frames, size, True, _NOMINAL_SCALE)
     finest = 0.0  # squared error that a residual of half the size cannot mend
     missing = np.empty((shot.frames, half.height, half.width), np.float32)
@@ -166,12 +177,8 @@ def _cost(
         difference = (frame - placement.from_canvas(k, canvas[0])) * trusts[k]
         missing[k] = cv2.resize(difference, (half.width, half.height), interpolation=cv2.INTER_AREA)
         finest += float((difference**2).sum()) - _NOMINAL_SCALE**2 * float((missing[k] ** 2).sum())
-    steps = (canvas_step(_NOMINAL_STEP, shot.frames), residual_step(_NOMINAL_STEP, _NOMINAL_SCALE))
-    return finest / (LAMBDA * _NOMINAL_STEP**2) + 2.5 * sum(
-        float(np.log2(1 + 2 * (band / step) ** 2).sum())
-        for volume, step in zip((canvas, missing), steps, strict=True)
-        for band in forward([volume])[0]
-    )
+    residual = finest / (LAMBDA * step**2) + worth(missing, residual_step(step, _NOMINAL_SCALE))
+    return worth(canvas, canvas_step(step, shot.frames)), residual
 
 
 def with_bend(

@@ -5,11 +5,12 @@ Each part is coded against what the decoder will have made of the parts before i
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from rinr_flower.codecs.scene.decode.build import build_shot, canvas_step, empty_scene
+from rinr_flower.codecs.scene.decode.resident import OpenScene
 from rinr_flower.codecs.scene.decode.volume import forward, inverse
 from rinr_flower.codecs.scene.encode.analysis import Analysis
 from rinr_flower.codecs.scene.encode.appearance import code_objects
@@ -21,21 +22,30 @@ from rinr_flower.codecs.scene.encode.residual import code_residuals
 from rinr_flower.codecs.scene.format.code import SceneCode
 from rinr_flower.codecs.scene.format.lattice import Kind
 
-_ALONE_COARSER = 13  # of the canvas of a frame alone: about half the bytes, and detectors learn as well from it
 _CPU = torch.device("cpu")
 
 
-def encode(found: Analysis, step_code: int, object_step_code: int, effort: Effort) -> SceneCode:
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A coded clip; its scene as it is drawn but for the objects' head; its canvases and volumes of objects without
+    heads, from which a trunk learns."""
+
+    code: SceneCode
+    scene: OpenScene
+    canvases: list[Coded]
+    volumes: list[Coded]
+
+
+def encode(found: Analysis, step_code: int, object_step_code: int, effort: Effort) -> Encoded:
     """Code ``found`` with ``effort`` at steps in 1/STEPS_PER_OCTAVE octaves."""
-    return encode_and_show(found, step_code, object_step_code, effort)[0]
+    done = encode_background(found, step_code, object_step_code, effort)
+    return replace(done, volumes=code_objects(found, done.code, done.scene, effort))
 
 
-def encode_and_show(
-    found: Analysis, step_code: int, object_step_code: int, effort: Effort
-) -> tuple[SceneCode, list[Coded], list[Coded]]:
-    """As :func:`encode`, with the canvases and the volumes of objects without heads, from which a trunk learns."""
+def encode_background(found: Analysis, step_code: int, object_step_code: int, effort: Effort) -> Encoded:
+    """Code ``found`` without its objects."""
     code = SceneCode(found.size, found.grey, step_code, object_step_code)
-    code.shots = [replace(s, coarser=_ALONE_COARSER if s.frames == 1 else 0) for s in found.shots]
+    code.shots = [replace(shot) for shot in found.shots]
     code.parts = found.parts
     scene = empty_scene(code)
     start = 0
@@ -45,10 +55,12 @@ def encode_and_show(
         pick = slice(start, start + shot.frames)
         if start not in found.canvases:
             planes = [p[pick] for p in found.planes]
-            found.canvases[start] = best_canvas(shot, planes, found.boxes[pick], found.size, effort.canvas_rounds)
+            found.canvases[start] = best_canvas(
+                shot, planes, found.boxes[pick], found.size, effort.canvas_rounds, code.step
+            )
         volumes.append(forward(found.canvases[start]))
         weights.append(canvas_weights(shot, found.boxes[pick], found.size, volumes[-1]))
-        steps.append(code.canvas_shape(shot).steps(canvas_step(code.step, shot.frames, shot.coarser)))
+        steps.append(code.canvas_shape(shot).steps(canvas_step(code.step, shot.frames)))
         start += shot.frames
     chosen = quantise(Kind.CANVAS, volumes, steps, effort.quantise_rounds, weights)
     canvases = []
@@ -61,4 +73,4 @@ def encode_and_show(
     for shot in code.shots:
         scene.shots.append(build_shot(code, shot, _CPU))
     code_residuals(found, code, scene, starts, effort)
-    return code, canvases, code_objects(found, code, scene, effort)
+    return Encoded(code, scene, canvases, [])

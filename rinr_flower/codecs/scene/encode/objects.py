@@ -9,27 +9,27 @@ from rinr_flower.alignment import poses
 from rinr_flower.alignment.tracks import Track
 from rinr_flower.bitstream.entropy import encode_ints
 from rinr_flower.codecs.scene.decode.build import base_pose, quantised_correction, split_runs, track_boxes
-from rinr_flower.codecs.scene.decode.volume import forward
 from rinr_flower.codecs.scene.decode.wavelet import Floats
 from rinr_flower.codecs.scene.encode.effort import Effort
+from rinr_flower.codecs.scene.encode.quantise import worth
 from rinr_flower.codecs.scene.format.code import STEPS_PER_OCTAVE, LayerCode, apron_px
 
 LONGEST = 32  # appearances that one volume spans at most
 _SHORTEST = 8  # and at least, where a run is cut for a better fit
 _MAX_SIDE = 192
-_NOMINAL_STEP = 24.0  # at which the bits of an object are estimated
 _BITS_PER_VOLUME = 100.0
 _TYPICAL_AREA = 0.01  # of a frame; an object of this area gets object_weight as it is
 _MOST_FINER = 12
 
 
 def cut_run(
-    run: Track, luma: Floats, boxes: list[NDArray[np.float32]], effort: Effort
+    run: Track, luma: Floats, boxes: list[NDArray[np.float32]], effort: Effort, step_code: int
 ) -> tuple[list[Track], list[LayerCode]]:
     """The volumes of one run of an object: as many as cost least by a quick estimate.
 
     A short volume fits an object better that turns or comes nearer, a long one says once what does not change.
-    ``luma`` (frames, h, w) and ``boxes`` are those of the whole clip, in working pixels.
+    ``luma`` (frames, h, w) and ``boxes`` are those of the whole clip, in working pixels; ``step_code`` is the quantiser
+    step of an object of typical size.
     """
     least = -(-len(run.frames) // LONGEST)
     best: tuple[float, list[Track], list[LayerCode]] | None = None
@@ -38,14 +38,11 @@ def cut_run(
         if best is not None and len(run.frames) < count * _SHORTEST:
             break
         tracks = split_runs([run], [count])
-        found = [_volume(t, luma, track_boxes(t, boxes), effort.align_rounds) for t in tracks]
+        found = [_volume(t, luma, track_boxes(t, boxes), effort.align_rounds, step_code) for t in tracks]
         bits = sum(b for b, _ in found) + _BITS_PER_VOLUME * count
         if best is None or bits < best[0]:
             best = bits, tracks, [layer for _, layer in found]
     assert best is not None
-    for layer in best[2]:
-        core = (layer.size[0] - 2 * layer.apron, layer.size[1] - 2 * layer.apron)
-        layer.finer = _finer(core, luma.shape[1] * luma.shape[2])
     return best[1], best[2]
 
 
@@ -56,8 +53,10 @@ def _finer(size: tuple[int, int], frame_px: int) -> int:
     return int(np.rint(np.clip(finer, -_MOST_FINER, _MOST_FINER)))
 
 
-def _volume(track: Track, luma: Floats, boxes: NDArray[np.float32], align_rounds: int) -> tuple[float, LayerCode]:
-    """Estimated bits, and size and poses of one volume.
+def _volume(
+    track: Track, luma: Floats, boxes: NDArray[np.float32], align_rounds: int, step_code: int
+) -> tuple[float, LayerCode]:
+    """Estimated bits, and size, step and poses of one volume.
 
     Poses start from the boxes, or from their centres alone; both are tried as they are and aligned.
     """
@@ -72,8 +71,11 @@ def _volume(track: Track, luma: Floats, boxes: NDArray[np.float32], align_rounds
     if align_rounds and len(frames) > 1:
         candidates += [poses.align(frames, start, size, align_rounds) for start in (base, fixed)]
     layers = [_placed(found, boxes, size) for found in candidates]
+    for layer in layers:
+        core = (layer.size[0] - 2 * layer.apron, layer.size[1] - 2 * layer.apron)
+        layer.finer = _finer(core, luma.shape[1] * luma.shape[2])
     costs = [
-        _estimated_bits(np.stack([poses.crop(f, m, size) for f, m in zip(frames, found, strict=True)]))
+        _bits(np.stack([poses.crop(f, m, size) for f, m in zip(frames, found, strict=True)]), step_code - layer.finer)
         + 8 * len(encode_ints(np.diff(layer.poses, axis=0, prepend=0).T))
         for found, layer in zip(candidates, layers, strict=True)
     ]
@@ -101,11 +103,9 @@ def _placed(found: list[NDArray[np.float64]], boxes: NDArray[np.float32], size: 
     return LayerCode(whole, margins, np.stack(code), np.zeros((2, 2), np.int64))
 
 
-def _estimated_bits(crops: Floats) -> float:
-    """What crops (appearances, h, w) would cost, by the size of their coefficients."""
-    crops = crops - crops.mean()
-    bands = forward([crops])[0]
-    return sum(float(np.log2(1 + (b / _NOMINAL_STEP) ** 2).sum()) for b in bands)
+def _bits(crops: Floats, step_code: int) -> float:
+    """What crops (appearances, h, w) would cost."""
+    return worth(crops - crops.mean(), 2 ** (step_code / STEPS_PER_OCTAVE))
 
 
 def _corners(box: NDArray[np.float32]) -> NDArray[np.float64]:

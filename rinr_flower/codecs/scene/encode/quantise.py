@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rinr_flower.codecs.scene.decode.volume import SHRINK
+from rinr_flower.codecs.scene.decode.volume import SHRINK, forward
 from rinr_flower.codecs.scene.decode.wavelet import Floats
 from rinr_flower.codecs.scene.format.code import Pyramids, flat
 from rinr_flower.codecs.scene.format.lattice import BLOCK, Ints, Kind, Layout
@@ -60,6 +60,15 @@ def quantise(
         for band, c in zip((b for v in volumes for b in flat(v)), chosen, strict=True)  # type: ignore[arg-type]
     )
     return [[[next(signed) for _ in plane] for plane in volume] for volume in volumes]
+
+
+def worth(volume: Floats, step: float) -> float:
+    """About how many bits pictures (frames, h, w) are worth at a quantiser ``step``, errors that stay counted as bits.
+
+    A coefficient c costs 2.5 log2(1 + 2 (c / step)^2): a small one its squared error at the encoder's exchange rate, a
+    large one the bits of its magnitude.
+    """
+    return 2.5 * sum(float(np.log2(1 + 2 * (band / step) ** 2).sum()) for band in forward([volume])[0])
 
 
 def coded_bytes(kind: Kind, volumes: Sequence[Pyramids]) -> int:

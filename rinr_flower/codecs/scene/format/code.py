@@ -43,7 +43,6 @@ class ShotCode:
     origin : (x, y) of the middle frame on the canvas.
     motion : int64 (frames, 8), corner displacements in CORNER_UNIT_PX; None if the camera stands.
     canvas_bands, bend_bands, residual_bands : coefficients; None where there is no bend or no residual.
-    coarser : by how many 1/STEPS_PER_OCTAVE octaves the canvas' step is above :func:`decode.build.canvas_step`.
     """
 
     frames: int
@@ -53,7 +52,6 @@ class ShotCode:
     canvas_bands: Pyramids = field(default_factory=list)
     bend_bands: Pyramids | None = None
     residual_bands: Pyramids | None = None
-    coarser: int = 0
 
 
 @dataclass(eq=False)

@@ -34,7 +34,7 @@ MAX_FINER = 4 * STEPS_PER_OCTAVE
 MAX_SAMPLES = 1 << 25  # coefficients of all kinds together
 MAX_VOLUME_FRAMES = 1 << 11  # the cosine transform along time takes that many multiplications for a sample
 CANVAS_LIMIT = 8  # a canvas has at most so many times the pixels of a frame
-_MOVED, _BENT, _CHANGING, _COARSER, _PLACED = 1, 2, 4, 8, 16  # flags of a shot
+_MOVED, _BENT, _CHANGING, _PLACED = 1, 2, 4, 8  # flags of a shot
 
 COEFFICIENTS = {Kind.CANVAS: "canvas", Kind.RESIDUAL: "background", Kind.OBJECT: "object", Kind.BEND: "motion"}
 """The part that each kind of coefficients ends."""
@@ -157,12 +157,10 @@ def _shot(head: Pipe, shot: ShotCode, size: tuple[int, int], frames: int, limit_
         raise PayloadError("scene declares a shot of no frames")
     placed = shot.canvas != size or shot.origin != (0, 0)
     given = (shot.motion is not None, shot.bend_bands is not None, shot.residual_bands is not None)
-    there = (*given, shot.coarser > 0, placed)
+    there = (*given, placed)
     flags = head.u8(sum(2**bit for bit, yes in enumerate(there) if yes))
     if flags >= 2 * _PLACED:
         raise PayloadError(f"scene has a shot with unknown flags {flags}: altered, or written by a later version")
-    if flags & _COARSER:
-        shot.coarser = head.u8(shot.coarser)
     if flags & _PLACED:
         far = MAX_WORKING_SIDE * 4
         shot.canvas = (head.varint(shot.canvas[0], far), head.varint(shot.canvas[1], far))
