@@ -12,7 +12,10 @@ import torch
 from scene_clips import SIZE, clip_of, texture
 
 from rinr_flower.bitstream.container import Payload
-from rinr_flower.codecs import Scene, decode
+from rinr_flower.codecs import Scene, codecs, decode
+from rinr_flower.codecs.scene import codec
+from rinr_flower.codecs.scene.decode.renderer import open_scene
+from rinr_flower.codecs.scene.encode import analysis
 from rinr_flower.decoding import FrameStore
 from rinr_flower.errors import ConfigError, PayloadError
 from rinr_flower.frames import Clip, Frame
@@ -111,6 +114,45 @@ def test_a_cut_starts_a_new_canvas() -> None:
     separate = len(CODEC.encode(first)) + len(CODEC.encode(second))
     assert len(payload) < separate * 1.05
     assert measure(cut, decode(payload)).worst_frame_db > 30
+
+
+def from_a_train(frames: int, cell: int = 8) -> Clip:
+    """Strips of a scene that pass the faster the nearer they are, which no homography describes."""
+    height, width = SIZE
+    scene, none = (
+        texture(height, width + 8 * frames, 0, cell).clip(0, 255).astype(np.uint8),
+        np.zeros((0, 4), np.float32),
+    )
+    made = []
+    for t in range(frames):
+        rows = [scene[y : y + 12, y // 12 * t : y // 12 * t + width] for y in range(0, height, 12)]
+        made.append(Frame(np.concatenate(rows), none, np.zeros(0, np.int64)))
+    return Clip("from a train", tuple(made))
+
+
+def test_a_scene_that_no_canvas_fits_gets_several_where_they_cost_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = from_a_train(16)
+
+    def coded() -> tuple[int, bytes]:
+        data = codecs.create("scene", quality=40).encode(clip)
+        return len(open_scene(Payload.from_bytes(data), torch.device("cpu")).shots), data
+
+    shots, data = coded()
+    monkeypatch.setattr(analysis, "_MUST_SAVE", 0.0)
+    one, whole = coded()
+    assert (one, shots > 1) == (1, True)
+    assert len(data) < len(whole)
+    assert measure(clip, decode(data)).frame_db > measure(clip, decode(whole)).frame_db
+    still = clip_of(16, pan=0.0, boxed=False)
+    assert len(open_scene(Payload.from_bytes(CODEC.encode(still)), torch.device("cpu")).shots) == 1
+
+
+def test_frames_are_no_worse_than_jpeg_files_of_low_quality(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, small = from_a_train(8, cell=4), Scene(max_width=64)
+    low = measure(clip, decode(codecs.create("jpeg", quality=10).encode(clip)), max_width=64).frame_db
+    assert measure(clip, decode(small.encode(clip)), max_width=64).frame_db > low - 0.05
+    monkeypatch.setattr(codec, "_FLOOR", 0.0)
+    assert measure(clip, decode(small.encode(clip)), max_width=64).frame_db < low - 0.1
 
 
 def test_unrelated_frames_cost_no_more_than_one_payload_each() -> None:
