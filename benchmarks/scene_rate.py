@@ -1,6 +1,6 @@
 """Bytes of ``scene`` at equal frame and at equal object PSNR against an earlier version of itself.
 
-    python benchmarks/scene_rate.py --out new.json [--settings 52,12] [--preset best] [clip patterns]
+    python benchmarks/scene_rate.py --out new.json [--settings 52,12] [--preset fast] [clip patterns]
     python benchmarks/scene_rate.py --compare new.json --against old.json
 
 The first form measures every clip (of RINR_DATA, 32 frames) at settings quality,object_weight; run in a checkout of the

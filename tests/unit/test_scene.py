@@ -230,9 +230,8 @@ def test_a_wide_clip_is_coded_at_max_width_and_rendered_at_its_own() -> None:
     assert measure(big, decoded, max_width=128).frame_db > 31
 
 
-@pytest.mark.parametrize("preset", ["balanced", "best"])
-def test_slower_presets_are_no_worse(preset: str) -> None:
-    payload = Scene(preset=preset, quality=70).encode(CLIP)  # type: ignore[arg-type]
+def test_the_slower_preset_is_no_worse() -> None:
+    payload = Scene(preset="balanced", quality=70).encode(CLIP)
     assert len(payload) < len(PAYLOAD) * 1.02
     assert measure(CLIP, decode(payload)).frame_db > measure(CLIP, decode(PAYLOAD)).frame_db - 0.3
 

@@ -36,7 +36,7 @@ class Scene(Codec):
 
     Attributes
     ----------
-    preset : ``fast``, ``balanced`` or ``best``: how long the encoder looks for a smaller payload.
+    preset : ``fast`` or ``balanced``: how long the encoder looks for a smaller payload.
     quality : 0 to 100, of the whole frame; 12.5 more halve the quantiser step, which is about 4 dB where the payload
         spends bytes.
     object_weight : how many times an error inside a box counts one outside it, 1 to 10,000, for a box of a hundredth
@@ -46,7 +46,7 @@ class Scene(Codec):
     max_width : a wider clip is coded at this width (it is still rendered at any size).
     """
 
-    preset: Literal["fast", "balanced", "best"] = "balanced"
+    preset: Literal["fast", "balanced"] = "balanced"
     quality: float = 52.0
     object_weight: float = 11.0
     bytes_per_frame: int | None = None

@@ -34,12 +34,4 @@ PRESETS = {
     "balanced": Effort(
         align_rounds=3, bend_rounds=2, run_cuts=(1, 2, 4), canvas_rounds=(0, 1, 3), sharpen_rounds=3, quantise_rounds=3
     ),
-    "best": Effort(
-        align_rounds=5,
-        bend_rounds=4,
-        run_cuts=(1, 2, 3, 4),
-        canvas_rounds=(0, 1, 3, 6),
-        sharpen_rounds=3,
-        quantise_rounds=4,
-    ),
 }
