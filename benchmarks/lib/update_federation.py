@@ -54,7 +54,7 @@ def schemes() -> Iterator[Scheme]:
         ("powersgd", [{"rank": rank, "bits": 6} for rank in (4, 8)]),
         ("factorised", [{"rank": rank} for rank in (4, 8)]),
         ("qsgd", [{"levels": levels} for levels in (2, 8)]),
-        ("quantised", [{"step": step} for step in (0.5, 1.0)]),
+        ("quantised", [{"step": step} for step in (1.0, 2.0)]),
     ):
         for each in options:
             compressor = {"name": name, **each, "vector_bits": VECTOR_BITS}

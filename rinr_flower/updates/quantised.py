@@ -18,6 +18,7 @@ from rinr_flower.updates.trellis import in_lanes, reconstructed, trellis_levels
 from rinr_flower.updates.trellis_coding import read_trellis, write_trellis
 
 _OFFSET = 2 * MAX_QP
+_MOST_FOR_A_BIT = 0.4  # mean squares of an element; from about 0.8 on, rare levels get dearer until none is sent
 
 
 @updates.register("quantised")
@@ -33,10 +34,13 @@ class Quantised(UpdateCompressor):
 
     Attributes
     ----------
-    step : in units of the root mean square of the change of all weights.
+    step : in units of the root mean square of the change of all weights, which is what is owed included. Above about 2
+        little of a change without outliers is sent, and above 4 nothing.
     qp : overrules ``step`` by a step on the standard's grid (see :mod:`rinr_flower.updates.steps`); -38 is NNCodec's
         default.
-    rate_weight : how much distortion, in squared steps, one bit is worth; 0 rounds to nearest.
+    rate_weight : how much distortion, in squared steps, one bit is worth; 0 rounds to nearest. A bit is never worth more
+        than 0.4 times the mean square of an element: with coarse steps, nothing would be sent, and error feedback,
+        which makes the step grow with what is owed, would never end that.
     """
 
     step: float = 1.0
@@ -61,7 +65,7 @@ class Quantised(UpdateCompressor):
         qp = qp_above(self.step * rms) if self.qp is None else self.qp
         writer.varint(qp + _OFFSET)
         scaled = (vector / np.float32(step_of(qp))).clip(-MAX_LEVEL, MAX_LEVEL)
-        levels = trellis_levels(in_lanes(scaled), self.rate_weight)
+        levels = trellis_levels(in_lanes(scaled), min(self.rate_weight, _MOST_FOR_A_BIT * (rms / step_of(qp)) ** 2))
         if not levels.any():
             warnings.warn(
                 f"quantised sends no change of the weights: its step is {step_of(qp):.2g}, their change's root mean "

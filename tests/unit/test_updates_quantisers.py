@@ -14,7 +14,7 @@ from scipy.linalg import hadamard as hadamard_matrix
 
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.errors import DataError
-from rinr_flower.updates import Qsgd, Quantised, Sketched, apply_update
+from rinr_flower.updates import Memory, Qsgd, Quantised, Sketched, apply_update
 from rinr_flower.updates.levels import read_levels, write_levels
 from rinr_flower.updates.randomness import random_mask, random_signs, random_uniform, random_words
 from rinr_flower.updates.sketched import hadamard
@@ -175,6 +175,24 @@ def test_quantised_takes_its_step_from_the_change() -> None:
     assert errors[0] < 0.6
     with pytest.warns(UserWarning, match="sends no change of the weights"):
         Quantised(qp=-8).compress(base, {"w": new["w"] * 2e-3})
+
+
+@pytest.mark.parametrize("rate_weight", [0.1, 0.3, 3.0])
+@pytest.mark.filterwarnings("ignore:quantised sends no change")
+def test_coarse_steps_with_error_feedback_do_not_stall(rate_weight: float) -> None:
+    """What 15 rounds of changes of nearly one magnitude, as Adam makes them, leave owed stays bounded."""
+    random = np.random.default_rng(0)
+    state, memory, owed = {"w": torch.zeros(128, 200)}, Memory("base"), []
+    for number in range(15):
+        signs = random.choice([-1.0, 1.0], (128, 200))
+        change = torch.from_numpy((1e-3 * signs * random.uniform(0.5, 1.5, (128, 200))).astype(np.float32))
+        data = Quantised(step=2.0, rate_weight=rate_weight).compress(
+            state, {"w": state["w"] + change}, memory=memory, seed=number
+        )
+        state = apply_update(state, data)
+        owed.append(float(np.square(memory.residual["w"], dtype=np.float64).mean()) / 1e-6)
+    assert owed[-1] < 5, f"mean squares of one change that are owed, round by round: {owed}"
+    assert owed[-1] < 1.2 * owed[7]
 
 
 @settings(deadline=None, max_examples=40)
