@@ -38,8 +38,8 @@ class Quantised(UpdateCompressor):
         little of a change without outliers is sent, and above 4 nothing.
     qp : overrules ``step`` by a step on the standard's grid (see :mod:`rinr_flower.updates.steps`); -38 is NNCodec's
         default.
-    rate_weight : how much distortion, in squared steps, one bit is worth; 0 rounds to nearest. A bit is never worth more
-        than 0.4 times the mean square of an element: with coarse steps, nothing would be sent, and error feedback,
+    rate_weight : how much distortion, in squared steps, one bit is worth; 0 rounds to nearest. A bit is never worth
+        more than 0.4 times the mean square of an element: with coarse steps, nothing would be sent, and error feedback,
         which makes the step grow with what is owed, would never end that.
     """
 
