@@ -24,6 +24,7 @@ from rinr_flower.clients.own_frames import CapturedFrames
 from rinr_flower.detection import Architecture
 from rinr_flower.errors import DataError
 from rinr_flower.files import name_of
+from rinr_flower.messages.coded_model import open_model
 from rinr_flower.messages.protocol import (
     ARRAYS,
     COMPRESSOR,
@@ -153,6 +154,8 @@ def _answered(
     hidden = {name: content[name] for name in (PAYLOADS, UPDATES) if name in content}
     shown = copy(message)  # the caller's message stays as it came
     shown.content = RecordDict({name: record for name, record in content.items() if name not in hidden})
+    if (model := content.array_records.get(ARRAYS)) is not None:
+        shown.content[ARRAYS] = open_model(model)
 
     def answer(message: Message, context: Context) -> Message:
         task_content = RecordDict({**message.content, **hidden})
@@ -182,7 +185,7 @@ def _modified(mod: Mod, inner: Callable[[Message, Context], Message], message: M
 def _query(task: _Task) -> RecordDict:
     server_round, upload = read_query(task.content)
     captures = [] if upload is None else task.device.upload(task.own.captures(server_round), upload)
-    return captures_content(task.device.name, captures, task.job.holds(task.held))
+    return captures_content(task.device.name, captures, task.job.holds(task.held), coded_models=True)
 
 
 def _train(task: _Task, *, detector: str | Mapping[str, Any] | Architecture | None, step: TrainingStep) -> RecordDict:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rinr_flower.array_file import Arrays
 from rinr_flower.errors import DataError
+from rinr_flower.messages.coded_model import open_model
 from rinr_flower.messages.common_model import catch_up
 from rinr_flower.messages.protocol import ARRAYS, check_numbers, numbers_of, read_updates, updates_record
 from rinr_flower.updates import Memory, UpdateCompressor
@@ -36,7 +37,7 @@ def take_common_model(content: RecordDict, held: Arrays | None) -> Arrays | None
     if found is None:
         return None
     brought = content.array_records.get(ARRAYS)
-    before = {name: numbers_of(name, array) for name, array in brought.items()} if brought else held
+    before = {name: numbers_of(name, array) for name, array in open_model(brought).items()} if brought else held
     if not before:
         raise DataError("the message brings updates, but this device holds no model in common; send it the whole model")
     after = {name: tensor.numpy() for name, tensor in catch_up(_tensors(before), *found).items()}

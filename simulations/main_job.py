@@ -17,7 +17,7 @@ from rinr_flower.clients import DeviceFolder, Training
 from rinr_flower.devices import pick_device
 from rinr_flower.errors import ConfigError
 from rinr_flower.messages.identity import FogIdentity
-from rinr_flower.messages.records import record_of
+from rinr_flower.messages.records import arrays_of_record, record_of
 from rinr_flower.report import FailureRecord, RunRecord
 from rinr_flower.report.write import write_report
 from rinr_flower.simulations.activity import noted
@@ -87,12 +87,10 @@ def main_job(
     )
     strategy = build_strategy(scenario, run, signals.watched(progress), identity, encoder)
     done = strategy.recall()
-    if strategy.start_arrays is None:
-        model = start_model(scenario, class_names, device, partial(progress, "start model"))
-        arrays = record_of(model)
+    if strategy.start_model is None:
+        arrays = record_of(start_model(scenario, class_names, device, partial(progress, "start model")))
     else:
-        arrays = strategy.start_arrays
-        model = {name: array.numpy() for name, array in arrays.items()}
+        arrays = strategy.start_model.arrays
     tracking = Tracking(scenario.log)
 
     def so_far() -> RunRecord:
@@ -118,7 +116,8 @@ def main_job(
             strategy.failures.append(FailureRecord(number, FOG, "stopped", reason))
             log.warning("the run is stopped: %s", reason)
             strategy.ledger.flush()
-    record = run_record(scenario, run, folders, strategy, model, training, progress)
+    begun = arrays if strategy.start_model is None else strategy.start_model.arrays  # what devices hold of it
+    record = run_record(scenario, run, folders, strategy, arrays_of_record(begun), training, progress)
     record.save(run.path)
     try:
         files = write_report(record, run.path, progress=partial(progress, "report"))

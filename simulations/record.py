@@ -12,11 +12,11 @@ from typing import Any
 
 from PIL import Image
 
+from rinr_flower.array_file import Arrays
 from rinr_flower.bandwidth import Ledger
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.clients import DeviceFolder, EdgeDevice, Training
 from rinr_flower.codecs import codecs, decode
-from rinr_flower.detection import State
 from rinr_flower.devices import pick_device
 from rinr_flower.errors import DataError
 from rinr_flower.frames import Clip
@@ -47,7 +47,7 @@ def run_record(
     run: RunFolder,
     folders: Sequence[DeviceFolder] | None,
     strategy: FogNode,
-    model: State,
+    model: Arrays,
     training: Training,
     progress: Progress,
 ) -> RunRecord:
@@ -177,7 +177,7 @@ def _devices(strategy: FogNode, captured: Sequence[Shared]) -> tuple[DeviceRecor
 
 
 def _before(
-    folders: Sequence[DeviceFolder], model: State, training: Training, device: str, progress: Progress
+    folders: Sequence[DeviceFolder], model: Arrays, training: Training, device: str, progress: Progress
 ) -> list[AccuracyRecord]:
     """The start model on every device's held-back frames."""
     rows = []

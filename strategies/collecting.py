@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from rinr_flower.errors import DataError
-from rinr_flower.messages.protocol import read_captures
+from rinr_flower.messages.protocol import Introduction, read_captures
 from rinr_flower.strategies.exchange import Exchange
 from rinr_flower.strategies.keeping import Captured, Keep
 from rinr_flower.strategies.limits import CaptureLimits
@@ -33,26 +33,26 @@ def read_answers(
     exchange: Exchange,
     keep: Keep,
     limits: CaptureLimits,
-    greet: Callable[[int, str, str | None], None],
+    greet: Callable[[int, Introduction], None],
     collected: Collected,
 ) -> Iterator[Captured]:
     """Read, check, meter and keep the answers to a QUERY, and yield their captures, as they come.
 
-    ``greet`` is called with node, device name and what the device says it holds; the rest goes into ``collected``.
+    ``greet`` is called with node and what the device says of itself; the rest goes into ``collected``.
     """
     for answer in answers:
         if isinstance(answer, Lost):
             collected.lost.append(answer)
             continue
         try:
-            name, captures, holds = read_captures(answer.content)
+            said, captures = read_captures(answer.content)
             limits.check(captures)
-            exchange.claim(answer.node, name, answer.sender, collected.nodes)
+            exchange.claim(answer.node, said.device, answer.sender, collected.nodes)
         except DataError as error:
             collected.lost.append(Lost(answer.node, "malformed", str(error)))
             exchange.refuse(answer.message)
             continue
         collected.nodes.add(answer.node)
-        exchange.meter.answered(server_round, name, answer.message, [capture.clip for capture in captures])
-        greet(answer.node, name, holds)
+        exchange.meter.answered(server_round, said.device, answer.message, [capture.clip for capture in captures])
+        greet(answer.node, said)
         yield from [Captured.of(capture, keep) for capture in captures]

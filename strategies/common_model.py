@@ -7,18 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from flwr.app import ArrayRecord, RecordDict
 
 from rinr_flower.errors import DataError
+from rinr_flower.messages.coded_model import StartModel
 from rinr_flower.messages.common_model import arrays_of, tensors_of
-from rinr_flower.messages.protocol import UPDATES, check_numbers, numbers_of, read_updates, zeros_like
-from rinr_flower.messages.records import record_of
-from rinr_flower.messages.training import Training
+from rinr_flower.messages.protocol import UPDATES, check_numbers, read_updates
 from rinr_flower.strategies.inner import prefixed, under
 from rinr_flower.strategies.keeping import Arrays, Keep
 from rinr_flower.strategies.update_chain import UpdateChain
-from rinr_flower.updates import Float16, Memory, UpdateCompressor, apply_update, updates
+from rinr_flower.updates import Memory, UpdateCompressor, apply_update, updates
 
 
 class CommonModel:
@@ -40,7 +38,7 @@ class CommonModel:
 
     def __init__(self, compressor: str | Mapping[str, Any] | UpdateCompressor) -> None:
         self.compressor = compressor if isinstance(compressor, UpdateCompressor) else updates.create(compressor)
-        self.chain = UpdateChain(ArrayRecord())
+        self.chain = UpdateChain(StartModel(ArrayRecord(), ArrayRecord()))
         self.feedback = Memory("base")
         self.update_bytes: list[int] = []
         self._kept = 0  # updates that have been written down
@@ -49,28 +47,9 @@ class CommonModel:
         """The compressor as a mapping with ``name`` and options."""
         return {"name": self.compressor.name, **dataclasses.asdict(self.compressor)}
 
-    def begin(self, arrays: ArrayRecord, training: Training) -> ArrayRecord:
-        """Start the chain and return its first model; empty ``arrays`` take the weights of ``training``'s seed."""
-        if not arrays:
-            arrays = record_of(training.build().state())
-        self.chain = UpdateChain(arrays)
-        return arrays
-
-    def begin_compressed(self, arrays: ArrayRecord) -> None:
-        """Start the chain at ``arrays`` rounded to float16, which devices get as an update to zeros.
-
-        A model that float16 does not hold is the start as it is.
-        """
-        zeros = zeros_like(arrays)
-        nothing = {name: torch.from_numpy(np.array(numbers_of(name, array))) for name, array in zeros.items()}
-        try:
-            start = Float16().compress(nothing, tensors_of(arrays))
-        except DataError:
-            self.chain = UpdateChain(arrays)
-            return
-        self.chain = UpdateChain(arrays_of(nothing), zeros=zeros)
-        self.chain.advance(start)
-        self.update_bytes.append(len(start))
+    def begin(self, start: StartModel) -> None:
+        """Start the chain."""
+        self.chain = UpdateChain(start)
 
     def check_answer(self, device: str, content: RecordDict) -> None:
         """DataError unless a device that was sent the model says that it holds it."""
@@ -127,11 +106,12 @@ class CommonModel:
         states: Sequence[Mapping[str, Any]],
         arrays: Arrays,
         keep: Keep,
+        start: StartModel,
         present: ArrayRecord,
     ) -> None:
         """Restore the chain from what :meth:`state` gave after every round and :meth:`arrays` after the last one."""
         made = [keep.get("updates", *item).data for state in states for item in state["updates"]]
-        self.chain = UpdateChain(present, made, states[-1]["held"])
+        self.chain = UpdateChain(start, present, made, states[-1]["held"])
         self.update_bytes = list(states[-1]["update_bytes"])
         for matrices, kind in ((self.feedback.residual, "residual"), (self.feedback.basis, "basis")):
             matrices.clear()

@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from rinr_flower.errors import ConfigError, RinrError
+from rinr_flower.messages.coded_model import StartModel
 from rinr_flower.messages.common_model import tensors_of
 from rinr_flower.messages.protocol import ARRAYS, UPDATES
 from rinr_flower.strategies.common_model import CommonModel
@@ -26,12 +27,12 @@ class CompressedUpdates(Strategy):
     """Send models as compressed updates, next to any Flower strategy that averages them.
 
     The server's end of the mod :func:`rinr_flower.clients.compressed`. The inner strategy samples, averages and
-    evaluates as always. A node gets the present model once, and from then on updates: what averaging changed, with
-    error feedback. The start model is rounded to float16 and travels as an update too. A node's answer is an update to
-    the model in common. Server and nodes hold the same weights, bit for bit; the arrays that a round returns are those.
-    An answer that cannot be used is left out with a warning in the log; a node that holds another model gets the whole
-    one next time. Strategies that change the model after averaging, such as those that add noise, stand inside or
-    around.
+    evaluates as always. A node gets the start model once, coded (:mod:`rinr_flower.messages.coded_model`), and from
+    then on updates: what averaging changed, with error feedback. A node's answer is an update to the model in common.
+    Server and nodes hold the same weights, bit for bit; the arrays that a round returns are those. An answer that
+    cannot be used is left out with a warning in the log; a node that holds another model gets the whole one next time.
+    Strategies that change the model after averaging, such as those that add noise, stand inside or around. The initial
+    arrays are rounded in place, to what their coded form holds.
 
     Parameters
     ----------
@@ -91,7 +92,10 @@ class CompressedUpdates(Strategy):
     def _take(self, server_round: int, arrays: ArrayRecord) -> None:
         """Begin with ``arrays``, or go on towards them if a strategy around this one has changed the model."""
         if not self._begun:
-            self.common.begin_compressed(arrays)
+            self.common.begin(start := StartModel.of(arrays))
+            if start.arrays is not arrays:
+                arrays.clear()  # a strategy around this one has taken the same object for the present model
+                arrays.update(start.arrays)
             self._begun = True
         elif fingerprint(tensors_of(arrays)) != self.common.chain.fingerprint:
             self.common.go_towards(arrays, seed=server_round)

@@ -17,8 +17,10 @@ from flwr.serverapp.strategy import Result, Strategy
 from rinr_flower.bandwidth import FOG, Ledger
 from rinr_flower.codecs import Codec, codecs
 from rinr_flower.errors import ConfigError
+from rinr_flower.messages.coded_model import StartModel
 from rinr_flower.messages.identity import FogIdentity
 from rinr_flower.messages.protocol import ARRAYS, query_content
+from rinr_flower.messages.records import record_of
 from rinr_flower.messages.training import CLASS_NAMES, Training
 from rinr_flower.strategies.collecting import Collected, read_answers
 from rinr_flower.strategies.encode_once import encode_once
@@ -80,7 +82,7 @@ class FogNode(Strategy):
     shared : every clip shared so far.
     failures : every failure so far.
     trained, evaluated : metrics of every device so far.
-    start_arrays : the model that the first round began with; None before.
+    start_model : the model that the first round began with, and its coded form; None before.
     arrays : the present model.
     """
 
@@ -128,7 +130,7 @@ class FogNode(Strategy):
         self.shared, self.failures = self.memory.shared, self.memory.failures
         self.trained, self.evaluated = self.memory.trained, self.memory.evaluated
         self.relay = Relay(self.inner, self.policy, self.exchange, self.memory)
-        self.start_arrays: ArrayRecord | None = None
+        self.start_model: StartModel | None = None
         self.arrays = ArrayRecord()
         self.round: Round | None = None  # None before its captures are encoded, and if it is skipped
         self._given: ArrayRecord | None = None  # what the loop over rounds began with
@@ -172,11 +174,11 @@ class FogNode(Strategy):
             )
         self._started = self._driven = True
         self._set_up(initial_arrays, train_config or ConfigRecord())
-        assert self.start_arrays is not None
+        assert self.start_model is not None
         try:
             result = super().start(
                 StreamedGrid(grid, self.progress),
-                self.start_arrays,
+                self.start_model.arrays,
                 num_rounds,
                 timeout,
                 train_config,
@@ -189,6 +191,11 @@ class FogNode(Strategy):
             why = "; ".join(f"{item.device}: {item.reason}" for item in self.failures[:3])
             log.error("NO DEVICE HAS TRAINED in %d rounds (%d failures: %s)", num_rounds, len(self.failures), why)
         return result
+
+    @property
+    def at_start(self) -> bool:
+        """Whether the present model is still that of the first round."""
+        return self.start_model is not None and self.arrays is self.start_model.arrays
 
     def recall(self) -> int:
         """Restore what ``keep`` holds, the first time; the number of whole rounds so far."""
@@ -226,7 +233,7 @@ class FogNode(Strategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Keep the usable answers, remember what has been received, and let the inner strategy aggregate."""
         if server_round <= self.memory.rounds:
-            resumed = server_round == self.memory.rounds and self._driven and self.arrays is not self.start_arrays
+            resumed = server_round == self.memory.rounds and self._driven and not self.at_start
             return self.arrays if resumed else None, self.memory.result(server_round, "train")
         usable = self.relay.answers(server_round, MessageType.TRAIN, replies, self.arrays, self.trained)
         if self.round is None:
@@ -340,18 +347,22 @@ class FogNode(Strategy):
                 f"{type(self).__name__} keeps one model in common with its devices, which no strategy around it may "
                 "change; put that strategy inside: inner=THAT_STRATEGY(FedAvg(), ...)"
             )
-        if self.start_arrays is None:
-            model = arrays if common is None else common.begin(arrays, Training.of_config(config))
-            self.start_arrays = self.arrays = model
+        if self.start_model is None:
+            if not arrays and common is not None:
+                arrays = record_of(Training.of_config(config).build().state())
+            self.start_model = StartModel.of(arrays)
+            self.arrays = self.start_model.arrays
+            if common is not None:
+                common.begin(self.start_model)
             save(self, 0, 0.0)
         if self._driven:
-            self._given = self.start_arrays
+            self._given = self.start_model.arrays
         elif self._given is None:
             self._given = arrays
-            if self.memory.rounds:
+            if self.arrays is not arrays:
                 arrays.clear()  # a strategy around this one has taken the same object for the present model
                 arrays.update(self.arrays)
-        self.meter.start_model = self.start_arrays
+        self.meter.start_model = self.relay.start = self.start_model
 
     def _take(self, arrays: ArrayRecord) -> None:
         """Go on with ``arrays`` if they are newer than what the loop over rounds began with."""

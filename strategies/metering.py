@@ -11,6 +11,7 @@ from flwr.common.serde import array_record_to_proto, message_to_proto
 
 from rinr_flower.bandwidth import Entry, Ledger
 from rinr_flower.bandwidth.ledger import CONTROL, FOG, MODEL, PAYLOAD, REFUSED, SHARE, START_MODEL, UPDATE, UPLOAD
+from rinr_flower.messages.coded_model import StartModel, is_coded
 from rinr_flower.messages.protocol import MODEL_KEY, PAYLOADS, UPDATES, UPLOADS, bytes_record
 from rinr_flower.report import StoredRecord
 
@@ -34,7 +35,7 @@ class Meter:
     def __init__(self, ledger: Ledger, *, direct: bool = False) -> None:
         self.ledger = ledger
         self.direct = direct
-        self.start_model: ArrayRecord | None = None
+        self.start_model: StartModel | None = None
         self._seen: dict[int, bytes] = {}  # contents of arrays in the present exchange, by their identity
         self._sent = self._stored = 0
 
@@ -98,8 +99,9 @@ class Meter:
                 continue
             numbers = sum(len(array.data) for array in arrays.values())
             begins = source == FOG and UPDATES in message.content  # from this model the device goes on by updates
-            kind = START_MODEL if begins or arrays is self.start_model else MODEL
-            content = "model" if source == FOG else ""  # the fog sends all devices the same
+            begins = begins or (self.start_model is not None and self.start_model.carried_by(arrays))
+            kind = START_MODEL if begins else MODEL
+            content = ("coded model" if is_coded(arrays) else "model") if source == FOG else ""  # the same to all
             self.ledger.append(Entry(server_round, source, to, kind, numbers, size, content))
             rest -= size
         self.ledger.append(Entry(server_round, source, to, CONTROL, 0, rest))

@@ -13,7 +13,17 @@ from flwr.serverapp.strategy import Strategy
 
 from rinr_flower.bandwidth import FOG
 from rinr_flower.errors import RinrError
-from rinr_flower.messages.protocol import CONFIG, METRICS, NUM_EXAMPLES, RETURN_MODEL, UPDATES, check_metrics
+from rinr_flower.messages.coded_model import StartModel
+from rinr_flower.messages.protocol import (
+    ARRAYS,
+    CONFIG,
+    METRICS,
+    NUM_EXAMPLES,
+    RETURN_MODEL,
+    UPDATES,
+    Introduction,
+    check_metrics,
+)
 from rinr_flower.strategies.answers import Shape, checked, odd_ones
 from rinr_flower.strategies.exchange import Exchange
 from rinr_flower.strategies.grids import AttendingGrid, StreamedGrid, TooFewNodesError
@@ -36,6 +46,7 @@ class Relay:
     Attributes
     ----------
     attending : nodes that have answered everything so far in this round.
+    start : the model that all begin with; nodes that read coded models get it so.
     """
 
     def __init__(self, inner: Strategy, policy: Policy, exchange: Exchange, memory: FogMemory) -> None:
@@ -44,6 +55,8 @@ class Relay:
         self.memory = memory
         self.policy = policy
         self.attending: set[int] = set()
+        self.start = StartModel(ArrayRecord(), ArrayRecord())
+        self._coded: set[int] = set()  # nodes that read coded models
         self._returns_model = False  # asked of the devices in this exchange
         self._usual: dict[str, Shape | None] = {}  # shape of sound answers, by message type
 
@@ -51,13 +64,14 @@ class Relay:
         """Names of the attending devices."""
         return frozenset(self.exchange.name(node) for node in self.attending)
 
-    def greet(self, node: int, device: str, holds: str | None) -> None:
-        """Correct what a device is believed to have by what it says itself."""
-        holding = self.memory.greet(device)
-        if holds is not None and not self.memory.reconcile(device, holds):
-            log.info("%s remembers nothing of this run; it gets everything again", device)
+    def greet(self, node: int, said: Introduction) -> None:
+        """Correct what a device is believed to have and to read by what it says itself."""
+        holding = self.memory.greet(said.device)
+        if said.holds is not None and not self.memory.reconcile(said.device, said.holds):
+            log.info("%s remembers nothing of this run; it gets everything again", said.device)
             if self.policy.common is not None:
-                self.policy.common.chain.forget(device)
+                self.policy.common.chain.forget(said.device)
+        (self._coded.add if said.coded_models else self._coded.discard)(node)
         if isinstance(self.inner, LocalTraining):
             self.inner.equip(node, holding.equipped)
 
@@ -145,10 +159,12 @@ class Relay:
 
     def _question(self, message: Message, content: Content) -> Message:
         asked = message.metadata
-        out = content(self.exchange.name(asked.dst_node_id), message.content)
-        return self.exchange.question(
-            asked.dst_node_id, asked.message_type, out.content, out.clips, group_id=asked.group_id
-        )
+        node = asked.dst_node_id
+        out = content(self.exchange.name(node), message.content)
+        brought, start = out.content, self.start
+        if start.carried_by(brought.get(ARRAYS)):
+            brought = RecordDict({**brought, ARRAYS: start.sent if node in self._coded else start.arrays})
+        return self.exchange.question(node, asked.message_type, brought, out.clips, group_id=asked.group_id)
 
     def _read(self, device: str, kind: str, content: RecordDict, arrays: ArrayRecord) -> RecordDict:
         """An answer's content as the inner strategy reads it; RinrError unless it can be used."""

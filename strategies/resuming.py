@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rinr_flower.errors import ConfigError
+from rinr_flower.messages.coded_model import StartModel
 from rinr_flower.messages.records import arrays_of_record, record_of
 from rinr_flower.strategies.inner import (
     arrays_in,
@@ -27,7 +28,11 @@ def save(fog: FogNode, server_round: int, seconds: float) -> None:
     state = {"strategy": describe(fog), "seconds": seconds, "ledger": len(fog.ledger), **fog.memory.state()}
     state["numbers"] = numbers_in(fog.inner)
     arrays = prefixed("inner", arrays_in(fog.inner))
-    if server_round == 0 or fog.arrays is not fog.start_arrays:
+    if server_round == 0:
+        coded = None if fog.start_model is None else fog.start_model.coded
+        blob = None if coded is None else fog.keep.put("updates", coded)
+        state["start"] = None if blob is None else [blob.name, blob.size]
+    if server_round == 0 or not fog.at_start:
         arrays |= prefixed("model", arrays_of_record(fog.arrays))
     if fog.policy.common is not None:
         state |= fog.policy.common.state(fog.keep)
@@ -50,7 +55,9 @@ def restore(fog: FogNode) -> None:
         return
     check_same(kept.rounds[-1]["strategy"], describe(fog))
     fog.memory.restore(kept.rounds, fog.keep)
-    fog.start_arrays = fog.arrays = record_of(under("model", kept.first))
+    coded = kept.rounds[0]["start"]
+    fog.arrays = record_of(under("model", kept.first))
+    fog.start_model = StartModel.restored(fog.arrays, None if coded is None else fog.keep.get("updates", *coded).data)
     if fog.memory.rounds and (model := under("model", kept.last)):
         fog.arrays = record_of(model)
     if fog.memory.rounds:
@@ -59,7 +66,7 @@ def restore(fog: FogNode) -> None:
     put_arrays(fog.inner, under("inner", kept.last))
     fog.policy.restore(kept.rounds[-1])
     if fog.policy.common is not None:
-        fog.policy.common.restore(kept.rounds, kept.last, fog.keep, fog.arrays)
+        fog.policy.common.restore(kept.rounds, kept.last, fog.keep, fog.start_model, fog.arrays)
     fog.ledger.break_off(int(kept.rounds[-1]["ledger"]))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from flwr.app import ArrayRecord
 
+from rinr_flower.messages.coded_model import StartModel, size_of
 from rinr_flower.messages.common_model import arrays_of, tensors_of
 from rinr_flower.messages.protocol import ARRAYS, UPDATES, bytes_array, updates_record
 from rinr_flower.updates import apply_update
@@ -15,15 +16,14 @@ from rinr_flower.updates.layout import State, fingerprint
 class UpdateChain:
     """The fog's end of the model in common: its updates, and how many of them each device has confirmed.
 
-    A device gets the whole present model once and from then on updates: all that it has not confirmed, or the whole
-    present model if that is smaller, or if it has said that it cannot use what it was sent.
+    A device gets the start model once and then updates: all that it has not confirmed. Where the whole present model is
+    smaller than those, it gets that, and also if it has said that it cannot use what it was sent.
 
     Parameters
     ----------
-    arrays : the present model.
+    start : the model that the updates begin at, as devices get it.
+    arrays : the present model, if it is not that one.
     updates : those that have led to it.
-    zeros : names, shapes and types of the model, where the first update begins at zeros: a device without a model then
-        gets this and all updates if they are smaller than the present model; None where updates begin at another model.
     held : how many of them each device has confirmed, by its name; None: it holds another model.
 
     Attributes
@@ -34,13 +34,13 @@ class UpdateChain:
 
     def __init__(
         self,
-        arrays: ArrayRecord,
+        start: StartModel,
+        arrays: ArrayRecord | None = None,
         updates: Iterable[bytes] = (),
         held: Mapping[str, int | None] | None = None,
-        zeros: ArrayRecord | None = None,
     ) -> None:
-        self.zeros = zeros
-        self.arrays = arrays
+        self.start = start
+        self.arrays = start.arrays if arrays is None else arrays
         self.state: State = tensors_of(self.arrays)
         self.fingerprint = fingerprint(self.state)
         self.updates = list(updates)
@@ -60,10 +60,9 @@ class UpdateChain:
         """The records that bring a device to the present model."""
         self._sent[device] = len(self.updates)
         held = self.held.get(device)
+        begin = ArrayRecord() if held is not None else self.start.sent
         missing = self._arrays[held or 0 :]
-        whole = sum(len(array.data) for array in self.arrays.values())
-        begin = self.zeros if held is None else ArrayRecord()
-        if begin is None or sum(len(array.data) for array in missing) >= whole:
+        if missing and sum(len(a.data) for a in (*begin.values(), *missing)) >= size_of(self.arrays):
             return {ARRAYS: self.arrays, UPDATES: updates_record((), self.fingerprint)}
         return {ARRAYS: begin, UPDATES: updates_record(missing, self.fingerprint)}
 

@@ -34,11 +34,10 @@ UPLOAD = "upload"
 RETURN_MODEL = "return-model"
 NUM_EXAMPLES = "num-examples"
 TRAIN_HERE = "train"
+CODED_MODELS = "coded-models"
 COMPRESSOR = "compressor"
 
 STYPE = "rinr"  # of an Array whose data are a payload's bytes as they are
-ZEROS = "rinr.zeros"  # of an Array of zeros, without data
-MAX_ZEROS = 2**31  # bytes of such an array
 MODEL_KEY = "model"  # of the fingerprint in the record UPDATES
 
 MAX_NAME_LENGTH = 128
@@ -68,6 +67,23 @@ class Capture:
         return Payload.from_bytes(self.data)
 
 
+@dataclass(frozen=True)
+class Introduction:
+    """What a device says of itself in its answer to a QUERY.
+
+    Attributes
+    ----------
+    device : its name.
+    holds : :func:`holds_digest` of the payloads that it has received in the job, empty if it remembers nothing, not
+        even the start model. A device that does not say (None) is believed to hold what it has confirmed.
+    coded_models : it reads models in their coded form, see :mod:`rinr_flower.messages.coded_model`.
+    """
+
+    device: str
+    holds: str | None = None
+    coded_models: bool = False
+
+
 def query_content(server_round: int, upload: str | Mapping[str, Any] | None) -> RecordDict:
     """What a QUERY asks: the captures of a round, encoded with the codec ``upload``; None asks for the name alone."""
     return RecordDict({CONFIG: ConfigRecord({SERVER_ROUND: server_round, UPLOAD: json.dumps(upload)})})
@@ -79,13 +95,16 @@ def read_query(content: RecordDict) -> tuple[int, str | Mapping[str, Any] | None
     return int(str(config[SERVER_ROUND])), json.loads(str(config[UPLOAD]))
 
 
-def captures_content(device: str, captures: Sequence[Capture], holds: str | None = None) -> RecordDict:
+def captures_content(
+    device: str, captures: Sequence[Capture], holds: str | None = None, *, coded_models: bool = False
+) -> RecordDict:
     """A device's answer to a QUERY; a device without a new capture answers with empty lists.
 
-    ``holds`` is :func:`holds_digest` of the payloads that it has received in the job, empty if it remembers nothing,
-    not even the start model. A device that does not say (None) is believed to hold what it has confirmed.
+    The other parameters are those of :class:`Introduction`.
     """
-    said = {} if holds is None else {"holds": holds}
+    said: dict[str, str | bool] = {} if holds is None else {"holds": holds}
+    if coded_models:
+        said[CODED_MODELS] = True
     return RecordDict(
         {
             CAPTURES: ConfigRecord(
@@ -141,8 +160,8 @@ def holds_digest(names: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
 
 
-def read_captures(content: RecordDict) -> tuple[str, list[Capture], str | None]:
-    """The device's name, its captures, and what it says it holds; DataError names what is wrong with the answer."""
+def read_captures(content: RecordDict) -> tuple[Introduction, list[Capture]]:
+    """What a device says of itself, and its captures; DataError names what is wrong with the answer."""
     record = content.config_records.get(CAPTURES)
     if record is None:
         raise DataError(f"the answer has no ConfigRecord {CAPTURES!r}; it has {sorted(content)}")
@@ -163,7 +182,8 @@ def read_captures(content: RecordDict) -> tuple[str, list[Capture], str | None]:
     holds = record.get("holds")
     if holds is not None and (not isinstance(holds, str) or len(holds) > MAX_NAME_LENGTH):
         raise DataError(f"'holds' is {str(holds)[:40]!r}; it must be a digest of 16 hex digits, or empty")
-    return device, [Capture(device, c, s, d) for c, s, d in zip(clips, sizes, data, strict=True)], holds
+    said = Introduction(device, holds, record.get(CODED_MODELS) is True)
+    return said, [Capture(device, c, s, d) for c, s, d in zip(clips, sizes, data, strict=True)]
 
 
 def _list_of(record: ConfigRecord, key: str, kind: type[Any]) -> list[Any]:
@@ -224,7 +244,7 @@ def numbers_of(name: str, array: Array) -> NDArray[np.generic]:
         numbers; NaN is none.
     """
     try:
-        numbers = _zeros(array) if array.stype == ZEROS else np.array(array.numpy())
+        numbers = np.array(array.numpy())
     except (ValueError, TypeError, EOFError, OSError, SyntaxError, MemoryError) as error:
         raise DataError(f"array {name[:80]!r} cannot be read: {error}") from error
     said, found = f"{array.dtype} {tuple(array.shape)}", f"{numbers.dtype} {numbers.shape}"
@@ -233,19 +253,6 @@ def numbers_of(name: str, array: Array) -> NDArray[np.generic]:
     if numbers.dtype.kind == "f" and np.isnan(numbers).any():
         raise DataError(f"array {name[:80]!r} holds nan; a model's numbers are numbers")
     return numbers
-
-
-def zeros_like(model: ArrayRecord) -> ArrayRecord:
-    """Names, shapes and types of a model, with zeros that take no bytes."""
-    return ArrayRecord({name: Array(array.dtype, tuple(array.shape), ZEROS, b"") for name, array in model.items()})
-
-
-def _zeros(array: Array) -> NDArray[np.generic]:
-    """Raises ValueError if the array would be too large."""
-    size = math.prod(array.shape) * np.dtype(array.dtype).itemsize
-    if not 0 <= size <= MAX_ZEROS:
-        raise ValueError(f"{size:,} bytes of zeros; at most {MAX_ZEROS:,} are allowed")
-    return np.zeros(tuple(array.shape), array.dtype)
 
 
 def check_numbers(name: str, numbers: NDArray[np.generic], before: NDArray[np.generic] | None = None) -> None:

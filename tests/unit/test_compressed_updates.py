@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.mod import fixedclipping_mod
 from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping, FedAdam, FedAvg, FedProx, Strategy
@@ -18,11 +18,8 @@ from update_wire import same
 from wire import Wire
 
 from rinr_flower.clients import compressed
-from rinr_flower.errors import DataError
 from rinr_flower.messages.common_model import tensors_of
-from rinr_flower.messages.protocol import numbers_of, zeros_like
 from rinr_flower.strategies import CompressedUpdates
-from rinr_flower.strategies.common_model import CommonModel
 from rinr_flower.strategies.inner import layers
 from rinr_flower.updates import Full
 
@@ -77,7 +74,7 @@ def test_the_example_learns_as_without_compression_and_sends_an_eighth(example: 
     whole = sum(t.numel() * t.element_size() for t in model.values())
     assert np.mean(strategy.common.update_bytes) < 0.12 * whole
     first = again.sent[0].content.array_records
-    assert sum(len(array.data) for record in first.values() for array in record.values()) < 0.6 * whole
+    assert sum(len(array.data) for record in first.values() for array in record.values()) < 0.25 * whole
     for node in again.contexts:
         assert same(again.held(node), model)
 
@@ -152,18 +149,3 @@ def test_an_answer_of_other_arrays_is_named() -> None:
     strategy.start(nodes, ArrayRecord({"w": next(iter(ArrayRecord([np.ones((2, 2))]).values()))}), 1, 5)
     assert len(reasons) == 4
     assert all("DataError" in reason and "'w'" in reason for reason in reasons)
-
-
-@pytest.mark.parametrize("shape", [(2**20, 2**20), (-1, 3)])
-def test_zeros_that_no_memory_holds_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(DataError, match="'w' cannot be read"):
-        numbers_of("w", Array("float32", shape, "rinr.zeros", b""))
-    small = numbers_of("w", zeros_like(ArrayRecord({"w": Array(np.ones((2, 3)))}))["w"])
-    assert np.array_equal(small, np.zeros((2, 3)))
-
-
-def test_a_start_model_that_float16_does_not_hold_travels_as_it_is() -> None:
-    common = CommonModel("quantised")
-    start = ArrayRecord({"w": Array(np.full((3, 3), 1e9, np.float32)), "m": Array(np.full(3, -np.inf, np.float32))})
-    common.begin_compressed(start)
-    assert same(tensors_of(common.chain.content("a")["arrays"]), tensors_of(start))

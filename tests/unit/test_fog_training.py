@@ -15,6 +15,7 @@ from rinr_flower.array_file import Arrays
 from rinr_flower.bandwidth import Entry, Ledger
 from rinr_flower.clients import DeviceFolder, EdgeDevice, client_app
 from rinr_flower.clients.device_state import BUDGET, JobState
+from rinr_flower.messages.coded_model import is_coded
 from rinr_flower.messages.common_model import tensors_of
 from rinr_flower.messages.protocol import read_updates
 from rinr_flower.report import DeviceRecord, PayloadRecord, RunRecord, UpdateRecord
@@ -64,8 +65,10 @@ def test_the_fog_trains_and_devices_hold_its_weights_bit_for_bit(tmp_path: Path)
         assert same(wire.model(node), dict(strategy.policy.common.chain.state))
     assert same(tensors_of(result.arrays), dict(strategy.policy.common.chain.state))
     kinds = strategy.ledger.by_kind()
-    assert kinds["update"][0] == 2 * len(strategy.policy.common.chain.updates[1]), "the first is in the model sent"
-    assert kinds["start_model"][0] == 2 * sum(len(a.data) for a in strategy.policy.common.chain.arrays.values())
+    assert kinds["update"][0] == 2 * sum(map(len, strategy.policy.common.chain.updates))
+    assert strategy.start_model is not None
+    assert strategy.start_model.coded is not None
+    assert kinds["start_model"][0] == 2 * len(strategy.start_model.coded)
     assert {"payload", "model"}.isdisjoint(kinds)
     assert kinds["update"][0] < kinds["start_model"][0] / 20
     last = strategy.trained[-1].metrics
@@ -83,7 +86,7 @@ def test_missed_updates_arrive_later_and_are_applied_once(tmp_path: Path) -> Non
     for node in wire.apps:
         message = wire.trained(node)[-1]
         assert message.content.array_records["arrays"], "neither node has confirmed the first model"
-        assert read_updates(message.content)[0] == []
+        assert len(read_updates(message.content)[0]) == 2
         assert same(wire.common(node), dict(strategy.policy.common.chain.state))
     assert len(strategy.policy.common.chain.updates) == 2
 
@@ -95,8 +98,8 @@ def test_a_device_that_lost_its_state_says_so_and_gets_the_present_model(tmp_pat
     shutil.rmtree(tmp_path / "0" / "state")
     run(strategy, wire)
     assert strategy.failures == []
-    assert wire.trained(10)[-1].content.array_records["arrays"]
-    assert read_updates(wire.trained(10)[-1].content)[0] == []
+    assert is_coded(wire.trained(10)[-1].content.array_records["arrays"])
+    assert len(read_updates(wire.trained(10)[-1].content)[0]) == 2
     assert not wire.trained(11)[-1].content.array_records["arrays"]
     assert same(wire.common(10), dict(strategy.policy.common.chain.state))
 
@@ -118,7 +121,7 @@ def test_each_round_goes_where_fewer_bytes_cross(tmp_path: Path) -> None:
     first = [item for item in strategy.shared if item.round == 1]
     assert strategy.decisions[0].fog_bytes == sum(i.upload.size for i in first) + 3 * beta
     sent = {(e.round, e.kind) for e in strategy.ledger if e.kind in ("payload", "update")}
-    assert sent == {(2, "payload"), (3, "update")}, "in round 1 the update is in the model that devices begin with"
+    assert sent == {(1, "update"), (2, "payload"), (3, "update")}
     assert len([e for e in strategy.ledger if e.kind == "payload"]) == 6, "clips of round 1 are in the update already"
     assert len(strategy.policy.common.chain.updates) == 2
     for node in wire.apps:
@@ -133,7 +136,7 @@ def test_devices_at_the_edge_keep_the_model_in_common_beside_their_own(tmp_path:
     assert len(strategy.policy.common.update_bytes) == 1, "what was measured and not sent"
     for node in wire.apps:
         own = wire.model(node)
-        assert same(wire.common(node), tensors_of(strategy.start_arrays))
+        assert same(wire.common(node), tensors_of(strategy.start_model.arrays))
         assert not same(own, wire.common(node))
     assert len(strategy.trained) == len(strategy.evaluated) == 2
 

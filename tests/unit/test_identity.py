@@ -248,7 +248,7 @@ def test_a_device_answers_its_fog_alone_and_signs_its_answer(tmp_path: Path) -> 
     assert not (tmp_path / "state").exists(), "nothing was kept of them"
     asked = fog.seal(plain, job="0" * 16, server_round=1, kind="query", receiver=node_name(7))
     name, opened = fog.open(ask(asked), question=asked)
-    assert name == "camera-1" == read_captures(opened)[0]
+    assert name == "camera-1" == read_captures(opened)[0].device
     with pytest.raises(ConfigError, match="called 'camera-1', but its key belongs to 'camera-2'"):
         EdgeDevice(folder, identity=devices["camera-2"])
 

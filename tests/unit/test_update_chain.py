@@ -11,6 +11,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from update_wire import same
 
 from rinr_flower.errors import DataError, PayloadError
+from rinr_flower.messages.coded_model import StartModel
 from rinr_flower.messages.common_model import arrays_of, catch_up, tensors_of
 from rinr_flower.messages.protocol import bytes_array, read_updates
 from rinr_flower.strategies.update_chain import UpdateChain
@@ -19,7 +20,8 @@ from rinr_flower.updates.layout import fingerprint
 
 
 def test_the_whole_model_is_sent_where_it_is_smaller_than_what_was_missed() -> None:
-    chain = UpdateChain(ArrayRecord({"w": Array(np.zeros((4, 4), np.float32))}))
+    start = ArrayRecord({"w": Array(np.zeros((4, 4), np.float32))})
+    chain = UpdateChain(StartModel(start, start))
     chain.content("a")
     chain.confirm("a")
     compressor = SparseTernary(fraction=0.1)

@@ -17,7 +17,7 @@ from wire import Killed, app_of
 from rinr_flower.array_file import Arrays
 from rinr_flower.bandwidth import Ledger
 from rinr_flower.clients.common_model import holding, take_common_model, update_of
-from rinr_flower.messages.common_model import tensors_of
+from rinr_flower.messages.common_model import catch_up, tensors_of
 from rinr_flower.messages.protocol import captures_content, read_query, read_updates, updates_record
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.strategies import CompressedFedAvg
@@ -290,7 +290,7 @@ def test_a_device_that_trained_on_nothing_is_named_and_keeps_the_model() -> None
     assert len(models) == 1
 
 
-def test_a_newcomer_gets_the_present_model_once_and_then_updates() -> None:
+def test_a_newcomer_gets_start_model_and_updates_once_and_then_updates() -> None:
     _, wire, start = learners()
     strategy = CompressedFedAvg({"name": "stc", "fraction": 0.02})
     wire.deaf = {(12, "query")}
@@ -299,8 +299,11 @@ def test_a_newcomer_gets_the_present_model_once_and_then_updates() -> None:
     before = dict(strategy.policy.common.chain.state)
     run(strategy, wire, rounds=2, start=start)
     first, second = (m.content for m in wire.trained(12))
-    assert same(tensors_of(first.array_records["arrays"]), before)
-    assert read_updates(first)[0] == []
+    assert same(tensors_of(first.array_records["arrays"]), tensors_of(start))
+    found = read_updates(first)
+    assert found is not None
+    assert len(found[0]) == 2
+    assert same(dict(catch_up(tensors_of(start), *found)), before)
     assert not second.array_records["arrays"]
     assert same(wire.common(12), dict(strategy.policy.common.chain.state))
 

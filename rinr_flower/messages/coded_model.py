@@ -1,0 +1,183 @@
+"""A whole model in a fifth of its bytes: weights in fine quantisation steps, everything else exact.
+
+The coded model is an ArrayRecord of one Array of stype ``rinr.model``: the envelope of
+:mod:`rinr_flower.bitstream.envelope` (``RMOD``, version 1) around a table and an update. The table is a blob, JSON
+compressed by zlib, with ``[name, type, shape, exponent]`` of every array. Arrays of an exponent are weights: floats of
+two or more dimensions, of which the update by :class:`Quantised` to zeros carries float32 values about 1, times 2 to
+that exponent. The others, whose exponent is null, are in the update as they are, floats flattened.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord
+from numpy.typing import NDArray
+
+from rinr_flower.bitstream.envelope import unwrap, wrap
+from rinr_flower.bitstream.stream import ByteWriter
+from rinr_flower.errors import DataError, PayloadError
+from rinr_flower.messages.records import arrays_of_record, record_of
+from rinr_flower.updates import Quantised, apply_update
+
+CODED = "rinr.model"  # stype of the Array
+KEY = "model"  # its name in the record
+MAGIC, VERSION = b"RMOD", 1
+STEP = 0.02  # in root mean squares of a weight; docs/updates.md has what coarser ones cost
+MAX_PEAK = 100.0  # root mean squares; a weight with a larger value goes exactly
+MAX_TABLE_BYTES, MAX_MODEL_BYTES = 1 << 24, 1 << 31
+_FLOATS = ("float16", "float32", "float64")
+_TYPES = (*_FLOATS, "int8", "int16", "int32", "int64", "uint8", "bool")
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, eq=False)
+class StartModel:
+    """A model that all ends begin with.
+
+    Attributes
+    ----------
+    arrays : the model that every end holds, bit for bit.
+    sent : the record that a device gets for it: coded, or ``arrays`` itself where coding does not make it smaller.
+    """
+
+    arrays: ArrayRecord
+    sent: ArrayRecord
+
+    @classmethod
+    def of(cls, arrays: ArrayRecord) -> StartModel:
+        """Round a model to what its coded form holds; one that cannot be coded, as one with NaN, stays as it is."""
+        try:
+            sent = _record(_coded(arrays_of_record(arrays)))
+            if size_of(sent) < size_of(arrays):
+                return cls(open_model(sent), sent)
+        except (DataError, PayloadError):
+            pass
+        return cls(arrays, arrays)
+
+    @classmethod
+    def restored(cls, arrays: ArrayRecord, coded: bytes | None) -> StartModel:
+        """The model with these arrays and the bytes that :attr:`coded` gave."""
+        return cls(arrays, arrays if coded is None else _record(coded))
+
+    def carried_by(self, record: object) -> bool:
+        """Whether a record is this model's, coded or not; identity is asked, since ``==`` compares all numbers."""
+        return record is self.arrays or record is self.sent
+
+    @property
+    def coded(self) -> bytes | None:
+        """The bytes of the coded model; None if it is sent as it is."""
+        return self.sent[KEY].data if is_coded(self.sent) else None
+
+
+def is_coded(record: ArrayRecord) -> bool:
+    """Tell whether a model's record holds its coded form."""
+    return list(record) == [KEY] and record[KEY].stype == CODED
+
+
+def open_model(record: ArrayRecord) -> ArrayRecord:
+    """The model in a message's record, decoded if it is coded. PayloadError on bytes that hold no model."""
+    if not is_coded(record):
+        return record
+    reader = unwrap(record[KEY].data, MAGIC, VERSION, "coded model")
+    table = _read_table(reader.blob())
+    found = apply_update(_zeros(table), reader.raw(reader.left))
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for name, (kind, shape, exponent) in table.items():
+        numbers = found[name].numpy()
+        if exponent is not None:
+            with np.errstate(over="ignore", under="ignore"):
+                numbers = np.ldexp(numbers.astype(np.float64), exponent).astype(kind)
+            if not np.isfinite(numbers).all():
+                raise PayloadError(f"coded model puts infinity into array {name[:80]!r}")
+        arrays[name] = numbers.reshape(shape)
+    return record_of(arrays)
+
+
+Entry = tuple[str, tuple[int, ...], int | None]
+"""Type, shape and exponent of an array."""
+
+
+def _coded(arrays: Arrays) -> bytes:
+    """DataError if an array is of another type, or holds what an update does not carry."""
+    table = {name: (str(a.dtype), a.shape, _exponent(a)) for name, a in arrays.items()}
+    if odd := [kind for kind, *_ in table.values() if kind not in _TYPES]:
+        raise DataError(f"an array of type {odd[0]} is not coded")
+    new = {}
+    for name, (kind, _, exponent) in table.items():
+        numbers = arrays[name]
+        if exponent is not None:
+            numbers = np.ldexp(numbers.astype(np.float64), -exponent).astype(np.float32)
+        elif kind in _FLOATS:
+            numbers = numbers.reshape(-1)
+        new[name] = torch.from_numpy(np.array(numbers))
+    writer = ByteWriter()
+    writer.blob(zlib.compress(json.dumps([[name, *entry] for name, entry in table.items()]).encode(), 9))
+    writer.raw(Quantised(step=STEP).compress(_zeros(table), new))
+    return wrap(MAGIC, VERSION, writer.getvalue())
+
+
+def _exponent(array: NDArray[np.generic]) -> int | None:
+    """The power of two next to a weight's root mean square; None for what is sent as it is."""
+    if array.ndim < 2 or str(array.dtype) not in _FLOATS or not array.any():
+        return None
+    numbers = array.astype(np.float64)
+    rms, peak = float(np.sqrt(np.square(numbers).mean())), float(np.abs(numbers).max())
+    return round(math.log2(rms)) if 0 < rms < math.inf and peak <= MAX_PEAK * rms else None
+
+
+def _zeros(table: Mapping[str, Entry]) -> dict[str, torch.Tensor]:
+    """What the update of a coded model starts from."""
+    zeros = {}
+    for name, (kind, shape, exponent) in table.items():
+        flat = exponent is None and kind in _FLOATS
+        zeros[name] = torch.from_numpy(
+            np.zeros(math.prod(shape) if flat else shape, kind if exponent is None else "float32")
+        )
+    return zeros
+
+
+def _read_table(data: bytes) -> dict[str, Entry]:
+    """PayloadError unless it names arrays of known types that take at most MAX_MODEL_BYTES."""
+    try:
+        unpacker = zlib.decompressobj()
+        text = unpacker.decompress(data, MAX_TABLE_BYTES)
+        if not unpacker.eof:
+            raise ValueError(f"it is truncated or longer than {MAX_TABLE_BYTES:,} bytes")
+        table = {name: _entry(name, *entry) for name, *entry in json.loads(text)}
+    except (zlib.error, ValueError, TypeError, RecursionError) as error:
+        raise PayloadError(f"coded model has no readable table of arrays: {error}") from error
+    size = sum(math.prod(shape) * np.dtype(kind).itemsize for kind, shape, _ in table.values())
+    if size > MAX_MODEL_BYTES:
+        raise PayloadError(f"coded model declares {size:,} bytes of arrays; at most {MAX_MODEL_BYTES:,} are allowed")
+    return table
+
+
+def _entry(name: object, kind: object, shape: object, exponent: object) -> Entry:
+    """Raises ValueError on anything that :func:`_coded` does not write."""
+    if not isinstance(name, str) or kind not in _TYPES or not isinstance(shape, list) or len(shape) > 32:
+        raise ValueError(f"{str([name, kind, shape])[:80]} is no array")
+    if any(type(side) is not int or not 0 <= side <= MAX_MODEL_BYTES for side in shape):
+        raise ValueError(f"array {name[:80]!r} has the shape {str(shape)[:80]}")
+    scaled = type(exponent) is int and abs(exponent) <= 1_100 and kind in _FLOATS and len(shape) >= 2
+    if exponent is not None and not scaled:
+        raise ValueError(f"array {name[:80]!r} has the exponent {str(exponent)[:40]}")
+    return str(kind), tuple(shape), exponent if isinstance(exponent, int) else None
+
+
+def _record(coded: bytes) -> ArrayRecord:
+    record = ArrayRecord()
+    record[KEY] = Array("uint8", (len(coded),), CODED, coded)  # set: the constructor copies
+    return record
+
+
+def size_of(record: ArrayRecord) -> int:
+    """Bytes of a record's arrays."""
+    return sum(len(array.data) for array in record.values())
