@@ -29,7 +29,7 @@ from rinr_flower.updates import Quantised, apply_update
 CODED = "rinr.model"  # stype of the Array
 KEY = "model"  # its name in the record
 MAGIC, VERSION = b"RMOD", 1
-STEP = 0.02  # in root mean squares of a weight; docs/updates.md has what coarser ones cost
+STEP = 0.01  # in root mean squares of a weight; docs/updates.md has what coarser ones cost
 MAX_PEAK = 100.0  # root mean squares; a weight with a larger value goes exactly
 MAX_TABLE_BYTES, MAX_MODEL_BYTES = 1 << 24, 1 << 31
 _FLOATS = ("float16", "float32", "float64")
@@ -52,10 +52,13 @@ class StartModel:
     sent: ArrayRecord
 
     @classmethod
-    def of(cls, arrays: ArrayRecord) -> StartModel:
-        """Round a model to what its coded form holds; one that cannot be coded, as one with NaN, stays as it is."""
+    def of(cls, arrays: ArrayRecord, *, step: float = STEP) -> StartModel:
+        """Round a model to what its coded form holds; one that cannot be coded, as one with NaN, stays as it is.
+
+        ``step`` is that of the weights, in root mean squares.
+        """
         try:
-            sent = _record(_coded(arrays_of_record(arrays)))
+            sent = _record(_coded(arrays_of_record(arrays), step))
             if size_of(sent) < size_of(arrays):
                 return cls(open_model(sent), sent)
         except (DataError, PayloadError):
@@ -105,7 +108,7 @@ Entry = tuple[str, tuple[int, ...], int | None]
 """Type, shape and exponent of an array."""
 
 
-def _coded(arrays: Arrays) -> bytes:
+def _coded(arrays: Arrays, step: float) -> bytes:
     """DataError if an array is of another type, or holds what an update does not carry."""
     table = {name: (str(a.dtype), a.shape, _exponent(a)) for name, a in arrays.items()}
     if odd := [kind for kind, *_ in table.values() if kind not in _TYPES]:
@@ -120,7 +123,7 @@ def _coded(arrays: Arrays) -> bytes:
         new[name] = torch.from_numpy(np.array(numbers))
     writer = ByteWriter()
     writer.blob(zlib.compress(json.dumps([[name, *entry] for name, entry in table.items()]).encode(), 9))
-    writer.raw(Quantised(step=STEP).compress(_zeros(table), new))
+    writer.raw(Quantised(step=step).compress(_zeros(table), new))
     return wrap(MAGIC, VERSION, writer.getvalue())
 
 

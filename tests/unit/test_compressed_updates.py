@@ -74,7 +74,7 @@ def test_the_example_learns_as_without_compression_and_sends_an_eighth(example: 
     whole = sum(t.numel() * t.element_size() for t in model.values())
     assert np.mean(strategy.common.update_bytes) < 0.12 * whole
     first = again.sent[0].content.array_records
-    assert sum(len(array.data) for record in first.values() for array in record.values()) < 0.25 * whole
+    assert sum(len(array.data) for record in first.values() for array in record.values()) < 0.3 * whole
     for node in again.contexts:
         assert same(again.held(node), model)
 
