@@ -12,6 +12,7 @@ from flwr.clientapp.typing import Mod
 from rinr_flower.array_file import Arrays
 from rinr_flower.clients.common_model import holding, memory_of, take_common_model, update_of
 from rinr_flower.errors import DataError
+from rinr_flower.messages.common_model import FEDERATED
 from rinr_flower.messages.protocol import ARRAYS, MODEL_KEY, UPDATES
 from rinr_flower.messages.records import arrays_of_record, record_of
 from rinr_flower.updates import UpdateCompressor, updates
@@ -22,10 +23,10 @@ RESIDUAL = "rinr-update-residual"  # what updates to the server still owe
 BASIS = "rinr-update-basis"  # the compressor's own state
 
 
-def compressed(compressor: str | Mapping[str, Any] | UpdateCompressor = "quantised") -> Mod:
+def compressed(compressor: str | Mapping[str, Any] | UpdateCompressor = FEDERATED) -> Mod:
     """A mod that shows the ClientApp whole models and sends what training changed in them as a compressed update.
 
-    ``ClientApp(mods=[compressed("quantised")])``, with
+    ``ClientApp(mods=[compressed()])``, with
     :class:`rinr_flower.strategies.CompressedUpdates` at the server. The ClientApp stays as it is: it reads a model from
     its message and answers with one. The model in common and the error feedback stay in ``context.state``. Messages of
     a server that does not compress pass unchanged. Mods that clip or add noise stand inside, behind this one.

@@ -17,6 +17,7 @@ from rinr_flower.datasets.dealing import dealings
 from rinr_flower.detection import architecture
 from rinr_flower.errors import ConfigError
 from rinr_flower.files import write_text
+from rinr_flower.messages.common_model import FEDERATED
 from rinr_flower.registry import build_dataclass
 from rinr_flower.simulations.client_resources import ClientResources
 from rinr_flower.terminal import parse_settings
@@ -58,7 +59,7 @@ class Scenario:
     codec : what the fog encodes with: a codec's name, or a mapping with ``name`` and the codec's options.
     upload : what the devices upload with, written alike; ``jpeg`` uploads the camera's own files.
     compressor : what makes model updates, written alike: an update compressor's name, or a mapping. Without a name it
-        is ``quantised`` for ``compressed_fedavg``, and ``factorised`` where the fog trains.
+        is ``factorised``, of rank 8 and 8 bits for vectors for ``compressed_fedavg``.
     aggregation : ``none`` (each device keeps its own model, as in the papers) or the name of a Flower strategy class
         that averages models (``FedAvg``, ``FedProx``, ...), alone or as a mapping with ``name`` and its options.
         ``compressed_fedavg`` takes ``none`` for ``FedAvg``; where the fog trains there is nothing to average.
@@ -195,7 +196,10 @@ class Scenario:
     def update_compressor(self) -> dict[str, Any]:
         """``compressor`` as a mapping with a name."""
         given = {"name": self.compressor} if isinstance(self.compressor, str) else self.compressor
-        return {"name": "quantised" if self.strategy == "compressed_fedavg" else "factorised", **given}
+        if "name" in given:
+            return given
+        federated = {"name": FEDERATED.name, **dataclasses.asdict(FEDERATED)}
+        return {**(federated if self.strategy == "compressed_fedavg" else {"name": "factorised"}), **given}
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as in a scenario file."""

@@ -11,6 +11,7 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 
 from rinr_flower.bandwidth import FOG
 from rinr_flower.errors import RinrError
+from rinr_flower.messages.common_model import FEDERATED
 from rinr_flower.messages.protocol import ARRAYS, COMPRESSOR, METRICS, RETURN_MODEL
 from rinr_flower.strategies.common_model import CommonModel
 from rinr_flower.strategies.fog_node import FogNode
@@ -77,7 +78,7 @@ class CompressedFedAvg(FogNode):
 
     def __init__(
         self,
-        compressor: str | Mapping[str, Any] | UpdateCompressor = "quantised",
+        compressor: str | Mapping[str, Any] | UpdateCompressor = FEDERATED,
         *,
         inner: Strategy | None = None,
         **options: Any,

@@ -13,7 +13,7 @@ from flwr.serverapp.strategy import Strategy
 
 from rinr_flower.errors import ConfigError, RinrError
 from rinr_flower.messages.coded_model import StartModel
-from rinr_flower.messages.common_model import tensors_of
+from rinr_flower.messages.common_model import FEDERATED, tensors_of
 from rinr_flower.messages.protocol import ARRAYS, UPDATES
 from rinr_flower.strategies.common_model import CommonModel
 from rinr_flower.strategies.inner import check_inner
@@ -44,9 +44,7 @@ class CompressedUpdates(Strategy):
     common : the model in common; ``common.update_bytes`` are the sizes of all updates so far.
     """
 
-    def __init__(
-        self, strategy: Strategy, compressor: str | Mapping[str, Any] | UpdateCompressor = "quantised"
-    ) -> None:
+    def __init__(self, strategy: Strategy, compressor: str | Mapping[str, Any] | UpdateCompressor = FEDERATED) -> None:
         check_inner(strategy)
         self.strategy = strategy
         self.common = CommonModel(compressor)

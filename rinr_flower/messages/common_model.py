@@ -9,9 +9,12 @@ import torch
 from flwr.app import Array, ArrayRecord
 
 from rinr_flower.errors import PayloadError
-from rinr_flower.updates import apply_update
+from rinr_flower.updates import Factorised, UpdateCompressor, apply_update
 from rinr_flower.updates.envelope import Envelope
 from rinr_flower.updates.layout import State, fingerprint
+
+FEDERATED: UpdateCompressor = Factorised(rank=8, vector_bits=8)
+"""Compressor of a federation's updates, both ways, where none is named: see docs/updates.md, "In a federation"."""
 
 
 def tensors_of(arrays: ArrayRecord) -> dict[str, torch.Tensor]:

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from flwr.serverapp.strategy import FedAvg
 
 from rinr_flower.errors import ConfigError
 from rinr_flower.simulations import cli
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario, begun_scenario, load_scenario, shipped_scenarios
+from rinr_flower.strategies import CompressedFedAvg, CompressedUpdates
+from rinr_flower.updates import Factorised, updates
 
 
 def test_the_default_is_the_main_job() -> None:
@@ -184,8 +187,9 @@ def test_classes_are_names() -> None:
 
 
 def test_the_compressor_without_a_name_is_the_strategys_own() -> None:
-    assert Scenario(strategy="compressed_fedavg").update_compressor == {"name": "quantised"}
+    made = updates.create(Scenario(strategy="compressed_fedavg").update_compressor)
+    assert made == CompressedFedAvg().policy.common.compressor == CompressedUpdates(FedAvg()).common.compressor
     assert Scenario(strategy="auto").update_compressor == {"name": "factorised"}
-    given = Scenario(strategy="compressed_fedavg", compressor={"vector_bits": 8}).update_compressor
-    assert given == {"name": "quantised", "vector_bits": 8}
+    given = updates.create(Scenario(strategy="compressed_fedavg", compressor={"rank": 3}).update_compressor)
+    assert given == Factorised(rank=3, vector_bits=8)
     assert Scenario(compressor="stc").update_compressor == {"name": "stc"}

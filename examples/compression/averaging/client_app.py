@@ -7,7 +7,7 @@ from torch import nn
 
 from rinr_flower.clients import compressed
 
-app = ClientApp(mods=[compressed("quantised")])
+app = ClientApp(mods=[compressed()])
 
 
 def network() -> nn.Module:

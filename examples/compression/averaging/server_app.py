@@ -13,6 +13,6 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Average, round after round; the log says what the updates take."""
-    strategy = CompressedUpdates(FedAvg(), "quantised")
+    strategy = CompressedUpdates(FedAvg())
     rounds = int(context.run_config["num-server-rounds"])
     strategy.start(grid=grid, initial_arrays=ArrayRecord(network().state_dict()), num_rounds=rounds)
