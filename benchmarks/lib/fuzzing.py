@@ -1,4 +1,4 @@
-"""The fuzzer: decodes altered payloads and applies altered updates in a worker under limits of memory and time.
+"""The fuzzer: decodes altered payloads and models and applies altered updates, within limits of memory and time.
 
 The worker may take 1 GB of address space more than it has after its imports, and two seconds of processor time an
 input. A finding is: an exception that is no RinrError, a worker that dies, an overrun, altered bytes that pass the
@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from fuzz_inputs import Input, Seed, digest, mutate, seeds, small_model
 
@@ -29,6 +30,8 @@ from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import decode
 from rinr_flower.decoding import FrameStore
 from rinr_flower.errors import RinrError
+from rinr_flower.messages.coded_model import MAGIC, open_model, record_around
+from rinr_flower.messages.records import arrays_of_record
 from rinr_flower.updates import apply_update
 
 from .results import read_result, write_result
@@ -63,6 +66,11 @@ def digest_of(data: bytes, base: dict[str, torch.Tensor]) -> str:
         if not all(bool(torch.isfinite(v).all()) for v in state.values() if v.is_floating_point()):
             raise FindingError("an update gave a weight that is not finite")
         return hashlib.sha256(b"".join(bytes(v.numpy().tobytes()) for v in state.values())).hexdigest()
+    if data.startswith(MAGIC):
+        arrays = arrays_of_record(open_model(record_around(data)))
+        if not all(np.isfinite(v).all() for v in arrays.values()):
+            raise FindingError("a coded model gave a number that is not finite")
+        return hashlib.sha256(b"".join(v.tobytes() for v in arrays.values())).hexdigest()
     payload = Payload.from_bytes(data)
     if len(payload) * payload.width * payload.height <= NATIVE_PX:
         images = decode(data).images()

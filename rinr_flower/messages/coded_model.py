@@ -32,6 +32,7 @@ MAGIC, VERSION = b"RMOD", 1
 STEP = 0.01  # in root mean squares of a weight; docs/updates.md has what coarser ones cost
 MAX_PEAK = 100.0  # root mean squares; a weight with a larger value goes exactly
 MAX_TABLE_BYTES, MAX_MODEL_BYTES = 1 << 24, 1 << 31
+MAX_GROWTH = 1024  # a model of more bytes for those it came in is refused, and sent as it is
 _FLOATS = ("float16", "float32", "float64")
 _TYPES = (*_FLOATS, "int8", "int16", "int32", "int64", "uint8", "bool")
 
@@ -58,7 +59,7 @@ class StartModel:
         ``step`` is that of the weights, in root mean squares.
         """
         try:
-            sent = _record(_coded(arrays_of_record(arrays), step))
+            sent = record_around(_coded(arrays_of_record(arrays), step))
             if size_of(sent) < size_of(arrays):
                 return cls(open_model(sent), sent)
         except (DataError, PayloadError):
@@ -68,7 +69,7 @@ class StartModel:
     @classmethod
     def restored(cls, arrays: ArrayRecord, coded: bytes | None) -> StartModel:
         """The model with these arrays and the bytes that :attr:`coded` gave."""
-        return cls(arrays, arrays if coded is None else _record(coded))
+        return cls(arrays, arrays if coded is None else record_around(coded))
 
     def carried_by(self, record: object) -> bool:
         """Whether a record is this model's, coded or not; identity is asked, since ``==`` compares all numbers."""
@@ -90,7 +91,7 @@ def open_model(record: ArrayRecord) -> ArrayRecord:
     if not is_coded(record):
         return record
     reader = unwrap(record[KEY].data, MAGIC, VERSION, "coded model")
-    table = _read_table(reader.blob())
+    table = _read_table(reader.blob(), MAX_GROWTH * len(record[KEY].data))
     found = apply_update(_zeros(table), reader.raw(reader.left))
     arrays: dict[str, NDArray[np.generic]] = {}
     for name, (kind, shape, exponent) in table.items():
@@ -147,8 +148,8 @@ def _zeros(table: Mapping[str, Entry]) -> dict[str, torch.Tensor]:
     return zeros
 
 
-def _read_table(data: bytes) -> dict[str, Entry]:
-    """PayloadError unless it names arrays of known types that take at most MAX_MODEL_BYTES."""
+def _read_table(data: bytes, limit: int) -> dict[str, Entry]:
+    """PayloadError unless it names arrays of known types that take at most ``limit`` and MAX_MODEL_BYTES bytes."""
     try:
         unpacker = zlib.decompressobj()
         text = unpacker.decompress(data, MAX_TABLE_BYTES)
@@ -158,8 +159,8 @@ def _read_table(data: bytes) -> dict[str, Entry]:
     except (zlib.error, ValueError, TypeError, RecursionError) as error:
         raise PayloadError(f"coded model has no readable table of arrays: {error}") from error
     size = sum(math.prod(shape) * np.dtype(kind).itemsize for kind, shape, _ in table.values())
-    if size > MAX_MODEL_BYTES:
-        raise PayloadError(f"coded model declares {size:,} bytes of arrays; at most {MAX_MODEL_BYTES:,} are allowed")
+    if size > (limit := min(limit, MAX_MODEL_BYTES)):
+        raise PayloadError(f"coded model declares {size:,} bytes of arrays; at most {limit:,} are allowed")
     return table
 
 
@@ -175,7 +176,8 @@ def _entry(name: object, kind: object, shape: object, exponent: object) -> Entry
     return str(kind), tuple(shape), exponent if isinstance(exponent, int) else None
 
 
-def _record(coded: bytes) -> ArrayRecord:
+def record_around(coded: bytes) -> ArrayRecord:
+    """The record that carries a coded model."""
     record = ArrayRecord()
     record[KEY] = Array("uint8", (len(coded),), CODED, coded)  # set: the constructor copies
     return record

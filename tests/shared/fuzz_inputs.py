@@ -1,4 +1,4 @@
-"""Hostile inputs for the fuzzer: small valid payloads and updates of every format, and seeded mutations of them.
+"""Hostile inputs for the fuzzer: small valid payloads, updates and coded models, and seeded mutations of them.
 
 Input number i of a seed is always the same bytes. A sixth of the inputs are altered as they are and must be refused by
 their checksum; the others are altered behind it: in the header or in one part, and written again with a valid length
@@ -12,6 +12,7 @@ import functools
 import hashlib
 import random
 import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from rinr_flower.bitstream.envelope import wrap
 from rinr_flower.bitstream.stream import ByteReader, ByteWriter
 from rinr_flower.codecs import codecs
 from rinr_flower.frames import Clip, Frame
+from rinr_flower.messages.coded_model import StartModel
+from rinr_flower.messages.records import record_of
 from rinr_flower.updates import updates
 from rinr_flower.updates.envelope import Envelope
 
@@ -57,14 +60,14 @@ _FRAMES = (*(1, 2, 3, 4, 17, 300) * 3, 65_535)
 
 @dataclass(frozen=True, eq=False)
 class Seed:
-    """A valid input: ``name`` such as ``payload jpeg``, and its bytes."""
+    """A valid input: ``name`` such as ``payload jpeg``, and its bytes. The name's first word is its kind."""
 
     name: str
     data: bytes
 
     @property
-    def is_update(self) -> bool:
-        return self.data.startswith(b"RUPD")
+    def kind(self) -> str:
+        return self.name.partition(" ")[0]
 
     @functools.cached_property
     def payload(self) -> Payload:
@@ -106,7 +109,8 @@ def small_model() -> dict[str, torch.Tensor]:
 
 
 def seeds() -> list[Seed]:
-    """Tiny payloads of every registered codec and updates of every registered compressor, and the golden payloads."""
+    """Tiny payloads of every registered codec, updates of every registered compressor and a coded model, and the golden
+    payloads."""
     clip, base = small_clip(), small_model()
     tiny = []
     for name in codecs.names():
@@ -118,6 +122,9 @@ def seeds() -> list[Seed]:
     for name in updates.names():
         for options in _UPDATE_OPTIONS.get(name, [{}]):
             tiny.append(Seed(f"update {name}", updates.create(name, **options).compress(base, new, seed=5)))
+    coded = StartModel.of(record_of({k: v.numpy() for k, v in new.items()})).coded
+    assert coded is not None
+    tiny.append(Seed("model coded", coded))
     golden = [Seed(f"payload {f.stem.partition('-')[2]}", f.read_bytes()) for f in sorted(GOLDEN.glob("*.rinr"))]
     return tiny * _TINY_PER_GOLDEN + golden
 
@@ -138,7 +145,9 @@ def mutate(corpus: Sequence[Seed], seed: int, number: int) -> Input:
     if kind == 1:
         content = _mutated(chosen.data[FIXED_BYTES:], other[FIXED_BYTES:], rng, reach=160)
         return Input(chosen, "header", sealed(start, content))
-    if chosen.is_update:
+    if chosen.kind == "model":
+        return Input(chosen, *_model(chosen, other, rng))
+    if chosen.kind == "update":
         content = _mutated(chosen.envelope.content, other, rng)
         return Input(chosen, "content", dataclasses.replace(chosen.envelope, content=content).to_bytes())
     if kind == 2:
@@ -147,6 +156,22 @@ def mutate(corpus: Sequence[Seed], seed: int, number: int) -> Input:
     name = rng.choice(sorted(parts))
     parts[name] = _mutated(parts[name], other, rng, reach=200 if rng.randrange(2) else None)
     return Input(chosen, f"part {name}", sealed(start, _content(chosen, parts=parts)))
+
+
+def _model(seed: Seed, other: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """The layer, and a coded model whose table of arrays, or whose update, is altered behind their compression."""
+    reader = ByteReader(seed.data[FIXED_BYTES:])
+    table, update = reader.blob(), reader.raw(reader.left)
+    layer = rng.choice(("table", "update"))
+    if layer == "table":
+        table = zlib.compress(_mutated(zlib.decompress(table), other, rng))
+    else:
+        inner = Envelope.from_bytes(update)
+        update = dataclasses.replace(inner, content=_mutated(inner.content, other, rng)).to_bytes()
+    writer = ByteWriter()
+    writer.blob(table)
+    writer.raw(update)
+    return layer, sealed(seed.data[:5], writer.getvalue())
 
 
 def _restated(seed: Seed, corpus: Sequence[Seed], rng: random.Random) -> bytes:
@@ -165,7 +190,7 @@ def _restated(seed: Seed, corpus: Sequence[Seed], rng: random.Random) -> bytes:
         case _:
             names = list(payload.parts)
             parts = {name: payload.parts[rng.choice(names)] for name in names}
-            other = rng.choice([s for s in corpus if not s.is_update])
+            other = rng.choice([s for s in corpus if s.kind == "payload"])
             return _content(other, codec=payload.codec, parts=parts)
 
 

@@ -206,7 +206,7 @@ def scene(frames: int, size: tuple[int, int], canvases: list[tuple[int, int]], f
     for value in (shipped().digest & 0xFFFF, *size[::-1], 1 + 2 * RESIDUAL_SCALES.index(1), 100, 100, len(canvases)):
         head.varint(value)
     for canvas in canvases:
-        for value in (frames // len(canvases), flags + 16, *canvas, 0, 0):
+        for value in (frames // len(canvases), flags + 8, *canvas, 0, 0):
             head.varint(value)
     return crafted("scene", frames, size, table, {"background": head.getvalue(), "motion": bytes(2)})
 
