@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from rinr_flower.codecs.scene.decode.resident import OpenScene
 from rinr_flower.codecs.scene.decode.sampling import centres, to_rgb
@@ -14,14 +15,18 @@ from rinr_flower.codecs.scene.encode.effort import Effort
 from rinr_flower.codecs.scene.encode.encoder import Encoded, encode, encode_background
 from rinr_flower.codecs.scene.format.code import STEPS_PER_OCTAVE
 from rinr_flower.frames import Clip, read_image, write_jpeg
+from rinr_flower.quality import psnr_db
 
-_STRIDE = 4  # frames that are compared
+_STRIDE = 4  # frames that are compared first; all of them where these are near the floor or below
+_NEAR_DB = 0.6
 _TRIES = 4
 _MOST_FINER = 4 * STEPS_PER_OCTAVE
 _DB_PER_OCTAVE = 2.5  # of the step, until a second try shows it
 _BELIEVED = (1.0, 6.0)  # dB an octave
 _MARGIN_DB = 0.08  # a quick try, of one pass of quantisation, is a little better than what is coded in the end
 _CLOSE_DB = 0.25
+_FAR_LARGER = 2.5
+_NOTHING = 1.0  # squared grey levels; smaller errors are taken for it
 
 
 def encode_above_floor(
@@ -32,9 +37,12 @@ def encode_above_floor(
     The floor is the mean squared error of the clip's frames as JPEG files of ``jpeg_quality``, at the size of the
     working pictures.
     """
-    wanted = _db(_jpeg_error(clip, found, jpeg_quality))
     done = encode(found, step_code, object_step_code, effort)
-    missing = wanted - _db(_error(found, done.scene))
+    some, every = range(0, len(clip), _STRIDE), range(len(clip))
+    if _jpeg_db(clip, found, jpeg_quality, some) < _db(clip, found, done.scene, some) - _NEAR_DB:
+        return done
+    wanted = _jpeg_db(clip, found, jpeg_quality, every)
+    missing = wanted - _db(clip, found, done.scene, every)
     if missing <= 0:
         return done
     quick = replace(effort, quantise_rounds=1)
@@ -49,7 +57,7 @@ def encode_above_floor(
             break
         scene = encode_background(found, code, object_step_code, quick).scene
         scene.layers, scene.layers_of = done.scene.layers, done.scene.layers_of
-        missing = wanted + _MARGIN_DB - _db(_error(found, scene))
+        missing = wanted + _MARGIN_DB - _db(clip, found, scene, every)
         if -_CLOSE_DB < missing <= 0:
             under = code, missing
             break
@@ -65,24 +73,25 @@ def encode_above_floor(
     return encode(found, code, max(object_step_code - (step_code - code), 0), effort)
 
 
-def _db(error: float) -> float:
-    return -10 * math.log10(error + 1e-9)
-
-
-def _jpeg_error(clip: Clip, found: Analysis, quality: int) -> float:
+def _jpeg_db(clip: Clip, found: Analysis, quality: int, frames: range) -> float:
+    """PSNR of ``frames`` as JPEG files."""
     errors = []
-    for frame, image in list(zip(clip.frames, found.images, strict=True))[::_STRIDE]:
-        file = read_image(write_jpeg(frame.image, quality), name="a JPEG file")
-        errors.append(((scaled(file, found.size).astype(np.float32) - image) ** 2).mean())
-    return float(np.mean(errors))
+    for i in frames:
+        file = read_image(write_jpeg(clip.frames[i].image, quality), name="a JPEG file")
+        errors.append(float(((scaled(file, found.size).astype(np.float32) - found.images[i]) ** 2).mean()))
+    return psnr_db(max(float(np.mean(errors)), _NOTHING))
 
 
-def _error(found: Analysis, scene: OpenScene) -> float:
-    height, width = found.size
-    points, errors = centres(height, width), []
-    for frame in range(0, len(found.images), _STRIDE):
-        picture = scene.at(frame, points)
-        drawn = (picture[0] + 128).clamp(0, 255).expand(3, -1) if found.grey else to_rgb(picture[0], picture[1:]) * 255
-        image = found.images[frame].reshape(-1, 3).T
-        errors.append(((drawn.numpy() - image) ** 2).mean())
-    return float(np.mean(errors))
+def _db(clip: Clip, found: Analysis, scene: OpenScene, frames: range) -> float:
+    """PSNR of ``frames`` drawn from ``scene`` at the clip's size; at twice the working size if that is far larger."""
+    height, width = clip.height, clip.width
+    if width > _FAR_LARGER * found.size[1]:
+        height, width = 2 * found.size[0], 2 * found.size[1]
+    points = centres(height, width) * torch.tensor([found.size[1] / width, found.size[0] / height])
+    errors = []
+    for i in frames:
+        picture = scene.at(i, points)
+        rgb = ((picture[0] + 128) / 255).expand(3, -1) if found.grey else to_rgb(picture[0], picture[1:])
+        drawn = rgb.mul(255).round().clamp(0, 255).to(torch.uint8).T.reshape(height, width, 3).numpy()
+        errors.append(float(((scaled(drawn, found.size).astype(np.float32) - found.images[i]) ** 2).mean()))
+    return psnr_db(max(float(np.mean(errors)), _NOTHING))
