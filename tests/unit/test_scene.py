@@ -49,10 +49,10 @@ def test_quality_and_object_weight_trade_bytes_for_decibels_where_they_say() -> 
         found = measure(CLIP, decode(payload))
         return len(payload), found.background_db, found.object_db
 
-    low, high = at(quality=30, object_weight=1), at(quality=60, object_weight=1)
+    low, high = at(quality=45, object_weight=1), at(quality=75, object_weight=1)
     assert low[0] < high[0]
     assert low[1] + 2 < high[1]
-    heavy = at(quality=30, object_weight=64)
+    heavy = at(quality=45, object_weight=64)
     assert heavy[2] > low[2] + 3
     assert abs(heavy[1] - low[1]) < 1
 
