@@ -132,7 +132,7 @@ def _learned(r: Row, found: Row) -> tuple[str, ...]:
     strict, trained, difference = r["map50_95"], found["settings"][r["settings"]], r["map50_95_minus_camera"]
     spread = "" if strict["std"] is None else f" \u00b1 {100 * strict['std']:.1f}"
     return (
-        _route(r["codec"]),
+        _route(r["codec"]) + ("" if _is_recent(r, found) else " (earlier)"),
         f"{trained['steps']:,} of {trained['size_px']} px",
         f"{100 * trained['blur']:.0f} %",
         f"{r['bytes_per_frame']:,.0f}",
@@ -142,6 +142,21 @@ def _learned(r: Row, found: Row) -> tuple[str, ...]:
         f"{100 * r['map50']['mean']:.1f}",
         str(len(r["seeds"])),
     )
+
+
+def _trained_on_scene(found: Row) -> list[tuple[Row, Row]]:
+    """Settings and summary of the rows of ``scene`` without blur: recent ones, unless there are none."""
+    rows = [
+        r for r in found["summary"]
+        if r["codec"] == "scene" and not found["settings"][r["settings"]]["blur"] and r["map50_95_minus_camera"]
+    ]  # fmt: skip
+    return [(found["settings"][r["settings"]], r) for r in [r for r in rows if _is_recent(r, found)] or rows]
+
+
+def _is_recent(summary: Row, found: Row) -> bool:
+    """Whether all of a summary's rows say which code they depend on; rows from before results did do not."""
+    key = (summary["codec"], summary["settings"])
+    return all("code" in row for row in found["rows"] if (row["codec"], row["settings"]) == key)
 
 
 def _ten_devices(r: Row) -> tuple[str, str]:
@@ -387,8 +402,7 @@ def readme(results: Path) -> str:
     job = _read(results / "main_job.json")["rows"]
     mean = {s: statistics.mean(r["map50"] for r in job if r["strategy"] == s) for s in ("fog", "jpeg_relay")}
     learned = _read(results / "accuracy.json")
-    trained = [(learned["settings"][r["settings"]], r) for r in learned["summary"] if r["codec"] == "scene"]
-    trained = [(setting, r) for setting, r in trained if not setting["blur"] and r["map50_95_minus_camera"]]
+    trained = _trained_on_scene(learned)
     claims = [c for _, c in _update_claims(results)]
     shares = {
         group: " to ".join(
@@ -444,12 +458,7 @@ def summary(results: Path) -> str:
     ways = {(r["way"], r["upload"]): r for r in _read(results / "sharing.json")["summary"] if r["codec"] == "scene"}
     plain, layers = (ways["fog", upload]["median"] for upload in ("jpeg", "roi_jpeg"))
     learned = _read(results / "accuracy.json")
-    trained = [(learned["settings"][r["settings"]], r) for r in learned["summary"] if r["codec"] == "scene"]
-    points = [
-        f"{100 * r['map50_95_minus_camera']['mean']:+.1f}"
-        for setting, r in trained
-        if not setting["blur"] and r["map50_95_minus_camera"]
-    ]
+    points = [f"{100 * r['map50_95_minus_camera']['mean']:+.1f}" for _, r in _trained_on_scene(learned)]
     return (
         "*Measured on real sequences:* ten devices that share everything with each other send "
         f"**{plain:.1f} times fewer bytes**\nthan with their camera's JPEG files, or {layers:.1f} times fewer if they "
