@@ -458,12 +458,17 @@ def summary(results: Path) -> str:
     ways = {(r["way"], r["upload"]): r for r in _read(results / "sharing.json")["summary"] if r["codec"] == "scene"}
     plain, layers = (ways["fog", upload]["median"] for upload in ("jpeg", "roi_jpeg"))
     learned = _read(results / "accuracy.json")
-    points = [f"{100 * r['map50_95_minus_camera']['mean']:+.1f}" for _, r in _trained_on_scene(learned)]
+    points = " and ".join(
+        f"{100 * d['mean']:+.1f} points of mAP50-95 after {setting['steps']:,} steps "
+        f"(seeds from {100 * d['min']:+.1f} to {100 * d['max']:+.1f})"
+        for setting, r in _trained_on_scene(learned)
+        for d in (r["map50_95_minus_camera"],)
+    )
     return (
         "*Measured on real sequences:* ten devices that share everything with each other send "
         f"**{plain:.1f} times fewer bytes**\nthan with their camera's JPEG files, or {layers:.1f} times fewer if they "
         "upload a coarse frame and fine boxes in place of the files.\nYOLOv8n trained on what arrives differs from "
-        f"YOLOv8n trained on the files by {' to '.join(points)} points of mAP50-95: [results](docs/results.md)."
+        f"YOLOv8n trained on the files by {points}:\n[results](docs/results.md)."
     )
 
 
