@@ -8,7 +8,7 @@ prepare  encodes the clips that the others use
 right    every codec against float64 and against the processor; kernels against plain torch; memory; mixed precision
 decode   frames a second, cold and warm, against nvJPEG, torchvision, OpenCV and Pillow; shares of the device's ceilings
 train    an epoch of YOLOv8 from payloads against ultralytics' JPEG loader
-encode   seconds a frame of INR fits and of ``scene`` at its best, against two threads of the processor
+encode   seconds a frame of INR fits and of ``scene``, against two threads of the processor
 clients  processes that share the device against one process; Ray's actors where Ray is installed
 
 Every case is written to ``--out`` when it is done, and is not run again by a later call; a case for which a part's time
