@@ -41,4 +41,9 @@ def benchmark_clips(specs: Sequence[str], frames: slice | None, patterns: Sequen
 
 def named(name: str, patterns: Sequence[str]) -> bool:
     """Whether a clip's name as here, kind/name, or without its kind, matches one of ``patterns``."""
-    return any(fnmatch(name, p) or fnmatch(name.partition("/")[2], p) for p in patterns)
+    return any(fnmatch(name, p) or fnmatch(clip_name(name), p) for p in patterns)
+
+
+def clip_name(name: str) -> str:
+    """A clip's name without its kind."""
+    return name.partition("/")[2]

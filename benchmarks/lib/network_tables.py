@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .clips import clip_name
 from .markdown import read, table
 from .rate_comparison import Point, chain, fewest_bytes
 from .results import Row
@@ -31,7 +32,7 @@ def residual_rate(results: Path) -> str:
         size = fewest_bytes(chain([_point(r) for r in ours]), alone["object_db"], alone["frame_db"])
         rows.append(
             (
-                clip.partition("/")[2],
+                clip_name(clip),
                 *(f"{_size(r):,.0f} B: {r['frame_db']:.1f} / {r['object_db']:.1f}" for r in shown),
                 "-" if size is None else f"{size / _size(alone):.2f}",
                 _at(ours, jpeg),

@@ -10,8 +10,8 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from rinr_flower.codecs import codecs
-
+from .accuracy_tables import accuracy, accuracy_all, trained_on_scene
+from .clips import clip_name
 from .markdown import read as _read
 from .markdown import table as _table
 from .network_tables import NETWORK_TABLES
@@ -19,8 +19,8 @@ from .rate_records import default_point
 from .reproduction_tables import REPRODUCTION_TABLES
 from .results import Row
 from .start_model_table import start_model
+from .update_tables import claims_of, update_claims, update_federation, update_sizes
 
-ENOUGH_SEEDS = 2
 UPLOADS = {
     "jpeg": "the camera's files",
     "roi_jpeg": "`roi_jpeg` (a coarse frame and fine boxes)",
@@ -57,7 +57,7 @@ def sharing(results: Path) -> str:
         way = (
             f"fog `{r['codec']}`, uploading {UPLOADS[r['upload']]}" if r["way"] == "fog" else f"`{r['codec']}`, no fog"
         )
-        spread = [f"{r['median']:.1f}x", *(f"{r[k]:.1f}x ({_name(r[f'{k}_clip'])})" for k in ("best", "worst"))]
+        spread = [f"{r['median']:.1f}x", *(f"{r[k]:.1f}x ({clip_name(r[f'{k}_clip'])})" for k in ("best", "worst"))]
         quality = [f"{r[f'median_{k}']:.1f}" for k in ("frame_db", "object_db")]
         rows.append((way, *spread, *quality, str(r["clips"])))
     head = ("way of sharing", "median", "best", "worst", "median frame dB", "median object dB", "clips")
@@ -112,70 +112,6 @@ def rate_envelope(results: Path) -> str:
     return _table(("rival", "best of all settings", "won"), rows)
 
 
-def accuracy(results: Path) -> str:
-    """mAP after training on each codec's frames, where enough seeds were trained."""
-    found = _read(results / "accuracy.json")
-    return _table(_ACCURACY, [_learned(r, found) for r in found["summary"] if len(r["seeds"]) >= ENOUGH_SEEDS])
-
-
-def accuracy_all(results: Path) -> str:
-    """Every row, with the clip that loses most."""
-    found = _read(results / "accuracy.json")
-    rows = [(*_learned(r, found), *_ten_devices(r), _worst(r["worst_clip"])) for r in found["summary"]]
-    return _table((*_ACCURACY, "u", "10 devices", "worst clip"), rows)
-
-
-_ACCURACY = ("trained on", "steps", "blurred", "B/frame", "fewer", "mAP50-95", "against the files", "mAP50", "seeds")
-
-
-def _learned(r: Row, found: Row) -> tuple[str, ...]:
-    strict, trained, difference = r["map50_95"], found["settings"][r["settings"]], r["map50_95_minus_camera"]
-    spread = "" if strict["std"] is None else f" \u00b1 {100 * strict['std']:.1f}"
-    return (
-        _route(r["codec"]) + ("" if _is_recent(r, found) else " (earlier)"),
-        f"{trained['steps']:,} of {trained['size_px']} px",
-        f"{100 * trained['blur']:.0f} %",
-        f"{r['bytes_per_frame']:,.0f}",
-        f"{r['camera_over_bytes']:.0f}x",
-        f"{100 * strict['mean']:.1f}{spread}",
-        "-" if difference is None else f"{100 * difference['mean']:+.1f}",
-        f"{100 * r['map50']['mean']:.1f}",
-        str(len(r["seeds"])),
-    )
-
-
-def _trained_on_scene(found: Row) -> list[tuple[Row, Row]]:
-    """Settings and summary of the rows of ``scene`` without blur: recent ones, unless there are none."""
-    rows = [
-        r for r in found["summary"]
-        if r["codec"] == "scene" and not found["settings"][r["settings"]]["blur"] and r["map50_95_minus_camera"]
-    ]  # fmt: skip
-    return [(found["settings"][r["settings"]], r) for r in [r for r in rows if _is_recent(r, found)] or rows]
-
-
-def _is_recent(summary: Row, found: Row) -> bool:
-    """Whether all of a summary's rows say which code they depend on; rows from before results did do not."""
-    key = (summary["codec"], summary["settings"])
-    return all("code" in row for row in found["rows"] if (row["codec"], row["settings"]) == key)
-
-
-def _ten_devices(r: Row) -> tuple[str, str]:
-    return f"{r['upload_bytes_per_frame'] / r['camera_bytes_per_frame']:.2f}", f"{r['ten_devices']['all']:.1f}x"
-
-
-def _worst(clip: Row | None) -> str:
-    return "-" if clip is None else f"{_name(clip['name'])} {100 * clip['minus_camera']:+.1f}"
-
-
-def _route(spec: str) -> str:
-    """A codec of the accuracy benchmark; one whose options are the defaults by its name alone."""
-    name, _, rest = spec.partition(":")
-    options = dict(item.split("=") for item in rest.split(",") if item)
-    if "@" not in spec and options and codecs.create(name, **options) == codecs.create(name):
-        return f"`{name}`"
-    return f"`{spec}`"
-
-
 def quality(results: Path) -> str:
     """Residual against direct object networks at equal bytes, and what quantising them costs."""
     rows = []
@@ -183,7 +119,7 @@ def quality(results: Path) -> str:
         measured = "qre_minus_re_db" if "median_qre_minus_re_db" in r else "residual_minus_direct_db"
         if (median := r.get(f"median_{measured}")) is not None:
             what = "QRE - RE" if measured.startswith("qre") else "residual - direct"
-            worst = f"{r[f'worst_{measured}']:+.2f} ({_name(r['worst_clip'])})"
+            worst = f"{r[f'worst_{measured}']:+.2f} ({clip_name(r['worst_clip'])})"
             case = r["case"].removeprefix("QRE ")
             rows.append((f"`{case}`", what, f"{median:+.2f}", f"{r['clips_won']} of {r['clips']}", worst))
     return _table(("background", "difference", "median dB", "above 0 on", "worst dB"), rows)
@@ -346,52 +282,6 @@ def scale(results: Path) -> str:
     return _table(head, rows)
 
 
-def update_sizes(results: Path) -> str:
-    """Bytes that keep the accuracy of the full update less one point, by compressor and scenario."""
-    claims = _update_claims(results)
-    names = list(dict.fromkeys(name for _, c in claims for name in c["needed"]))
-    cells = {n: [_update_cell(c["needed"].get(n)) for _, c in claims] for n in names}
-    order = sorted(names, key=lambda n: -(claims[0][1]["needed"].get(n) or {"bytes": 0})["bytes"])
-    rows = [(f"**{n}**" if n == "factorised" else n, *cells[n]) for n in order if any(cell != "-" for cell in cells[n])]
-    return _table(("bytes of one update; test accuracy, spread", *(name for name, _ in claims)), rows)
-
-
-def _update_cell(found: Row | None) -> str:
-    return "-" if found is None else f"{found['bytes']:,.0f}; {found['test']:.3f}, {found['test_stdev']:.3f}"
-
-
-def update_claims(results: Path) -> str:
-    """The bytes of our own compressors over those of the best rival, with and without our coding."""
-    claims = _update_claims(results)
-    rows = [
-        (f"`{ours}`, {name}", *(_update_share(c[f"{ours}_against_{group}"]) for group in ("published", "all")))
-        for ours in ("factorised", "quantised")
-        for name, c in claims
-    ]
-    heads = ((claims[0][1][f"factorised_against_{group}"]["allowed"], group) for group in ("published", "all"))
-    names = {"published": "the best as published", "all": "the best of all, with our coding too"}
-    return _table(("bytes", *(f"of {names[group]} (goal {100 * bar:.0f} %)" for bar, group in heads)), rows)
-
-
-def _update_share(found: Row) -> str:
-    return "-" if found["share"] is None else f"{100 * found['share']:.0f} % of {found['best']}"
-
-
-def update_federation(results: Path) -> str:
-    """Bytes of all updates of a federation and the accuracy at its end, by compressor and condition."""
-    found = _read(results / "update_federation.json")["summary"]
-    names = list(dict.fromkeys(name for series in found.values() for name in series))
-    rows = [(name, *(_federation_cell(found[condition].get(name)) for condition in found)) for name in names]
-    return _table(("kB in all; test accuracy; kB at FedAvg's accuracy less a point", *found), rows)
-
-
-def _federation_cell(found: Row | None) -> str:
-    if found is None:
-        return "-"
-    reached = "-" if found["reaching"] is None else f"{found['reaching']['sent'] / 1000:,.0f}"
-    return f"{found['sent'] / 1000:,.0f}; {found['test']:.3f}; {reached}"
-
-
 def readme(results: Path) -> str:
     """The README's table: what a user asks first. At most eight rows."""
     ways = {(r["way"], r["upload"], r["codec"]): r for r in _read(results / "sharing.json")["summary"]}
@@ -402,8 +292,8 @@ def readme(results: Path) -> str:
     job = _read(results / "main_job.json")["rows"]
     mean = {s: statistics.mean(r["map50"] for r in job if r["strategy"] == s) for s in ("fog", "jpeg_relay")}
     learned = _read(results / "accuracy.json")
-    trained = _trained_on_scene(learned)
-    claims = [c for _, c in _update_claims(results)]
+    trained = trained_on_scene(learned)
+    claims = [c for _, c in claims_of(results)]
     shares = {
         group: " to ".join(
             f"{edge(c[f'factorised_against_{group}']['share'] for c in claims):.2f}" for edge in (min, max)
@@ -461,7 +351,7 @@ def summary(results: Path) -> str:
     points = " and ".join(
         f"{100 * d['mean']:+.1f} points of mAP50-95 after {setting['steps']:,} steps "
         f"(seeds from {100 * d['min']:+.1f} to {100 * d['max']:+.1f})"
-        for setting, r in _trained_on_scene(learned)
+        for setting, r in trained_on_scene(learned)
         for d in (r["map50_95_minus_camera"],)
     )
     return (
@@ -494,11 +384,6 @@ def _rivals(results: Path) -> list[Row]:
     return [r for r in rivals if r["rival"] != "camera"]
 
 
-def _update_claims(results: Path) -> list[tuple[str, Row]]:
-    """Scenarios of the update benchmark by their names on the page."""
-    return list(_read(results / "updates_digits.json")["summary"].items())
-
-
 def _ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
@@ -520,7 +405,3 @@ def _yes(value: bool) -> str:
 def _clip(name: str) -> str:
     kind, _, clip = name.partition("/")
     return f"{clip} ({kind})"
-
-
-def _name(clip: str) -> str:
-    return clip.partition("/")[2]
