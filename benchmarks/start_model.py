@@ -20,8 +20,9 @@ from rinr_flower.array_file import Arrays
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.clients import DeviceFolder, EdgeDevice, Training
 from rinr_flower.files import name_of
-from rinr_flower.messages.coded_model import StartModel, size_of
-from rinr_flower.messages.records import arrays_of_record, record_of
+from rinr_flower.messages.coded_model import StartModel
+from rinr_flower.messages.common_model import tensors_of
+from rinr_flower.messages.records import arrays_of_record, record_of, size_of
 from rinr_flower.simulations.fleet import equip, shares_of
 from rinr_flower.simulations.scenario import Scenario
 from rinr_flower.simulations.start_model import start_model
@@ -38,7 +39,7 @@ def codings(model: Arrays) -> dict[str | float, tuple[int, Arrays]]:
     """Name or step to bytes and weights."""
     arrays = record_of(model)
     found: dict[str | float, tuple[int, Arrays]] = {"float32": (size_of(arrays), model)}
-    state = {name: torch.from_numpy(array.copy()) for name, array in arrays_of_record(arrays).items()}
+    state = tensors_of(arrays)
     zeros = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
     halves = Float16().compress(zeros, state)
     found["float16"] = len(halves), {name: tensor.numpy() for name, tensor in apply_update(zeros, halves).items()}

@@ -17,7 +17,7 @@ from rinr_flower.datasets.dealing import dealings
 from rinr_flower.detection import architecture
 from rinr_flower.errors import ConfigError
 from rinr_flower.files import write_text
-from rinr_flower.messages.common_model import FEDERATED
+from rinr_flower.messages.common_model import FEDERATED, options_of
 from rinr_flower.registry import build_dataclass
 from rinr_flower.simulations.client_resources import ClientResources
 from rinr_flower.terminal import parse_settings
@@ -198,8 +198,7 @@ class Scenario:
         given = {"name": self.compressor} if isinstance(self.compressor, str) else self.compressor
         if "name" in given:
             return given
-        federated = {"name": FEDERATED.name, **dataclasses.asdict(FEDERATED)}
-        return {**(federated if self.strategy == "compressed_fedavg" else {"name": "factorised"}), **given}
+        return {**(options_of(FEDERATED) if self.strategy == "compressed_fedavg" else {"name": "factorised"}), **given}
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as in a scenario file."""

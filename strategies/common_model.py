@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from flwr.app import ArrayRecord, RecordDict
 
 from rinr_flower.errors import DataError
 from rinr_flower.messages.coded_model import StartModel
-from rinr_flower.messages.common_model import arrays_of, tensors_of
+from rinr_flower.messages.common_model import arrays_of, options_of, tensors_of
 from rinr_flower.messages.protocol import UPDATES, check_numbers, read_updates
 from rinr_flower.strategies.inner import prefixed, under
 from rinr_flower.strategies.keeping import Arrays, Keep
@@ -38,14 +37,14 @@ class CommonModel:
 
     def __init__(self, compressor: str | Mapping[str, Any] | UpdateCompressor) -> None:
         self.compressor = compressor if isinstance(compressor, UpdateCompressor) else updates.create(compressor)
-        self.chain = UpdateChain(StartModel(ArrayRecord(), ArrayRecord()))
+        self.chain = UpdateChain(StartModel())
         self.feedback = Memory("base")
         self.update_bytes: list[int] = []
         self._kept = 0  # updates that have been written down
 
     def options(self) -> dict[str, Any]:
         """The compressor as a mapping with ``name`` and options."""
-        return {"name": self.compressor.name, **dataclasses.asdict(self.compressor)}
+        return options_of(self.compressor)
 
     def begin(self, start: StartModel) -> None:
         """Start the chain."""

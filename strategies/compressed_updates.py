@@ -15,6 +15,7 @@ from rinr_flower.errors import ConfigError, RinrError
 from rinr_flower.messages.coded_model import StartModel
 from rinr_flower.messages.common_model import FEDERATED, tensors_of
 from rinr_flower.messages.protocol import ARRAYS, UPDATES
+from rinr_flower.messages.records import refill
 from rinr_flower.strategies.common_model import CommonModel
 from rinr_flower.strategies.inner import check_inner
 from rinr_flower.updates import UpdateCompressor
@@ -91,9 +92,7 @@ class CompressedUpdates(Strategy):
         """Begin with ``arrays``, or go on towards them if a strategy around this one has changed the model."""
         if not self._begun:
             self.common.begin(start := StartModel.of(arrays))
-            if start.arrays is not arrays:
-                arrays.clear()  # a strategy around this one has taken the same object for the present model
-                arrays.update(start.arrays)
+            refill(arrays, start.arrays)  # a strategy around this one has taken it for the present model
             self._begun = True
         elif fingerprint(tensors_of(arrays)) != self.common.chain.fingerprint:
             self.common.go_towards(arrays, seed=server_round)

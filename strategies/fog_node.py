@@ -20,7 +20,7 @@ from rinr_flower.errors import ConfigError
 from rinr_flower.messages.coded_model import StartModel
 from rinr_flower.messages.identity import FogIdentity
 from rinr_flower.messages.protocol import ARRAYS, query_content
-from rinr_flower.messages.records import record_of
+from rinr_flower.messages.records import record_of, refill
 from rinr_flower.messages.training import CLASS_NAMES, Training
 from rinr_flower.strategies.collecting import Collected, read_answers
 from rinr_flower.strategies.encode_once import encode_once
@@ -359,9 +359,7 @@ class FogNode(Strategy):
             self._given = self.start_model.arrays
         elif self._given is None:
             self._given = arrays
-            if self.arrays is not arrays:
-                arrays.clear()  # a strategy around this one has taken the same object for the present model
-                arrays.update(self.arrays)
+            refill(arrays, self.arrays)  # a strategy around this one has taken it for the present model
         self.meter.start_model = self.relay.start = self.start_model
 
     def _take(self, arrays: ArrayRecord) -> None:

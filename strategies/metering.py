@@ -13,6 +13,7 @@ from rinr_flower.bandwidth import Entry, Ledger
 from rinr_flower.bandwidth.ledger import CONTROL, FOG, MODEL, PAYLOAD, REFUSED, SHARE, START_MODEL, UPDATE, UPLOAD
 from rinr_flower.messages.coded_model import StartModel, is_coded
 from rinr_flower.messages.protocol import MODEL_KEY, PAYLOADS, UPDATES, UPLOADS, bytes_record
+from rinr_flower.messages.records import size_of
 from rinr_flower.report import StoredRecord
 
 Clip = tuple[str, str, Array]
@@ -97,7 +98,7 @@ class Meter:
                     self.ledger.append_message(server_round, source, to, UPDATE, items, size)
                     rest -= size
                 continue
-            numbers = sum(len(array.data) for array in arrays.values())
+            numbers = size_of(arrays)
             begins = source == FOG and UPDATES in message.content  # from this model the device goes on by updates
             begins = begins or (self.start_model is not None and self.start_model.carried_by(arrays))
             kind = START_MODEL if begins else MODEL

@@ -55,7 +55,7 @@ class Relay:
         self.memory = memory
         self.policy = policy
         self.attending: set[int] = set()
-        self.start = StartModel(ArrayRecord(), ArrayRecord())
+        self.start = StartModel()
         self._coded: set[int] = set()  # nodes that read coded models
         self._returns_model = False  # asked of the devices in this exchange
         self._usual: dict[str, Shape | None] = {}  # shape of sound answers, by message type

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from flwr.app import ArrayRecord
 
-from rinr_flower.messages.coded_model import StartModel, size_of
+from rinr_flower.messages.coded_model import StartModel
 from rinr_flower.messages.common_model import arrays_of, tensors_of
 from rinr_flower.messages.protocol import ARRAYS, UPDATES, bytes_array, updates_record
+from rinr_flower.messages.records import size_of
 from rinr_flower.updates import apply_update
 from rinr_flower.updates.layout import State, fingerprint
 
@@ -62,7 +63,7 @@ class UpdateChain:
         held = self.held.get(device)
         begin = ArrayRecord() if held is not None else self.start.sent
         missing = self._arrays[held or 0 :]
-        if missing and sum(len(a.data) for a in (*begin.values(), *missing)) >= size_of(self.arrays):
+        if missing and size_of(begin) + sum(len(update.data) for update in missing) >= size_of(self.arrays):
             return {ARRAYS: self.arrays, UPDATES: updates_record((), self.fingerprint)}
         return {ARRAYS: begin, UPDATES: updates_record(missing, self.fingerprint)}
 

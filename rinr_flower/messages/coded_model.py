@@ -13,7 +13,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from rinr_flower.bitstream.envelope import unwrap, wrap
 from rinr_flower.bitstream.stream import ByteWriter
 from rinr_flower.errors import DataError, PayloadError
-from rinr_flower.messages.records import arrays_of_record, record_of
+from rinr_flower.messages.records import arrays_of_record, record_of, size_of
 from rinr_flower.updates import Quantised, apply_update
 
 CODED = "rinr.model"  # stype of the Array
@@ -41,7 +41,7 @@ Arrays = Mapping[str, NDArray[np.generic]]
 
 @dataclass(frozen=True, eq=False)
 class StartModel:
-    """A model that all ends begin with.
+    """A model that all ends begin with; without arrays, none yet.
 
     Attributes
     ----------
@@ -49,8 +49,8 @@ class StartModel:
     sent : the record that a device gets for it: coded, or ``arrays`` itself where coding does not make it smaller.
     """
 
-    arrays: ArrayRecord
-    sent: ArrayRecord
+    arrays: ArrayRecord = field(default_factory=ArrayRecord)
+    sent: ArrayRecord = field(default_factory=ArrayRecord)
 
     @classmethod
     def of(cls, arrays: ArrayRecord, *, step: float = STEP) -> StartModel:
@@ -138,7 +138,7 @@ def _exponent(array: NDArray[np.generic]) -> int | None:
 
 
 def _zeros(table: Mapping[str, Entry]) -> dict[str, torch.Tensor]:
-    """What the update of a coded model starts from."""
+    """Zeros that the update of a coded model starts from."""
     zeros = {}
     for name, (kind, shape, exponent) in table.items():
         flat = exponent is None and kind in _FLOATS
@@ -181,8 +181,3 @@ def record_around(coded: bytes) -> ArrayRecord:
     record = ArrayRecord()
     record[KEY] = Array("uint8", (len(coded),), CODED, coded)  # set: the constructor copies
     return record
-
-
-def size_of(record: ArrayRecord) -> int:
-    """Bytes of a record's arrays."""
-    return sum(len(array.data) for array in record.values())

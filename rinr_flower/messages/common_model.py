@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +17,11 @@ from rinr_flower.updates.layout import State, fingerprint
 
 FEDERATED: UpdateCompressor = Factorised(rank=8, vector_bits=8)
 """Compressor of a federation's updates, both ways, where none is named: see docs/updates.md, "In a federation"."""
+
+
+def options_of(compressor: UpdateCompressor) -> dict[str, Any]:
+    """A compressor as a mapping with ``name`` and options."""
+    return {"name": compressor.name, **dataclasses.asdict(compressor)}
 
 
 def tensors_of(arrays: ArrayRecord) -> dict[str, torch.Tensor]:

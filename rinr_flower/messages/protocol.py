@@ -69,7 +69,7 @@ class Capture:
 
 @dataclass(frozen=True)
 class Introduction:
-    """What a device says of itself in its answer to a QUERY.
+    """A device's words about itself in its answer to a QUERY.
 
     Attributes
     ----------
@@ -161,7 +161,7 @@ def holds_digest(names: Iterable[str]) -> str:
 
 
 def read_captures(content: RecordDict) -> tuple[Introduction, list[Capture]]:
-    """What a device says of itself, and its captures; DataError names what is wrong with the answer."""
+    """Read a device's introduction and its captures; DataError names what is wrong with the answer."""
     record = content.config_records.get(CAPTURES)
     if record is None:
         raise DataError(f"the answer has no ConfigRecord {CAPTURES!r}; it has {sorted(content)}")

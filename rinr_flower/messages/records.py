@@ -17,3 +17,15 @@ def record_of(arrays: Arrays) -> ArrayRecord:
 def arrays_of_record(record: ArrayRecord) -> dict[str, NDArray[np.generic]]:
     """The arrays of a message's record."""
     return {name: array.numpy() for name, array in record.items()}
+
+
+def size_of(record: ArrayRecord) -> int:
+    """Bytes of a record's arrays."""
+    return sum(len(array.data) for array in record.values())
+
+
+def refill(record: ArrayRecord, other: ArrayRecord) -> None:
+    """Make ``record`` hold the arrays of ``other``, for all that hold the same object."""
+    if record is not other:
+        record.clear()
+        record.update(other)

@@ -180,7 +180,7 @@ def test_quantised_takes_its_step_from_the_change() -> None:
 @pytest.mark.parametrize("rate_weight", [0.1, 0.3, 3.0])
 @pytest.mark.filterwarnings("ignore:quantised sends no change")
 def test_coarse_steps_with_error_feedback_do_not_stall(rate_weight: float) -> None:
-    """What 15 rounds of changes of nearly one magnitude, as Adam makes them, leave owed stays bounded."""
+    """15 rounds of changes of nearly one magnitude, as Adam makes them, leave a bounded amount owed."""
     random = np.random.default_rng(0)
     state, memory, owed = {"w": torch.zeros(128, 200)}, Memory("base"), []
     for number in range(15):

@@ -131,8 +131,8 @@ def _planes(images: list[NDArray[np.uint8]]) -> list[Floats]:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """What shots are cut from: grey pictures, luma and boxes of all frames, the camera's step into each, their (height,
-    width), and the quantiser step at which alternatives are compared."""
+    """Inputs of the search for shots: grey pictures, luma and boxes of all frames, the camera's step into each, their
+    (height, width), and the quantiser step at which alternatives are compared."""
 
     grey: list[NDArray[np.uint8]]
     luma: Floats

@@ -104,7 +104,7 @@ def _placed(found: list[NDArray[np.float64]], boxes: NDArray[np.float32], size: 
 
 
 def _bits(crops: Floats, step_code: int) -> float:
-    """What crops (appearances, h, w) would cost."""
+    """About how many bits crops (appearances, h, w) are worth, errors counted as bits."""
     return worth(crops - crops.mean(), 2 ** (step_code / STEPS_PER_OCTAVE))
 
 
