@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from html import escape
@@ -15,6 +15,7 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import Bbox
 
 from rinr_flower.report.html import Html
@@ -123,6 +124,14 @@ def colours(codecs: Sequence[str], own: str) -> dict[str, str]:
     """One colour a codec, the same in every figure."""
     others = sorted({c for c in codecs if c not in (own, "jpeg")})
     return {"jpeg": JPEG} | {c: RIVALS[i % len(RIVALS)] for i, c in enumerate(others)} | {own: OWN}
+
+
+def log_axis(axis: Any, text_of: Callable[[float], str], *, between: str = "") -> None:
+    """Scale an axis logarithmically. ``text_of`` writes the powers of ten, and the multiples of them whose digit is in
+    ``between``; other ticks have no label."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_formatter(FuncFormatter(lambda v, _: text_of(v)))
+    axis.set_minor_formatter(FuncFormatter(lambda v, _: text_of(v) if f"{v:.0e}"[0] in between else ""))
 
 
 def place_labels(axes: Any, points: Sequence[tuple[float, float, str, str, bool]]) -> None:

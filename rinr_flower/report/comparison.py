@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from rinr_flower.files import write_text
-from rinr_flower.report.chart import OWN, RIVALS, WIDTH_IN, Chart, place_labels, styled
+from rinr_flower.report.chart import OWN, RIVALS, WIDTH_IN, Chart, log_axis, place_labels, styled
 from rinr_flower.report.html import Html, element, join
 from rinr_flower.report.page import charts, missing_note, page, section
 from rinr_flower.report.record import RunRecord, to_json
@@ -184,12 +183,10 @@ def bytes_against_accuracy(rows: Sequence[Mapping[str, Any]]) -> Chart | None:
                 )
                 said = f"{row['run']}, {scheme}, seed {row['seed']}"
                 chart.tip(mark, f"{said}: {bytes_text(x)}, mAP50-95 {share_text(y)}")
-        axes.set_xscale("log")
+        log_axis(axes.xaxis, bytes_text)
         axes.set_xlabel("bytes sent (log)")
         axes.set_ylabel("mAP50-95")
         axes.margins(0.2)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: bytes_text(v)))
-        axes.xaxis.set_minor_formatter(FuncFormatter(lambda v, _: ""))
         figure.legend(loc="outside upper center", ncols=2)
         place_labels(
             axes,

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from rinr_flower.report.answer import extrapolated_bytes_text
 from rinr_flower.report.bars import scheme_bars
-from rinr_flower.report.chart import OWN, RIVALS, WIDTH_IN, Chart, colours, place_labels
+from rinr_flower.report.chart import OWN, RIVALS, WIDTH_IN, Chart, colours, log_axis, place_labels
 from rinr_flower.report.units import bytes_text, decibel_text, number, ratio_text, share_text
 
 PARTS = (
@@ -55,7 +55,7 @@ def quality(summary: Mapping[str, Any], key: str, what: str) -> Chart | None:
         f"PSNR inside the {what}, against the decoded camera file; further left and higher is better.",
         figure,
     )
-    axes.set_xscale("log")
+    log_axis(axes.xaxis, bytes_text, between="25")
     for row in rows:
         x, y = float(row["bytes_per_frame"]), number(row[key])
         (mark,) = axes.plot(
@@ -65,8 +65,6 @@ def quality(summary: Mapping[str, Any], key: str, what: str) -> Chart | None:
     axes.set_xlabel("bytes per frame (log)")
     axes.set_ylabel(f"PSNR of the {what}, dB")
     axes.margins(0.18, 0.15)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: bytes_text(v)))
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda v, _: bytes_text(v) if f"{v:.0e}"[0] in "25" else ""))
     axes.tick_params(axis="x", which="minor", labelsize=7)
     place_labels(
         axes, [(float(r["bytes_per_frame"]), number(r[key]), r["name"], palette[r["name"]], r["own"]) for r in rows]

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from rinr_flower.bandwidth import model
 from rinr_flower.report.bars import scheme_bars
-from rinr_flower.report.chart import OWN, WIDTH_IN, Chart, colours
+from rinr_flower.report.chart import OWN, WIDTH_IN, Chart, colours, log_axis
 from rinr_flower.report.units import bytes_text, number, seconds_text
 
 
@@ -52,14 +51,10 @@ def crossover(summary: Mapping[str, Any]) -> Chart | None:
     axes.text(
         3, 3 / u * 1.15, "limit r / u (alpha = 0)", fontsize=8, color="#6b7280", rotation=38, rotation_mode="anchor"
     )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    log_axis(axes.xaxis, "{:g}".format)
+    log_axis(axes.yaxis, "{:g}".format, between="25")
     axes.set_xlabel("receivers of each capture, r (log)")
     axes.set_ylabel("gain over serverless JPEG (log)")
-    plain = FuncFormatter(lambda v, _: f"{v:g}")
-    axes.xaxis.set_major_formatter(plain)
-    axes.yaxis.set_major_formatter(plain)
-    axes.yaxis.set_minor_formatter(FuncFormatter(lambda v, _: f"{v:g}" if f"{v:.0e}"[0] in "25" else ""))
     figure.legend(loc="outside upper center", ncols=3)
     return chart
 
@@ -104,12 +99,10 @@ def fog_training(summary: Mapping[str, Any]) -> Chart | None:
         (mark,) = axes.plot([x], [y], "D", ms=6, color=palette.get(own, "#111827"), mec="white")
         chart.tip(mark, f"{row['name']}: {bytes_text(x)} an update; pays above {y:,.3g} frames a device and round")
         axes.annotate(row["name"], (x, y), (6, -4), textcoords="offset points", fontsize=8, va="top")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    log_axis(axes.xaxis, bytes_text)
+    log_axis(axes.yaxis, "{:,g}".format)
     axes.set_xlabel("bytes of one model update, beta (log)")
     axes.set_ylabel("frames a device and round (log)")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: bytes_text(v)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,g}"))
     axes.set_ylim(bottom=0.5)
     figure.legend(loc="outside upper center", ncols=3)
     return chart

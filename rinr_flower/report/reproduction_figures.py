@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from rinr_flower.codecs.presets import VARIANTS
 from rinr_flower.report.bars import scheme_bars
-from rinr_flower.report.chart import JPEG, OWN, RIVALS, WIDTH_IN, Chart, place_labels
+from rinr_flower.report.chart import JPEG, OWN, RIVALS, WIDTH_IN, Chart, log_axis, place_labels
 from rinr_flower.report.experiment import BACKGROUNDS
 from rinr_flower.report.reproduction_tables import (
     LINE,
@@ -58,11 +57,10 @@ def variants(results: Mapping[str, Any], background: str) -> Chart:
     finite = [v for v in levels if math.isfinite(v)]
     above.set_ylim(min(finite) - 4, max(finite) + 3)
     above.set_ylabel("object PSNR, dB")
-    below.set_yscale("log")
+    log_axis(below.yaxis, bytes_text, between="25")
     low, high = below.get_ylim()
     below.set_ylim(low, high * 2.5)
     below.set_ylabel("bytes a frame")
-    below.yaxis.set_major_formatter(FuncFormatter(lambda v, _: bytes_text(v)))
     below.set_xticks(range(len(labels)), [label.replace(" ", "\n") for label in labels])
     for axes in (above, below):
         axes.grid(axis="x", visible=False)
@@ -127,7 +125,7 @@ def accuracy(results: Mapping[str, Any]) -> list[Chart]:
         "with a whole YOLOv8m sent to every device.",
         figure,
     )
-    axes.set_xscale("log")
+    log_axis(axes.xaxis, bytes_text)
     points = []
     for row in rows:
         colour = _colour(row["codec"])
@@ -143,7 +141,6 @@ def accuracy(results: Mapping[str, Any]) -> list[Chart]:
     axes.set_xlabel("bytes transmitted by all devices (log)")
     axes.set_ylabel("mAP50-95")
     axes.margins(0.2, 0.15)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: bytes_text(v)))
     return [chart]
 
 
