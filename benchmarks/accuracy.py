@@ -25,6 +25,7 @@ from lib.accuracy_codecs import PayloadCache, Route, Sent, parse_route
 from lib.accuracy_frames import RenderedOnce
 from lib.accuracy_results import summarise, summary, table
 from lib.clips import benchmark_clips
+from lib.code_hash import digest_of
 from lib.results import FOLDER, ResultFile, Row
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -191,8 +192,13 @@ class Benchmark:
         store = RenderedOnce([s.payload for s in sent.values()], self.options.size, device=self.device)
         bars.remove_task(encoding)
         counts, pictures = byte_counts(self.training, sent), store.digest()
+        code, training_code = [*route.code, *DETECTION], digest_of(DETECTION)
         for seed in self.options.seeds:
-            if any((r["codec"], r["seed"], r["pictures"]) == (route.spec, seed, pictures) for r in self.results.rows):
+            same = (route.spec, seed, pictures)
+            done = [r for r in self.results.rows if (r["codec"], r["seed"], r["pictures"]) == same]
+            if done:
+                if done[0].get("training_code") == training_code:
+                    self.results.renew(done[0], code)
                 continue
             training = bars.add_task(f"{route.spec}: seed {seed}", total=1.0)
             result, clips = self.train(store, seed, _report(bars, training))
@@ -202,8 +208,9 @@ class Benchmark:
             totals = [sum(column) for column in zip(*counts.values(), strict=True)]
             head = {"codec": route.spec, "options": [repr(route.download), repr(route.upload)], "seed": seed}
             sizes = per_frame(totals, len(store))
-            row = {**head, "pictures": pictures, **result, **sizes, "clips": clips}
-            self.results.add(row, [*route.code, *DETECTION], key=("codec", "seed"))
+            drawn = {"pictures": pictures, "training_code": training_code}
+            row = {**head, **drawn, **result, **sizes, "clips": clips}
+            self.results.add(row, code, key=("codec", "seed"))
             self.console.print(
                 f"{route.spec}, seed {seed}: mAP50-95 {100 * result['map50_95']:.1f}, "
                 f"{sizes['bytes_per_frame']:,.0f} B/frame, {result['wall_s']:.0f} s"

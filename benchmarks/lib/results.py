@@ -101,6 +101,13 @@ class ResultFile:
         self._put({**row, "settings": self.settings, "machine": self._machine, "code": digest}, key)
         self._dump()
 
+    def renew(self, row: Row, code: Sequence[str]) -> None:
+        """State that ``row``, one of :attr:`rows`, is what the present ``code`` gives too, as the caller has found."""
+        digest = digest_of(code)
+        self._content["code"][digest] = list(code)
+        row["code"] = digest
+        self._dump()
+
     def _put(self, row: Row, key: Sequence[str]) -> None:
         name = [row[k] for k in ("settings", *key)]
         kept = [r for r in self._content["rows"] if [r.get(k, 0) for k in ("settings", *key)] != name]
