@@ -108,6 +108,24 @@ def test_results_are_kept_and_what_is_there_is_not_run_again(
     assert len(content["rows"]) == 5
 
 
+def test_a_row_of_other_code_holds_again_if_pictures_and_training_are_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = arguments(tmp_path, "--codecs", "jpeg", "--seeds", "0,1")
+    assert accuracy.main(run) == 0
+    path = tmp_path / "accuracy.json"
+    content = json.loads(path.read_text())
+    (present,) = content["code"]
+    for row in content["rows"]:
+        row["code"] = "before"
+    content["rows"][1]["training_code"] = "before"
+    path.write_text(json.dumps({**content, "code": {"before": content["code"][present]}}))
+    capsys.readouterr()
+    assert accuracy.main(run) == 0
+    assert "seed" not in capsys.readouterr().out.split("trained on")[0]
+    assert [row["code"] for row in json.loads(path.read_text())["rows"]] == [present, "before"]
+
+
 def test_summary_compares_seed_by_seed_and_names_the_worst_clip() -> None:
     def record(codec: str, seed: int, a: float, b: float, size: float) -> dict[str, object]:
         sizes = {"bytes_per_frame": size, "upload_bytes_per_frame": 1000.0, "camera_bytes_per_frame": 1000.0}
