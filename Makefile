@@ -8,7 +8,7 @@ test:     ## unit and contract tests, under three minutes
 	pytest
 
 all:      ## every test; RINR_DATA=/path/to/sequences adds those on real data
-	pytest --all
+	pytest --all -n 2
 
 lint:     ## style, types and layers, of the package as it is installed
 	ruff check . && ruff format --check .

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 # Tests import the benchmarks' package as ``lib``. The folder of their scripts, whose names are common words, is on the
 # path for this one import only.
@@ -21,9 +22,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Apply ``--all``: no selection by markers. Without it, pyproject's ``addopts`` leave out system and data."""
+    """Apply ``--all``: no selection by markers. Without it, pyproject's ``addopts`` leave out system and data.
+
+    With ``-n``, each worker takes its share of torch's threads.
+    """
     if config.getoption("--all"):
         config.option.markexpr = ""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    torch.set_num_threads(max(torch.get_num_threads() // workers, 1))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With ``-n``, tests that start processes run one after another in one worker; they would wait for each other."""
+    for item in items:
+        if item.get_closest_marker("system"):
+            item.add_marker(pytest.mark.xdist_group("system"))
 
 
 @pytest.fixture(scope="session")
