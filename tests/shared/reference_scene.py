@@ -508,7 +508,8 @@ def decode(
     ):
         mask, masks = masks[: rows * columns].reshape(rows, columns) / 15, masks[rows * columns :]
         left, top, right, bottom = margins
-        apron = min(max(4, round(0.25 * min(h - top - bottom, w - left - right))), 8)
+        most = min(max(8, min(height, width) // 12), 32)
+        apron = min(max(4, round(1.5 * min(h - top - bottom, w - left - right))), most)
         gate = [(1 - np.cos(pi * (np.minimum(a := np.arange(n) + 0.5, n - a) / apron).clip(0, 1))) / 2 for n in (h, w)]
         fine = 2 ** ((object_step - finer) / 16)
         shown = restored(volume, fine, 1.0)

@@ -153,7 +153,7 @@ def build_layer(code: SceneCode, layer: LayerCode, boxes: NDArray[np.float32], d
     volume = VolumeShape(len(boxes), *layer.size, code.grey, full_chroma=True)
     planes = inverse(layer.bands, volume.steps(code.object_step(layer)))
     if code.object_head is not None:
-        synthesise_planes(planes, code.object_head, code.object_step(layer), fading(layer))
+        synthesise_planes(planes, code.object_head, code.object_step(layer), fading(layer, code.size))
     return ObjectVolume(
         torch.from_numpy(np.stack(maps).astype(np.float32)),
         torch.from_numpy((layer.mask / MASK_LEVELS).astype(np.float32))[None].to(device),
@@ -161,13 +161,14 @@ def build_layer(code: SceneCode, layer: LayerCode, boxes: NDArray[np.float32], d
     )
 
 
-def fading(layer: LayerCode) -> NDArray[np.float32]:
+def fading(layer: LayerCode, frame: tuple[int, int]) -> NDArray[np.float32]:
     """How far a volume (height, width) shows what is seen: 1 but for the apron at its borders, where it falls to 0 as
-    half a cosine does."""
+    half a cosine does. ``frame`` is the (height, width) of the working picture."""
+    apron = layer.apron(frame)
 
     def along(side: int) -> NDArray[np.float32]:
         at = np.arange(side, dtype=np.float32) + np.float32(0.5)
-        depth = np.minimum(at, side - at) / np.float32(layer.apron)
+        depth = np.minimum(at, side - at) / np.float32(apron)
         return np.asarray((1 - np.cos(np.pi * depth.clip(0, 1))) / 2, np.float32)
 
     return along(layer.size[0])[:, None] * along(layer.size[1])

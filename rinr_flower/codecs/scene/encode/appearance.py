@@ -32,7 +32,7 @@ def code_objects(found: Analysis, code: SceneCode, scene: OpenScene, effort: Eff
     for given, track in zip(found.layers, found.tracks, strict=True):
         layer = replace(given)
         boxes = track_boxes(track, found.boxes)
-        share = fading(layer)
+        share = fading(layer, code.size)
         shown = torch.from_numpy(share)[None]
         sights = [
             Sight(
@@ -41,8 +41,9 @@ def code_objects(found: Analysis, code: SceneCode, scene: OpenScene, effort: Eff
                 correction(pose, layer.size) @ base_pose(box, layer.size, layer.margins),
                 shown,
                 frame,
+                row,
             )
-            for pose, box, frame in zip(layer.poses, boxes, track.frames, strict=True)
+            for pose, box, frame, row in zip(layer.poses, boxes, track.frames, track.rows, strict=True)
         ]
         seen = torch.stack([s.seen for s in sights])
         below = torch.stack([s.below for s in sights])
@@ -63,11 +64,12 @@ class Sight:
     """One appearance of an object: what is seen of it in a frame, and what the scene has below it.
 
     ``seen`` and ``below`` are (channels, height, width) on the pixels of the object's volume; where ``fading``
-    (1, height, width) is less than 1, what is seen fades into what is below.
+    (1, height, width) is less than 1, what is seen fades into what is below. So it does where other objects are, which
+    have volumes of their own. The object is ``row`` of the frame's boxes.
     """
 
     def __init__(
-        self, found: Analysis, scene: OpenScene, pose: NDArray[np.float64], fading: torch.Tensor, frame: int
+        self, found: Analysis, scene: OpenScene, pose: NDArray[np.float64], fading: torch.Tensor, frame: int, row: int
     ) -> None:
         self._size = size = (fading.shape[1], fading.shape[2])
         channels = len(found.planes)
@@ -83,6 +85,7 @@ class Sight:
         self._below_pixels = scene.at(frame, pixels)
         self._where = transform(pixels, torch.from_numpy(pose.astype(np.float32)))
         self._local = at - corner
+        fading = fading * _alone(at, found.boxes[frame], row).reshape(size)
         share, below = sample(fading, self._where, "bilinear"), self._below_pixels
         self._patch = (below + share * (actual.reshape(channels, -1) - below)).reshape(actual.shape)
         self.below = scene.at(frame, at).reshape(channels, *size)
@@ -102,6 +105,17 @@ class Sight:
             missing = self._patch - layer_over(single, 0, self._where, self._below_pixels).reshape(self._patch.shape)
             out = out + sample(missing, self._local, "bicubic").reshape(out.shape)
         return np.asarray(out.numpy(), np.float32)
+
+
+def _alone(points: torch.Tensor, boxes: Floats, row: int) -> torch.Tensor:
+    """False at those of ``points`` (n, 2) that lie in another of the ``boxes`` and not in the one of ``row``."""
+    corners = torch.from_numpy(boxes)
+    near = ((corners[:, :2] < points.amax(dim=0)) & (corners[:, 2:] > points.amin(dim=0))).all(dim=1)
+
+    def inside(these: torch.Tensor) -> torch.Tensor:
+        return ((points[:, None] >= these[:, :2]) & (points[:, None] < these[:, 2:])).all(dim=2).any(dim=1)
+
+    return inside(corners[[row]]) | ~inside(corners[near])
 
 
 def _mask(seen: Floats, below: Floats, size: tuple[int, int]) -> NDArray[np.int64]:

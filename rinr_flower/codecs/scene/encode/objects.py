@@ -70,10 +70,11 @@ def _volume(
     candidates = [base, fixed]
     if align_rounds and len(frames) > 1:
         candidates += [poses.align(frames, start, size, align_rounds) for start in (base, fixed)]
-    layers = [_placed(found, boxes, size) for found in candidates]
+    apron = apron_px(size, frames[0].shape)
+    layers = [_placed(found, boxes, size, apron) for found in candidates]
     for layer in layers:
-        core = (layer.size[0] - 2 * layer.apron, layer.size[1] - 2 * layer.apron)
-        layer.finer = _finer(core, luma.shape[1] * luma.shape[2])
+        core = (layer.size[0] - 2 * apron, layer.size[1] - 2 * apron)
+        layer.finer = _finer(core, frames[0].size)
     costs = [
         _bits(np.stack([poses.crop(f, m, size) for f, m in zip(frames, found, strict=True)]), step_code - layer.finer)
         + 8 * len(encode_ints(np.diff(layer.poses, axis=0, prepend=0).T))
@@ -83,14 +84,15 @@ def _volume(
     return costs[best], layers[best]
 
 
-def _placed(found: list[NDArray[np.float64]], boxes: NDArray[np.float32], size: tuple[int, int]) -> LayerCode:
-    """A volume around ``size`` that reaches as far as the boxes do once their pixels are aligned."""
+def _placed(
+    found: list[NDArray[np.float64]], boxes: NDArray[np.float32], size: tuple[int, int], apron: int
+) -> LayerCode:
+    """A volume around ``size`` that reaches as far as the boxes do once their pixels are aligned, and its ``apron``."""
     height, width = size
     corners = np.concatenate([_corners(b) @ m.T for b, m in zip(boxes, found, strict=True)])[:, :2]
     over = np.concatenate([-corners.min(axis=0), corners.max(axis=0) - (width, height)])
     left, top, right, bottom = (
-        int(np.clip(np.ceil(v), 0, side // 2)) + apron_px(size)
-        for v, side in zip(over, (width, height) * 2, strict=True)
+        int(np.clip(np.ceil(v), 0, side // 2)) + apron for v, side in zip(over, (width, height) * 2, strict=True)
     )
     margins = (left, top, right, bottom)
     whole = (height + top + bottom, width + left + right)

@@ -22,8 +22,9 @@ MAX_HEAD = 255
 FEATURES = 13
 """Of a sample: what the trunk gives, and a 1."""
 
-_APRON = 0.25  # of a box's shorter side
-_LEAST_APRON_PX, _MOST_APRON_PX = 4, 8
+_APRON = 1.5  # of a box's shorter side
+_LEAST_APRON_PX, _MOST_APRON_PX = 4, 32
+_SMALL_APRON_PX, _FRAME_APRONS = 8, 12  # at most 8 pixels, or one in 12 of a picture's shorter side: they take memory
 
 Head = NDArray[np.int64]
 """Weights (planes, FEATURES) in HEAD_UNIT, from features to quantiser steps."""
@@ -75,20 +76,24 @@ class LayerCode:
     finer: int = 0
     bands: Pyramids = field(default_factory=list)
 
-    @property
-    def apron(self) -> int:
-        """Pixels at each side of the volume that lie beyond every box: there it fades into the background."""
+    def apron(self, frame: tuple[int, int]) -> int:
+        """Pixels at each side of the volume that lie beyond every box: there it fades into the background.
+
+        ``frame`` is the (height, width) of the working picture.
+        """
         left, top, right, bottom = self.margins
-        return apron_px((self.size[0] - top - bottom, self.size[1] - left - right))
+        return apron_px((self.size[0] - top - bottom, self.size[1] - left - right), frame)
 
 
-def apron_px(box: tuple[int, int]) -> int:
-    """Width of the apron around an object whose box is (height, width) pixels of its volume.
+def apron_px(box: tuple[int, int], frame: tuple[int, int]) -> int:
+    """Width of the apron around an object whose box is (height, width) pixels of its volume, in pictures ``frame``.
 
     A volume that ended where the box ends would show a rectangle that the camera never sees, and a detector would
-    learn that in place of the object.
+    learn that in place of the object. Where it ended soon after, all that is near the object, its shadow too, would be
+    blurred, and a detector would learn that; the camera's frames are sharp there.
     """
-    return min(max(_LEAST_APRON_PX, round(_APRON * min(box))), _MOST_APRON_PX)
+    most = min(max(_SMALL_APRON_PX, min(frame) // _FRAME_APRONS), _MOST_APRON_PX)
+    return min(max(_LEAST_APRON_PX, round(_APRON * min(box))), most)
 
 
 @dataclass(eq=False)
