@@ -163,6 +163,24 @@ def test_unrelated_frames_cost_no_more_than_one_payload_each() -> None:
     assert measure(Clip("mixed", tuple(frames)), decode(payload)).worst_frame_db > 30
 
 
+def test_an_object_leaves_to_others_what_is_in_their_boxes() -> None:
+    image = np.full((*SIZE, 3), 128, np.uint8)
+    for x in (40, 62):
+        image[40:60, x : x + 20] = np.random.default_rng(x).integers(0, 256, (20, 20, 1))
+    boxes = np.array([[40, 40, 60, 60], [62, 40, 82, 60]], np.float32)
+    clip = Clip("two", (Frame(image, boxes, np.zeros(2, np.int64)),))
+    first, second = open_scene(Payload.from_bytes(Scene().encode(clip)), torch.device("cpu")).layers
+
+    def shown(column: int) -> float:
+        """Mean magnitude in the first object's volume of 4 x 4 pixels."""
+        x, y = (first.to_layer[0] @ torch.tensor([column, 48.0, 1.0]))[:2].int().tolist()
+        return float(first.volume.luma[:, 0, y : y + 4, x : x + 4].float().abs().mean())
+
+    assert shown(50) > 20
+    assert shown(63) < 8
+    assert second.volume.luma.float().abs().max() > 20
+
+
 def test_quality_does_not_end_where_the_box_ends() -> None:
     """A detector would take the edge of what is sharp for the object."""
     rng = np.random.default_rng(0)
