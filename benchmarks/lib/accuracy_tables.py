@@ -46,12 +46,15 @@ def _learned(r: Row, found: Row) -> tuple[str, ...]:
 
 
 def trained_on_scene(found: Row) -> list[tuple[Row, Row]]:
-    """Settings and summary of the rows of ``scene`` without blur: recent ones, unless there are none."""
+    """Settings and summary of the rows of ``scene`` without blur: recent ones, unless there are none; of those the
+    ones with most seeds."""
     rows = [
         r for r in found["summary"]
         if r["codec"] == "scene" and not found["settings"][r["settings"]]["blur"] and r["map50_95_minus_camera"]
     ]  # fmt: skip
-    return [(found["settings"][r["settings"]], r) for r in [r for r in rows if _is_recent(r, found)] or rows]
+    rows = [r for r in rows if _is_recent(r, found)] or rows
+    most = max((len(r["seeds"]) for r in rows), default=0)
+    return [(found["settings"][r["settings"]], r) for r in rows if len(r["seeds"]) == most]
 
 
 def _is_recent(summary: Row, found: Row) -> bool:
