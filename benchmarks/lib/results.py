@@ -96,17 +96,19 @@ class ResultFile:
 
     def add(self, row: Mapping[str, Any], code: Sequence[str], *, key: Sequence[str]) -> None:
         """Add a row of the present settings, in place of older ones that have the same values under ``key``."""
-        digest = digest_of(code)
-        self._content["code"][digest] = list(code)
-        self._put({**row, "settings": self.settings, "machine": self._machine, "code": digest}, key)
+        self._put({**row, "settings": self.settings, "machine": self._machine, "code": self._registered(code)}, key)
         self._dump()
 
     def renew(self, row: Row, code: Sequence[str]) -> None:
         """State that ``row``, one of :attr:`rows`, is what the present ``code`` gives too, as the caller has found."""
+        row["code"] = self._registered(code)
+        self._dump()
+
+    def _registered(self, code: Sequence[str]) -> str:
+        """The hash of ``code``, under which the file names its modules."""
         digest = digest_of(code)
         self._content["code"][digest] = list(code)
-        row["code"] = digest
-        self._dump()
+        return digest
 
     def _put(self, row: Row, key: Sequence[str]) -> None:
         name = [row[k] for k in ("settings", *key)]
