@@ -13,6 +13,8 @@ from typing import Any
 
 from rinr_flower.errors import DataError, PayloadError
 
+_UNFINISHED = ".part"
+
 
 def name_of(data: bytes) -> str:
     """Return the SHA-256 of ``data`` as 64 hex digits: the name of a content-addressed file."""
@@ -27,7 +29,7 @@ def write_file(path: Path, data: bytes | Iterable[bytes]) -> None:
     DataError
         If it cannot be written; the file is as before.
     """
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_UNFINISHED}")
     with _writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +43,12 @@ def write_file(path: Path, data: bytes | Iterable[bytes]) -> None:
                 temporary.unlink()
             raise
         _sync_folder(path.parent)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete the temporary files below ``folder`` that :func:`write_file` left there when its process was killed."""
+    for path in folder.rglob(f"*{_UNFINISHED}"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

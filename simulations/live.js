@@ -7,6 +7,7 @@
     let note = "";
     try {
       const answer = await fetch("now", { cache: "no-store" });
+      if (!answer.ok) throw new Error(answer.statusText);
       const text = await answer.text();
       if (text !== shown) {
         live.innerHTML = text;

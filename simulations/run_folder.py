@@ -14,7 +14,7 @@ from typing import Any
 
 from rinr_flower.array_file import Arrays, pack_arrays, unpack_arrays
 from rinr_flower.errors import ConfigError, DataError
-from rinr_flower.files import append_lines, keep, read_record, recall, write_file, write_record
+from rinr_flower.files import append_lines, keep, read_record, recall, remove_unfinished, write_file, write_record
 from rinr_flower.strategies.keeping import Blob, Kept
 
 _SUFFIX = ".rinr"
@@ -117,7 +117,8 @@ class RunFolder:
         self.after_round()
 
     def load(self) -> Kept | None:
-        """Rounds after one that cannot be read are done again, so that their files go."""
+        """Rounds after one that cannot be read are done again, so that their files go; so do files half written."""
+        remove_unfinished(self.path)
         rounds: list[dict[str, Any]] = []
         first: Arrays = {}
         last: Arrays = {}

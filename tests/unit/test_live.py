@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from browser import BROWSER, Browser
 from kept_runs import Device, fog, go, wire_of
 
 from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.files import write_file
 from rinr_flower.simulations.activity import noted
 from rinr_flower.simulations.live_page import live_content
 from rinr_flower.simulations.live_server import LiveServer, address, served
@@ -138,13 +138,13 @@ def test_a_browser_sees_rounds_go_by(run: Path, saved_run: Path, tmp_path: Path)
             assert browser.js("document.querySelector('th[aria-sort]').textContent") == "device"
 
             go(fog(RunFolder(run)), wire_of([Device(i) for i in range(3)]), rounds=3)
-            assert wait_for(browser, "document.getElementById('state').textContent", "3 of 3 rounds")
+            assert wait_for(browser, "document.getElementById('state')?.textContent ?? ''", "3 of 3 rounds")
             browser.js(f"{heads}.find(b => b.textContent == 'device').click()")
             assert browser.js("document.querySelector('th[aria-sort]').textContent") == "device", "new tables sort too"
 
-            shutil.copy(saved_run / "run.json", run / "run.json")
+            write_file(run / "run.json", (saved_run / "run.json").read_bytes())
             (run / "report.html").write_text("<title>the report</title>")
-            assert wait_for(browser, "document.getElementById('state').textContent", "Finished after")
+            assert wait_for(browser, "document.getElementById('state')?.textContent ?? ''", "Finished after")
             errors, _ = browser.complaints()
             assert errors == []
         assert wait_for(browser, "document.getElementById('gone')?.textContent ?? ''", "process has ended")

@@ -75,6 +75,24 @@ def test_what_was_encoded_before_the_kill_is_not_encoded_again(tmp_path: Path, u
     assert len(RunFolder(path)._encoded) == 9
 
 
+def test_files_that_a_kill_left_half_written_are_deleted(tmp_path: Path, undisturbed: object) -> None:
+    path = tmp_path / "run"
+    devices = [Device(i) for i in range(3)]
+    wire = wire_of(devices)
+    wire.die_after = (2, "train")
+    with pytest.raises(Killed):
+        go(fog(RunFolder.create(str(path))), wire)
+    payload = next((path / "payloads").iterdir())
+    half = [payload.with_name(f"{payload.name}.0badcafe.part"), path / "rounds" / "002.json.0badcafe.part"]
+    for file in half:
+        file.write_bytes(payload.read_bytes()[:9])
+    strategy = fog(RunFolder(path))
+    go(strategy, wire_of(devices))
+    assert outcome(strategy) == undisturbed
+    assert not any(file.exists() for file in half)
+    assert payload.exists()
+
+
 def test_bytes_that_were_sent_twice_stay_in_the_ledger(tmp_path: Path) -> None:
     path = tmp_path / "run"
     devices = [Device(i) for i in range(3)]
