@@ -11,6 +11,7 @@ from .markdown import read, table
 from .results import Row
 
 ENOUGH_SEEDS = 2
+HEADLINE_SEEDS = 3
 
 
 def accuracy(results: Path) -> str:
@@ -47,14 +48,14 @@ def _learned(r: Row, found: Row) -> tuple[str, ...]:
 
 def trained_on_scene(found: Row) -> list[tuple[Row, Row]]:
     """Settings and summary of the rows of ``scene`` without blur: recent ones, unless there are none; of those the
-    ones with most seeds."""
+    ones with three seeds or more, or with as many as any has."""
     rows = [
         r for r in found["summary"]
         if r["codec"] == "scene" and not found["settings"][r["settings"]]["blur"] and r["map50_95_minus_camera"]
     ]  # fmt: skip
     rows = [r for r in rows if _is_recent(r, found)] or rows
-    most = max((len(r["seeds"]) for r in rows), default=0)
-    return [(found["settings"][r["settings"]], r) for r in rows if len(r["seeds"]) == most]
+    enough = min(HEADLINE_SEEDS, max((len(r["seeds"]) for r in rows), default=0))
+    return [(found["settings"][r["settings"]], r) for r in rows if len(r["seeds"]) >= enough]
 
 
 def _is_recent(summary: Row, found: Row) -> bool:

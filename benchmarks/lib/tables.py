@@ -315,10 +315,10 @@ def readme(results: Path) -> str:
             "rate_distortion.py",
         ),
         (
-            "mAP50-95 of YOLOv8n trained on `scene` frames, against the camera's files, in points",
+            "mAP50-95 of YOLOv8n trained on `scene` frames, against the camera's files with "
+            f"{trained[0][1]['camera_over_bytes']:.0f}x the bytes, in points",
             "; ".join(
-                f"{100 * r['map50_95_minus_camera']['mean']:+.1f} after {setting['steps']:,} steps, "
-                f"{r['camera_over_bytes']:.0f}x fewer bytes"
+                f"{100 * r['map50_95_minus_camera']['mean']:+.1f} after {setting['steps']:,} steps"
                 for setting, r in trained
             ),
             "accuracy.py",
@@ -349,8 +349,8 @@ def summary(results: Path) -> str:
     plain, layers = (ways["fog", upload]["median"] for upload in ("jpeg", "roi_jpeg"))
     learned = _read(results / "accuracy.json")
     points = " and ".join(
-        f"{100 * d['mean']:+.1f} points of mAP50-95 after {setting['steps']:,} steps "
-        f"(seeds from {100 * d['min']:+.1f} to {100 * d['max']:+.1f})"
+        f"{100 * d['mean']:+.1f} points after {setting['steps']:,} steps "
+        f"({len(r['seeds'])} seeds, {100 * d['min']:+.1f} to {100 * d['max']:+.1f})"
         for setting, r in trained_on_scene(learned)
         for d in (r["map50_95_minus_camera"],)
     )
@@ -358,7 +358,7 @@ def summary(results: Path) -> str:
         "*Measured on real sequences:* ten devices that share everything with each other send "
         f"**{plain:.1f} times fewer bytes**\nthan with their camera's JPEG files, or {layers:.1f} times fewer if they "
         "upload a coarse frame and fine boxes in place of the files.\nYOLOv8n trained on what arrives differs from "
-        f"YOLOv8n trained on the files by {points}:\n[results](docs/results.md)."
+        f"YOLOv8n trained on the files in mAP50-95 by\n{points}: [results](docs/results.md)."
     )
 
 

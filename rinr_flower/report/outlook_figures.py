@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from rinr_flower.bandwidth import model
 from rinr_flower.report.bars import scheme_bars
@@ -98,7 +99,8 @@ def fog_training(summary: Mapping[str, Any]) -> Chart | None:
             continue
         (mark,) = axes.plot([x], [y], "D", ms=6, color=palette.get(own, "#111827"), mec="white")
         chart.tip(mark, f"{row['name']}: {bytes_text(x)} an update; pays above {y:,.3g} frames a device and round")
-        axes.annotate(row["name"], (x, y), (6, -4), textcoords="offset points", fontsize=8, va="top")
+        label = axes.annotate(row["name"], (x, y), (8, -8), textcoords="offset points", fontsize=8, va="top", zorder=5)
+        label.set_path_effects([withStroke(linewidth=3, foreground="white")])  # curves run below it
     log_axis(axes.xaxis, bytes_text)
     log_axis(axes.yaxis, "{:,g}".format)
     axes.set_xlabel("bytes of one model update, beta (log)")
