@@ -19,6 +19,7 @@ SIZES = [(1, 1), (7, 1), (1, 7), (3, 3), (11, 11), (31, 33), (100, 24), (640, 8)
 CASES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "scene fast": [("scene", {"preset": "fast"})],
     "scene balanced": [("scene", {})],
+    "scene best": [("scene", {"preset": "best"})],
     "key frames": [("roi_jpeg", {"key_every": 2}), ("roi_avif", {"key_every": 2, "coarse_reduce": 2})],
     "images": [(name, {}) for name in ("jpeg", "webp", "avif", "roi_jpeg", "roi_avif")],
     "video": [(name, {}) for name in ("av1", "x264", "roi_av1", "roi_x264")],

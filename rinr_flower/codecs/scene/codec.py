@@ -32,11 +32,12 @@ _CLOSE = 0.015  # is near enough to end the search
 @codecs.register("scene")
 @dataclass(frozen=True)
 class Scene(Codec):
-    """One closed-form representation per clip; see docs/scene.md.
+    """One residual implicit neural representation per clip; see docs/scene.md.
 
     Attributes
     ----------
-    preset : ``fast`` or ``balanced``: how long the encoder looks for a smaller payload.
+    preset : ``fast``, ``balanced`` or ``best``: how long the encoder looks for a smaller payload. ``best`` refines the
+        closed form of ``balanced`` by gradients through the decoder.
     quality : 0 to 100, of the whole frame; 12.5 more halve the quantiser step, which is about 4 dB where the payload
         spends bytes.
     object_weight : how many times an error inside a box counts one outside it, 1 to 10,000, for a box of a hundredth
@@ -46,7 +47,7 @@ class Scene(Codec):
     max_width : a wider clip is coded at this width (it is still rendered at any size).
     """
 
-    preset: Literal["fast", "balanced"] = "balanced"
+    preset: Literal["fast", "balanced", "best"] = "balanced"
     quality: float = 52.0
     object_weight: float = 11.0
     bytes_per_frame: int | None = None
@@ -77,8 +78,9 @@ class Scene(Codec):
     def _one(self, clip: Clip) -> Parts:
         # OpenCV finds the motion; a device that only decodes never loads it
         from rinr_flower.codecs.scene.encode.analysis import analyse_clip
-        from rinr_flower.codecs.scene.encode.encoder import encode
+        from rinr_flower.codecs.scene.encode.encoder import Encoded, encode
         from rinr_flower.codecs.scene.encode.floor import encode_above_floor
+        from rinr_flower.codecs.scene.encode.refine import refine
 
         # the boxes as the container will hand them back
         boxes = Payload.from_bytes(Payload.of_clip(self.name, clip, {}).to_bytes()).boxes
@@ -88,12 +90,17 @@ class Scene(Codec):
         wanted = round(octaves * STEPS_PER_OCTAVE)
         found = analyse_clip(clip, boxes, self.max_width, effort, wanted, max(wanted - finer, 0))
 
+        def parts_of(done: Encoded) -> Parts:
+            if effort.refine:
+                refine(found, done.code)
+            return to_parts(done.code)
+
         def parts_at(step_code: int, object_step_code: int) -> Parts:
-            return to_parts(encode(found, step_code, max(object_step_code, 0), effort).code)
+            return parts_of(encode(found, step_code, max(object_step_code, 0), effort))
 
         if self.bytes_per_frame is None:
             floor = max(round(self.quality * _FLOOR), 1)
-            return to_parts(encode_above_floor(clip, found, wanted, max(wanted - finer, 0), effort, floor).code)
+            return parts_of(encode_above_floor(clip, found, wanted, max(wanted - finer, 0), effort, floor))
         budget = self.bytes_per_frame
 
         def excess(parts: Parts) -> float:
