@@ -1,7 +1,7 @@
-"""Bytes of ``scene`` at equal frame and at equal object PSNR against an earlier version of itself.
+"""Bytes of ``scene`` at equal frame and at equal object PSNR against an earlier version, or another preset.
 
     python benchmarks/scene_rate.py --out new.json [--settings 52,12] [--preset fast] [clip patterns]
-    python benchmarks/scene_rate.py --compare new.json --against old.json
+    python benchmarks/scene_rate.py --compare new.json --against old.json [--weight 11]
 
 The first form measures every clip (of RINR_DATA, 32 frames) at settings quality,object_weight; run in a checkout of the
 earlier version, with more settings around the default, it gives what the second form compares with. A setting's bytes
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 import torch
 from lib.clips import benchmark_clips, default_specs
 from lib.results import write_result
+from lib.scene_versions import compared
 from rich.console import Console
 from rich.table import Table
 
@@ -56,24 +56,6 @@ def points(settings: list[tuple[float, float]], options: dict[str, Any], pattern
     return rows
 
 
-def needed(rows: list[dict[str, Any]], key: str, wanted_db: float) -> float:
-    """Bytes a frame at ``wanted_db``, their logarithm interpolated, and continued beyond the ends, over ``rows``."""
-    line = sorted((row[key], math.log(row["bytes_per_frame"])) for row in rows)
-    at = min(max(sum(db <= wanted_db for db, _ in line), 1), len(line) - 1)
-    (low, a), (high, b) = line[at - 1], line[at]
-    return math.exp(a + (b - a) * (wanted_db - low) / (high - low))
-
-
-def compared(new: list[dict[str, Any]], old: list[dict[str, Any]], weight: float) -> list[tuple[str, float, float]]:
-    """Name, ratio at equal frame PSNR and ratio at equal object PSNR of every row of ``new``."""
-    out = []
-    for row in new:
-        line = [r for r in old if r["clip"] == row["clip"] and r["object_weight"] == weight]
-        ratios = (row["bytes_per_frame"] / needed(line, key, row[key]) for key in ("frame_db", "object_db"))
-        out.append((row["clip"], *ratios))
-    return out
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("patterns", nargs="*")
@@ -82,7 +64,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--compare", type=Path)
     parser.add_argument("--against", type=Path)
-    parser.add_argument("--weight", type=float, default=12.0, help="object weight of the other version's curve")
+    parser.add_argument("--weight", type=float, default=12.0, help="object weight of the other's curve")
     options = parser.parse_args()
     if options.out:
         settings = [(float(q), float(w)) for q, w in (s.split(",") for s in options.settings)]

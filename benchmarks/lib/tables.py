@@ -18,6 +18,7 @@ from .network_tables import NETWORK_TABLES
 from .rate_records import default_point
 from .reproduction_tables import REPRODUCTION_TABLES
 from .results import Row
+from .scene_versions import scene_best
 from .start_model_table import start_model
 from .update_tables import claims_of, update_claims, update_federation, update_sizes
 
@@ -367,7 +368,7 @@ TABLES: dict[str, Table] = {
     for f in (
         readme, main_job, sharing, rate_clips, rate_rivals, rate_envelope, accuracy, accuracy_all, quality, encode,
         encode_to_the_end, encode_scale, decode, train, augment, reliability, hostile, scale, update_sizes,
-        update_claims, update_federation, start_model,
+        update_claims, update_federation, start_model, scene_best,
     )
 } | NETWORK_TABLES | REPRODUCTION_TABLES  # fmt: skip
 SENTENCES: dict[str, Table] = {"summary": summary}

@@ -1,4 +1,4 @@
-"""The refinement of the preset ``best``: gradients against differences, curvature against a formula, and what it earns."""
+"""The preset ``best``: gradients against differences, curvature against a formula, and what refining earns."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_rounds_that_do_not_help_are_taken_back(monkeypatch: pytest.MonkeyPatch)
 
 def test_best_takes_fewer_bytes_than_balanced_at_equal_quality_of_frames_and_objects() -> None:
     def at(preset: str, quality: float) -> tuple[int, float, float]:
-        payload = Scene(preset=preset, quality=quality).encode(CLIP)  # type: ignore[arg-type]
+        payload = Scene(preset=preset, quality=quality).encode(CLIP)
         found = measure(CLIP, decode(payload))
         return len(payload), found.frame_db, found.object_db
 
@@ -155,7 +155,7 @@ TURNED = replace(CLIP.frames[9], image=CLIP.frames[9].image[::-1].copy())
     ids=["grey", "single", "without boxes", "unrelated"],
 )
 def test_clips_of_every_kind_are_refined(clip: Clip) -> None:
-    best, balanced = (measure(clip, decode(Scene(preset=p).encode(clip))) for p in ("best", "balanced"))  # type: ignore[arg-type]
+    best, balanced = (measure(clip, decode(Scene(preset=p).encode(clip))) for p in ("best", "balanced"))
     assert best.frame_db >= balanced.frame_db - 0.05
 
 
