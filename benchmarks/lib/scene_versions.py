@@ -8,9 +8,8 @@ from pathlib import Path
 
 from .clips import clip_name
 from .markdown import read, table
+from .rate_comparison import Point, chain, fewest_bytes
 from .results import Row
-
-_DEFAULT = (52.0, 11.0)  # quality and object weight
 
 
 def needed(rows: Sequence[Row], key: str, wanted_db: float) -> float:
@@ -33,24 +32,34 @@ def compared(new: Sequence[Row], old: Sequence[Row], weight: float) -> list[tupl
 
 def scene_best(results: Path) -> str:
     """What the preset ``best`` saves over ``balanced`` at default quality, clip by clip."""
-    balanced, best = (read(results / f"{name}.json")["rows"] for name in ("scene_rate", "scene_rate_best"))
-    plain = {r["clip"]: r for r in balanced if (r["quality"], r["object_weight"]) == _DEFAULT}
-    rows = [
-        (
-            clip_name(row["clip"]),
-            f"{plain[row['clip']]['bytes_per_frame']:,.0f}",
-            f"{row['bytes_per_frame']:,.0f}",
-            f"{100 * (frame - 1):+.1f} %",
-            f"{100 * (inside - 1):+.1f} %",
-            f"{plain[row['clip']]['encode_cpu_s_per_frame']:.2f}",
-            f"{row['encode_cpu_s_per_frame']:.2f}",
+    best = read(results / "scene_rate_best.json")["rows"]
+    plain = {r["clip"]: r for r in read(results / "scene_rate.json")["rows"]}
+    curves: dict[str, list[Point]] = {}
+    for r in read(results / "rate_distortion.json")["rows"]:
+        if r["series"] == "scene":
+            point = Point(r["bytes_per_frame"], r["frame_db"], r["object_db"], r["options"])
+            curves.setdefault(r["clip"], []).append(point)
+    rows = []
+    for row in best:
+        before, pairs = plain[row["clip"]], chain(curves[row["clip"]])
+        asked = (row["object_db"], row["frame_db"])
+        wanted = ((-math.inf, asked[1]), (asked[0], -math.inf), asked)
+        rows.append(
+            (
+                clip_name(row["clip"]),
+                *(f"{r['bytes_per_frame']:,.0f}" for r in (before, row)),
+                *(_less(row["bytes_per_frame"], fewest_bytes(pairs, *dbs)) for dbs in wanted),
+                *(f"{r['encode_cpu_s_per_frame']:.2f}" for r in (before, row)),
+            )
         )
-        for row, (_, frame, inside) in zip(best, compared(best, balanced, _DEFAULT[1]), strict=True)
-    ]
     return table(_BEST, rows)
 
 
+def _less(size: float, needed_bytes: float | None) -> str:
+    return "-" if needed_bytes is None else f"{100 * (size / needed_bytes - 1):+.1f} %"
+
+
 _BEST = (
-    "clip", "`balanced`, B/frame", "`best`, B/frame", "at equal frame PSNR", "at equal object PSNR",
+    "clip", "`balanced`, B/frame", "`best`, B/frame", "same frame PSNR", "same object PSNR", "both at least",
     "`balanced`, CPU s/frame", "`best`, CPU s/frame",
 )  # fmt: skip
