@@ -94,9 +94,9 @@ def psnr(clip: Clip, payload: bytes) -> dict[str, float]:
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:
-    """Median, best and worst clip of every way."""
+    """Median, best and worst clip of every way, those through the fog first."""
     result = []
-    for way in dict.fromkeys(tuple(r[k] for k in WAY) for r in rows):
+    for way in sorted(dict.fromkeys(tuple(r[k] for k in WAY) for r in rows), key=lambda way: way[0] != "fog"):
         mine = sorted((r for r in rows if tuple(r[k] for k in WAY) == way), key=lambda r: float(r["gain"]))
         row: Row = {**dict(zip(WAY, way, strict=True)), "clips": len(mine)}
         row |= {"median": statistics.median(r["gain"] for r in mine)}
