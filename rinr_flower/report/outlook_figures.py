@@ -99,7 +99,9 @@ def fog_training(summary: Mapping[str, Any]) -> Chart | None:
             continue
         (mark,) = axes.plot([x], [y], "D", ms=6, color=palette.get(own, "#111827"), mec="white")
         chart.tip(mark, f"{row['name']}: {bytes_text(x)} an update; pays above {y:,.3g} frames a device and round")
-        label = axes.annotate(row["name"], (x, y), (8, -8), textcoords="offset points", fontsize=8, va="top", zorder=5)
+        label = axes.annotate(
+            row["name"], (x, y), (-8, 4), textcoords="offset points", fontsize=8, ha="right", va="bottom", zorder=5
+        )
         label.set_path_effects([withStroke(linewidth=3, foreground="white")])  # curves run below it
     log_axis(axes.xaxis, bytes_text)
     log_axis(axes.yaxis, "{:,g}".format)
