@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import time
 from pathlib import Path
@@ -21,7 +22,6 @@ from typing import Any
 import torch
 from lib.clips import benchmark_clips, default_specs
 from lib.results import write_result
-from lib.scene_versions import compared
 from rich.console import Console
 from rich.table import Table
 
@@ -54,6 +54,24 @@ def points(settings: list[tuple[float, float]], options: dict[str, Any], pattern
                 }
             )
     return rows
+
+
+def needed(rows: list[dict[str, Any]], key: str, wanted_db: float) -> float:
+    """Bytes a frame at ``wanted_db``, their logarithm interpolated, and continued beyond the ends, over ``rows``."""
+    line = sorted((row[key], math.log(row["bytes_per_frame"])) for row in rows)
+    at = min(max(sum(db <= wanted_db for db, _ in line), 1), len(line) - 1)
+    (low, a), (high, b) = line[at - 1], line[at]
+    return math.exp(a + (b - a) * (wanted_db - low) / (high - low))
+
+
+def compared(new: list[dict[str, Any]], old: list[dict[str, Any]], weight: float) -> list[tuple[str, float, float]]:
+    """Name, ratio at equal frame PSNR and ratio at equal object PSNR of every row of ``new``."""
+    out = []
+    for row in new:
+        line = [r for r in old if r["clip"] == row["clip"] and r["object_weight"] == weight]
+        ratios = (row["bytes_per_frame"] / needed(line, key, row[key]) for key in ("frame_db", "object_db"))
+        out.append((row["clip"], *ratios))
+    return out
 
 
 def main() -> None:

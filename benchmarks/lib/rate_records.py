@@ -91,8 +91,8 @@ def warm_up(clip: Clip, names: Iterable[str]) -> None:
         decode(codecs.create(name).encode(small))
 
 
-def comparisons(rows: Sequence[Row], against: str) -> list[Row]:
-    """The series ``against`` compared with every other on every clip whose frames have boxes."""
+def points_by_clip(rows: Sequence[Row]) -> dict[str, dict[str, list[tuple[Codec, Point]]]]:
+    """Codec and point of every row, by clip and series; clips whose frames have no boxes are left out."""
     clips: dict[str, dict[str, list[tuple[Codec, Point]]]] = {}
     for r in rows:
         if r["object_db"] is not None and r["series"] in SERIES:
@@ -100,10 +100,20 @@ def comparisons(rows: Sequence[Row], against: str) -> list[Row]:
             options = {name: repr(value) for name, value in vars(codec).items()}
             point = Point(r["bytes_per_frame"], r["frame_db"], r["object_db"], options)
             clips.setdefault(r["clip"], {}).setdefault(r["series"], []).append((codec, point))
+    return clips
+
+
+def on_curve(series: str, points: Sequence[tuple[Codec, Point]]) -> list[Point]:
+    """The points that lie on the curve of ``series``."""
+    return [point for codec, point in points if codec in curve_of(series)]
+
+
+def comparisons(rows: Sequence[Row], against: str) -> list[Row]:
+    """The series ``against`` compared with every other on every clip whose frames have boxes."""
     found = []
-    for clip, by_series in clips.items():
+    for clip, by_series in points_by_clip(rows).items():
         every = {s: [p for _, p in points] for s, points in by_series.items()}
-        curves = {s: [p for codec, p in points if codec in curve_of(s)] for s, points in by_series.items()}
+        curves = {s: on_curve(s, points) for s, points in by_series.items()}
         for rival in curves:
             if rival == against or against not in curves:
                 continue

@@ -18,7 +18,7 @@ from .network_tables import NETWORK_TABLES
 from .rate_records import default_point
 from .reproduction_tables import REPRODUCTION_TABLES
 from .results import Row
-from .scene_versions import scene_best
+from .scene_best_table import scene_best
 from .start_model_table import start_model
 from .update_tables import claims_of, update_claims, update_federation, update_sizes
 
