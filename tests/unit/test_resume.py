@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM
 from kept_runs import CODEC, ROUNDS, Device, fog, go, outcome, wire_of
-from wire import Killed
+from wire import Killed, Wire
 
 from rinr_flower.bandwidth import Ledger
 from rinr_flower.errors import ConfigError, DataError
@@ -38,6 +38,15 @@ class Counted:
             yield found
 
 
+def killed(path: Path, devices: Sequence[Device], at: tuple[int, str], **options: object) -> Wire:
+    """A run in ``path`` whose fog, with ``options``, is killed after the answers to a round's messages of one type."""
+    wire = wire_of(devices)
+    wire.die_after = at
+    with pytest.raises(Killed):
+        go(fog(RunFolder.create(str(path)), **options), wire)
+    return wire
+
+
 @pytest.mark.parametrize("number", range(1, ROUNDS + 1))
 @pytest.mark.parametrize("kind", ["query", "train", "evaluate"])
 def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(
@@ -45,10 +54,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(
 ) -> None:
     path = tmp_path / "run"
     devices, encoder = [Device(i) for i in range(3)], Counted()
-    wire = wire_of(devices)
-    wire.die_after = (number, kind)
-    with pytest.raises(Killed):
-        go(fog(RunFolder.create(str(path)), encoder=encoder), wire)
+    killed(path, devices, (number, kind), encoder=encoder)
     again = wire_of(devices, first_node=70)  # nodes have other ids now
     strategy = fog(RunFolder(path), encoder=encoder)
     go(strategy, again)
@@ -78,10 +84,7 @@ def test_what_was_encoded_before_the_kill_is_not_encoded_again(tmp_path: Path, u
 def test_files_that_a_kill_left_half_written_are_deleted(tmp_path: Path, undisturbed: object) -> None:
     path = tmp_path / "run"
     devices = [Device(i) for i in range(3)]
-    wire = wire_of(devices)
-    wire.die_after = (2, "train")
-    with pytest.raises(Killed):
-        go(fog(RunFolder.create(str(path))), wire)
+    killed(path, devices, (2, "train"))
     payload = next((path / "payloads").iterdir())
     half = [payload.with_name(f"{payload.name}.0badcafe.part"), path / "rounds" / "002.json.0badcafe.part"]
     for file in half:
@@ -96,10 +99,7 @@ def test_files_that_a_kill_left_half_written_are_deleted(tmp_path: Path, undistu
 def test_bytes_that_were_sent_twice_stay_in_the_ledger(tmp_path: Path) -> None:
     path = tmp_path / "run"
     devices = [Device(i) for i in range(3)]
-    wire = wire_of(devices)
-    wire.die_after = (2, "evaluate")
-    with pytest.raises(Killed):
-        go(fog(RunFolder.create(str(path))), wire)
+    wire = killed(path, devices, (2, "evaluate"))
     again = wire_of(devices)
     strategy = fog(RunFolder(path))
     go(strategy, again)
@@ -127,10 +127,7 @@ def test_the_inner_strategys_model_and_moments_come_back(tmp_path: Path, make: t
         fog(RunFolder.create(str(tmp_path / "whole")), inner=make(**options)), wire_of([Device(i) for i in range(2)])
     )
     devices, path = [Device(i) for i in range(2)], tmp_path / "run"
-    wire = wire_of(devices)
-    wire.die_after = (3, "query")
-    with pytest.raises(Killed):
-        go(fog(RunFolder.create(str(path)), inner=make(**options)), wire)
+    killed(path, devices, (3, "query"), inner=make(**options))
     assert np.array_equal(go(fog(RunFolder(path), inner=make(**options)), wire_of(devices)), expected)
     assert len(list((path / "arrays").iterdir())) <= 3, "models of old rounds are let go"
 

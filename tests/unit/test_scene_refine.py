@@ -12,6 +12,7 @@ from scene_clips import SIZE, clip_of
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import Scene, decode
+from rinr_flower.codecs.scene.decode.resident import OpenScene
 from rinr_flower.codecs.scene.decode.sampling import centres, to_rgb
 from rinr_flower.codecs.scene.encode import refine as module
 from rinr_flower.codecs.scene.encode.analysis import Analysis, analyse_clip
@@ -40,9 +41,11 @@ def bytes_of(code: SceneCode) -> int:
 
 
 def errors_of(found: Analysis, code: SceneCode) -> tuple[float, float]:
+    return errors_in(module._open(found, code), found, module._weights(found, code))
+
+
+def errors_in(scene: OpenScene, found: Analysis, weights: list[torch.Tensor]) -> tuple[float, float]:
     """Squared error of all frames, weighted and plain, in float64 from the planes that a decoder holds."""
-    scene = module._open(found, code)
-    weights = module._weights(found, code)
     points, weighted, plain = centres(*found.size), 0.0, 0.0
     with torch.no_grad():
         for frame, (image, weight) in enumerate(zip(found.images, weights, strict=True)):
@@ -74,20 +77,10 @@ def test_gradients_are_those_of_the_error() -> None:
         for change in (0.5, -0.5):
             with torch.no_grad():
                 tensor[at] += change
-                errors.append(error_of(drawn, found, weights))
+                errors.append(errors_in(drawn.scene, found, weights)[0])
                 tensor[at] -= change
         assert tensor.grad is not None
         assert float(tensor.grad[at]) == pytest.approx(errors[0] - errors[1], rel=0.02, abs=0.5)
-
-
-def error_of(drawn: module._Drawn, found: Analysis, weights: list[torch.Tensor]) -> float:
-    points, error = centres(*found.size), 0.0
-    for frame, (image, weight) in enumerate(zip(found.images, weights, strict=True)):
-        picture = drawn.scene.at(frame, points)
-        rgb = np.clip(to_rgb(picture[0], picture[1:]).double().numpy() * 255, 0, 255)
-        squared = ((rgb - image.reshape(-1, 3).T) ** 2).mean(axis=0)
-        error += float((squared * weight.double().numpy()).sum())
-    return error
 
 
 def test_the_curvature_of_a_canvas_that_stands_still_is_the_weight_of_its_pixels() -> None:
