@@ -1,10 +1,14 @@
 """A whole model in a fifth of its bytes: weights in fine quantisation steps, everything else exact.
 
 The coded model is an ArrayRecord of one Array of stype ``rinr.model``: the envelope of
-:mod:`rinr_flower.bitstream.envelope` (``RMOD``, version 1) around a table and an update. The table is a blob, JSON
-compressed by zlib, with ``[name, type, shape, exponent]`` of every array. Arrays of an exponent are weights: floats of
-two or more dimensions, of which the update by :class:`Quantised` to zeros carries float32 values about 1, times 2 to
-that exponent. The others, whose exponent is null, are in the update as they are, floats flattened.
+:mod:`rinr_flower.bitstream.envelope` (``RMOD``, version 1) around a table, bytes and an update. The table is a blob,
+JSON compressed by zlib, with ``[name, type, shape, form]`` of every array. The forms:
+
+- a whole number: weights, floats of two or more dimensions; the update, by :class:`Quantised` from zeros, carries them
+  as float32 values about 1, times 2 to that number;
+- null: the update carries the array as it is, floats flattened;
+- ``"bytes"``: floats among which there is an infinity or NaN, as in a causal mask. The bytes of all these, one after
+  the other and compressed by zlib, are the second blob.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,6 +38,7 @@ STEP = 0.01  # in root mean squares of a weight; docs/updates.md has what coarse
 MAX_PEAK = 100.0  # root mean squares; a weight with a larger value goes exactly
 MAX_TABLE_BYTES, MAX_MODEL_BYTES = 1 << 24, 1 << 31
 MAX_GROWTH = 1024  # a model of more bytes for those it came in is refused, and sent as it is
+BYTES: Literal["bytes"] = "bytes"
 _FLOATS = ("float16", "float32", "float64")
 _TYPES = (*_FLOATS, "int8", "int16", "int32", "int64", "uint8", "bool")
 
@@ -54,7 +60,7 @@ class StartModel:
 
     @classmethod
     def of(cls, arrays: ArrayRecord, *, step: float = STEP) -> StartModel:
-        """Round a model to what its coded form holds; one that cannot be coded, as one with NaN, stays as it is.
+        """Round a model to what its coded form holds; one with complex numbers, say, stays as it is.
 
         ``step`` is that of the weights, in root mean squares.
         """
@@ -92,45 +98,55 @@ def open_model(record: ArrayRecord) -> ArrayRecord:
         return record
     reader = unwrap(record[KEY].data, MAGIC, VERSION, "coded model")
     table = _read_table(reader.blob(), MAX_GROWTH * len(record[KEY].data))
+    plain = _read_bytes(reader.blob(), table)
     found = apply_update(_zeros(table), reader.raw(reader.left))
     arrays: dict[str, NDArray[np.generic]] = {}
-    for name, (kind, shape, exponent) in table.items():
-        numbers = found[name].numpy()
-        if exponent is not None:
+    for name, (kind, shape, form) in table.items():
+        numbers = plain[name] if form == BYTES else found[name].numpy()
+        if isinstance(form, int):
             with np.errstate(over="ignore", under="ignore"):
-                numbers = np.ldexp(numbers.astype(np.float64), exponent).astype(kind)
+                numbers = np.ldexp(numbers.astype(np.float64), form).astype(kind)
             if not np.isfinite(numbers).all():
                 raise PayloadError(f"coded model puts infinity into array {name[:80]!r}")
         arrays[name] = numbers.reshape(shape)
     return record_of(arrays)
 
 
-Entry = tuple[str, tuple[int, ...], int | None]
-"""Type, shape and exponent of an array."""
+Form = int | Literal["bytes"] | None
+Entry = tuple[str, tuple[int, ...], Form]
+"""Type, shape and form of an array."""
 
 
 def _coded(arrays: Arrays, step: float) -> bytes:
-    """DataError if an array is of another type, or holds what an update does not carry."""
-    table = {name: (str(a.dtype), a.shape, _exponent(a)) for name, a in arrays.items()}
+    """DataError if an array is of another type."""
+    table = {name: (str(a.dtype), a.shape, _form(a)) for name, a in arrays.items()}
     if odd := [kind for kind, *_ in table.values() if kind not in _TYPES]:
         raise DataError(f"an array of type {odd[0]} is not coded")
     new = {}
-    for name, (kind, _, exponent) in table.items():
+    for name, (kind, _, form) in table.items():
         numbers = arrays[name]
-        if exponent is not None:
-            numbers = np.ldexp(numbers.astype(np.float64), -exponent).astype(np.float32)
+        if form == BYTES:
+            continue
+        if form is not None:
+            numbers = np.ldexp(numbers.astype(np.float64), -form).astype(np.float32)
         elif kind in _FLOATS:
             numbers = numbers.reshape(-1)
         new[name] = torch.from_numpy(np.array(numbers))
     writer = ByteWriter()
     writer.blob(zlib.compress(json.dumps([[name, *entry] for name, entry in table.items()]).encode(), 9))
+    plain = [arrays[name].tobytes() for name, entry in table.items() if entry[-1] == BYTES]
+    writer.blob(zlib.compress(b"".join(plain), 9))
     writer.raw(Quantised(step=step).compress(_zeros(table), new))
     return wrap(MAGIC, VERSION, writer.getvalue())
 
 
-def _exponent(array: NDArray[np.generic]) -> int | None:
-    """The power of two next to a weight's root mean square; None for what is sent as it is."""
-    if array.ndim < 2 or str(array.dtype) not in _FLOATS or not array.any():
+def _form(array: NDArray[np.generic]) -> Form:
+    """The power of two next to a weight's root mean square; None for what is sent as it is; BYTES if not finite."""
+    if str(array.dtype) not in _FLOATS:
+        return None
+    if not np.isfinite(array).all():
+        return BYTES
+    if array.ndim < 2 or not array.any():
         return None
     numbers = array.astype(np.float64)
     rms, peak = float(np.sqrt(np.square(numbers).mean())), float(np.abs(numbers).max())
@@ -140,10 +156,12 @@ def _exponent(array: NDArray[np.generic]) -> int | None:
 def _zeros(table: Mapping[str, Entry]) -> dict[str, torch.Tensor]:
     """Zeros that the update of a coded model starts from."""
     zeros = {}
-    for name, (kind, shape, exponent) in table.items():
-        flat = exponent is None and kind in _FLOATS
+    for name, (kind, shape, form) in table.items():
+        if form == BYTES:
+            continue
+        flat = form is None and kind in _FLOATS
         zeros[name] = torch.from_numpy(
-            np.zeros(math.prod(shape) if flat else shape, kind if exponent is None else "float32")
+            np.zeros(math.prod(shape) if flat else shape, kind if form is None else "float32")
         )
     return zeros
 
@@ -164,16 +182,35 @@ def _read_table(data: bytes, limit: int) -> dict[str, Entry]:
     return table
 
 
-def _entry(name: object, kind: object, shape: object, exponent: object) -> Entry:
+def _read_bytes(data: bytes, table: Mapping[str, Entry]) -> Arrays:
+    """The arrays of form BYTES, flat. PayloadError unless the bytes are as many as the table says."""
+    entries = [(name, kind, math.prod(shape)) for name, (kind, shape, form) in table.items() if form == BYTES]
+    size = sum(count * np.dtype(kind).itemsize for _, kind, count in entries)
+    unpacker = zlib.decompressobj()
+    try:
+        plain = unpacker.decompress(data, size + 1)
+    except zlib.error as error:
+        raise PayloadError(f"coded model has no readable arrays: {error}") from error
+    if len(plain) != size or not unpacker.eof:
+        raise PayloadError(f"coded model has other than the {size:,} bytes that its table declares for arrays")
+    arrays, start = {}, 0
+    for name, kind, count in entries:
+        arrays[name] = np.frombuffer(plain, kind, count, start).copy()
+        start += arrays[name].nbytes
+    return arrays
+
+
+def _entry(name: object, kind: object, shape: object, form: object) -> Entry:
     """Raises ValueError on anything that :func:`_coded` does not write."""
     if not isinstance(name, str) or kind not in _TYPES or not isinstance(shape, list) or len(shape) > 32:
         raise ValueError(f"{str([name, kind, shape])[:80]} is no array")
     if any(type(side) is not int or not 0 <= side <= MAX_MODEL_BYTES for side in shape):
         raise ValueError(f"array {name[:80]!r} has the shape {str(shape)[:80]}")
-    scaled = type(exponent) is int and abs(exponent) <= 1_100 and kind in _FLOATS and len(shape) >= 2
-    if exponent is not None and not scaled:
-        raise ValueError(f"array {name[:80]!r} has the exponent {str(exponent)[:40]}")
-    return str(kind), tuple(shape), exponent if isinstance(exponent, int) else None
+    exponent = form if type(form) is int and abs(form) <= 1_100 and len(shape) >= 2 else None
+    floating = kind in _FLOATS and (form == BYTES or exponent is not None)
+    if form is not None and not floating:
+        raise ValueError(f"array {name[:80]!r} has the form {str(form)[:40]}")
+    return str(kind), tuple(shape), BYTES if form == BYTES else exponent
 
 
 def record_around(coded: bytes) -> ArrayRecord:
