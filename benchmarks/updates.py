@@ -16,6 +16,7 @@ from statistics import mean
 from typing import Any
 
 import torch
+from lib.code_hash import digest_of
 from lib.results import FOLDER, ResultFile
 from lib.update_claims import claims
 from lib.update_detector import detector_task
@@ -116,13 +117,18 @@ def main() -> None:
     parser.add_argument("family", choices=FAMILIES)
     parser.add_argument("--seeds", type=int, help="how many, if not all")
     parser.add_argument("--plot", action="store_true", help="only draw")
+    parser.add_argument("--redo", choices=["", "stale"], default="", help="measure again what is of other code")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     path = FOLDER / f"updates_{options.family}.json"
     command = f"python benchmarks/updates.py {options.family}"
     file = ResultFile(path, command=command, settings={"vector_bits": VECTOR_BITS, "rates": list(RATES)})
+    if options.redo:
+        file.keep(lambda row: row["code"] == digest_of(CODE))
     if not options.plot:
+        if any(row["code"] != digest_of(CODE) for row in file.rows):
+            parser.error(f"{path.name} has rows of other code, which more seeds may not join: add --redo stale")
         run(FAMILIES[options.family], file, options.seeds or FAMILIES[options.family].seeds)
     points = [r for r in file.rows if r["part"] == "point"]
     file.write(claims(points))

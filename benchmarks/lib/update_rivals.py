@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rinr_flower.errors import DataError
 from rinr_flower.updates.layout import Layout, State
 
 Change = dict[str, NDArray[np.float32]]
@@ -36,7 +37,10 @@ def nncodec(change: Change, qps: Sequence[int]) -> list[tuple[int, Change]]:
         source, target = Path(folder, "in.npz"), Path(folder, "out.npz")
         np.savez(source, **change)  # type: ignore[arg-type]
         command = [os.environ["NNCODEC_PYTHON"], str(_CHILD), str(source), str(target), *map(str, qps)]
-        subprocess.run(command, check=True, capture_output=True, env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"})
+        env = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+        ended = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
+        if ended.returncode:
+            raise DataError(f"NNCodec ended with {ended.returncode}; NNCODEC_PYTHON={command[0]}: {ended.stderr[-400:]}")
         with np.load(target) as found:
             return [
                 (int(found[f"{i}/bytes"]), {n: found[f"{i}/{n}"].reshape(v.shape) for n, v in change.items()})
