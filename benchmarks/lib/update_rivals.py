@@ -40,7 +40,7 @@ def nncodec(change: Change, qps: Sequence[int]) -> list[tuple[int, Change]]:
         env = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
         ended = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
         if ended.returncode:
-            raise DataError(f"NNCodec ended with {ended.returncode}; NNCODEC_PYTHON={command[0]}: {ended.stderr[-400:]}")
+            raise DataError(f"NNCodec, run by NNCODEC_PYTHON={command[0]}, failed: {ended.stderr[-400:]}")
         with np.load(target) as found:
             return [
                 (int(found[f"{i}/bytes"]), {n: found[f"{i}/{n}"].reshape(v.shape) for n, v in change.items()})

@@ -122,7 +122,8 @@ def seeds() -> list[Seed]:
     for name in updates.names():
         for options in _UPDATE_OPTIONS.get(name, [{}]):
             tiny.append(Seed(f"update {name}", updates.create(name, **options).compress(base, new, seed=5)))
-    coded = StartModel.of(record_of({k: v.numpy() for k, v in new.items()})).coded
+    mask = np.triu(np.full((4, 4), -np.inf, np.float32), 1)
+    coded = StartModel.of(record_of({**{k: v.numpy() for k, v in new.items()}, "causal": mask})).coded
     assert coded is not None
     tiny.append(Seed("model coded", coded))
     golden = [Seed(f"payload {f.stem.partition('-')[2]}", f.read_bytes()) for f in sorted(GOLDEN.glob("*.rinr"))]
@@ -159,17 +160,20 @@ def mutate(corpus: Sequence[Seed], seed: int, number: int) -> Input:
 
 
 def _model(seed: Seed, other: bytes, rng: random.Random) -> tuple[str, bytes]:
-    """The layer, and a coded model whose table of arrays, or whose update, is altered behind their compression."""
+    """The layer, and a coded model of which one is altered behind its compression."""
     reader = ByteReader(seed.data[FIXED_BYTES:])
-    table, update = reader.blob(), reader.raw(reader.left)
-    layer = rng.choice(("table", "update"))
+    table, plain, update = reader.blob(), reader.blob(), reader.raw(reader.left)
+    layer = rng.choice(("table", "bytes", "update"))
     if layer == "table":
         table = zlib.compress(_mutated(zlib.decompress(table), other, rng))
+    elif layer == "bytes":
+        plain = zlib.compress(_mutated(zlib.decompress(plain), other, rng))
     else:
         inner = Envelope.from_bytes(update)
         update = dataclasses.replace(inner, content=_mutated(inner.content, other, rng)).to_bytes()
     writer = ByteWriter()
     writer.blob(table)
+    writer.blob(plain)
     writer.raw(update)
     return layer, sealed(seed.data[:5], writer.getvalue())
 
