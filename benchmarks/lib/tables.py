@@ -20,7 +20,7 @@ from .reproduction_tables import REPRODUCTION_TABLES
 from .results import Row
 from .scene_best_table import scene_best
 from .start_model_table import start_model
-from .update_tables import claims_of, update_claims, update_federation, update_sizes
+from .update_tables import update_claims, update_federation, update_shares, update_sizes
 
 UPLOADS = {
     "jpeg": "the camera's files",
@@ -294,13 +294,7 @@ def readme(results: Path) -> str:
     mean = {s: statistics.mean(r["map50"] for r in job if r["strategy"] == s) for s in ("fog", "jpeg_relay")}
     learned = _read(results / "accuracy.json")
     trained = trained_on_scene(learned)
-    claims = [c for _, c in claims_of(results)]
-    shares = {
-        group: " to ".join(
-            f"{edge(c[f'factorised_against_{group}']['share'] for c in claims):.2f}" for edge in (min, max)
-        )
-        for group in ("published", "all")
-    }
+    shares = ", ".join(f"{model} {share}" for model, share in update_shares(results).items())
     fuzz, kills = _read(results / "fuzz.json")["summary"], _part(results, "resume")
     fog, layers, alone = (
         f"{ways[key]['median']:.1f}x fewer"
@@ -330,9 +324,9 @@ def readme(results: Path) -> str:
             "main_job.py",
         ),
         (
-            "Model updates instead of data, a small CNN: bytes of `factorised` over those of the best compressor as "
-            "published, and with our coding too, at equal accuracy",
-            "; ".join(shares.values()),
+            "Model updates instead of data: bytes of `factorised` over those of the best compressor as published, and "
+            "with our coding too, at equal accuracy",
+            shares,
             "updates.py",
         ),
         (

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from .markdown import read, table
 from .results import Row
 
+MODELS = {"digits": "small CNN", "textures": "depthwise CNN", "yolo": "YOLOv8n"}
+"""Families of the update benchmark, each in a file of its own, to their models."""
+
 
 def update_sizes(results: Path) -> str:
     """Bytes that keep the accuracy of the full update less one point, by compressor and scenario."""
     claims = claims_of(results)
-    names = list(dict.fromkeys(name for _, c in claims for name in c["needed"]))
-    cells = {n: [_update_cell(c["needed"].get(n)) for _, c in claims] for n in names}
-    order = sorted(names, key=lambda n: -(claims[0][1]["needed"].get(n) or {"bytes": 0})["bytes"])
+    names = list(dict.fromkeys(name for *_, c in claims for name in c["needed"]))
+    cells = {n: [_update_cell(c["needed"].get(n)) for *_, c in claims] for n in names}
+    order = sorted(names, key=lambda n: -(claims[0][-1]["needed"].get(n) or {"bytes": 0})["bytes"])
     rows = [(f"**{n}**" if n == "factorised" else n, *cells[n]) for n in order if any(cell != "-" for cell in cells[n])]
-    return table(("bytes of one update; test accuracy, spread", *(name for name, _ in claims)), rows)
+    heads = (f"{model}, {scenario} ({c['seeds']} seeds)" for model, scenario, c in claims)
+    return table(("bytes of one update; test score, spread", *heads), rows)
 
 
 def _update_cell(found: Row | None) -> str:
@@ -26,13 +31,37 @@ def update_claims(results: Path) -> str:
     """The bytes of our own compressors over those of the best rival, with and without our coding."""
     claims = claims_of(results)
     rows = [
-        (f"`{ours}`, {name}", *(_update_share(c[f"{ours}_against_{group}"]) for group in ("published", "all")))
+        (
+            f"`{ours}`, {model}, {scenario}",
+            *(_update_share(c[f"{ours}_against_{group}"]) for group in ("published", "all")),
+        )
         for ours in ("factorised", "quantised")
-        for name, c in claims
+        for model, scenario, c in claims
     ]
-    heads = ((claims[0][1][f"factorised_against_{group}"]["allowed"], group) for group in ("published", "all"))
+    heads = ((claims[0][-1][f"factorised_against_{group}"]["allowed"], group) for group in ("published", "all"))
     names = {"published": "the best as published", "all": "the best of all, with our coding too"}
     return table(("bytes", *(f"of {names[group]} (goal {100 * bar:.0f} %)" for bar, group in heads)), rows)
+
+
+def update_shares(results: Path) -> dict[str, str]:
+    """By model: the shares of `factorised` in the best rival as published, and with our coding too, over scenarios."""
+    claims = claims_of(results)
+    return {
+        model: " and ".join(
+            _span([c[f"factorised_against_{group}"]["share"] for m, _, c in claims if m == model])
+            for group in ("published", "all")
+        )
+        for model in dict.fromkeys(model for model, *_ in claims)
+    }
+
+
+def _span(shares: Sequence[float | None]) -> str:
+    """The least and the greatest share; a dash where a scenario has none."""
+    reached = sorted(share for share in shares if share is not None)
+    if len(reached) < len(shares):
+        return "-"
+    texts = list(dict.fromkeys(f"{share:.2f}" for share in (reached[0], reached[-1])))
+    return " to ".join(texts)
 
 
 def _update_share(found: Row) -> str:
@@ -54,6 +83,12 @@ def _federation_cell(found: Row | None) -> str:
     return f"{found['sent'] / 1000:,.0f}; {found['test']:.3f}; {reached}"
 
 
-def claims_of(results: Path) -> list[tuple[str, Row]]:
-    """Scenarios of the update benchmark by their names on the page."""
-    return list(read(results / "updates_digits.json")["summary"].items())
+def claims_of(results: Path) -> list[tuple[str, str, Row]]:
+    """Model, scenario and claims of the families of the update benchmark that have been measured."""
+    found = [(model, results / f"updates_{family}.json") for family, model in MODELS.items()]
+    return [
+        (model, scenario, claims)
+        for model, path in found
+        if path.is_file()
+        for scenario, claims in read(path)["summary"].items()
+    ]
