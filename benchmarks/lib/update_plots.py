@@ -17,7 +17,7 @@ from .update_claims import ALLOWANCE, OURS, Row
 
 def draw(rows: Sequence[Row], claims: Mapping[str, Any], stem: Path) -> None:
     """One panel a scenario, one line a series: the best mean test score at or below each size."""
-    figure, axes = plt.subplots(1, len(claims), figsize=(6.4 * len(claims), 5.2), squeeze=False)
+    figure, axes = plt.subplots(1, len(claims), figsize=(5.6 * len(claims) + 2.6, 5.2), squeeze=False)
     series = list(dict.fromkeys(r["series"] for r in rows))
     colours = {name: plt.cm.tab20(i % 20) for i, name in enumerate(series)} | dict(
         zip(OURS, ("black", "tab:red"), strict=True)
@@ -42,8 +42,10 @@ def draw(rows: Sequence[Row], claims: Mapping[str, Any], stem: Path) -> None:
         axis.axhline(claim["full_test"], color="black", lw=0.8)
         axis.axhline(claim["full_test"] - ALLOWANCE, color="black", lw=0.8, ls=":")
         axis.set(xscale="log", xlabel="update, kB", ylabel="test score", title=scenario)
+        axis.set_ylim(0.8 * claim["full_test"], 1.02 * claim["full_test"])
         axis.grid(alpha=0.3)
-    axes[0][-1].legend(fontsize=7, loc="lower right")
-    figure.tight_layout()
+    handles, names = axes[0][0].get_legend_handles_labels()
+    figure.tight_layout(rect=(0, 0, 1 - 2.5 / figure.get_figwidth(), 1))
+    figure.legend(handles, names, fontsize=8, loc="center right")
     figure.savefig(stem.with_suffix(".png"), dpi=110)
     plt.close(figure)
