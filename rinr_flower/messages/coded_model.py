@@ -7,8 +7,8 @@ JSON compressed by zlib, with ``[name, type, shape, form]`` of every array. The 
 - a whole number: weights, floats of two or more dimensions; the update, by :class:`Quantised` from zeros, carries them
   as float32 values about 1, times 2 to that number;
 - null: the update carries the array as it is, floats flattened;
-- ``"bytes"``: floats among which there is an infinity or NaN, as in a causal mask. The bytes of all these, one after
-  the other and compressed by zlib, are the second blob.
+- ``"bytes"``: floats among which there is an infinity, as in a causal mask. The bytes of all these, one after the other
+  and compressed by zlib, are the second blob.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class StartModel:
 
     @classmethod
     def of(cls, arrays: ArrayRecord, *, step: float = STEP) -> StartModel:
-        """Round a model to what its coded form holds; one with complex numbers, say, stays as it is.
+        """Round a model to what its coded form holds; one with NaN, say, stays as it is.
 
         ``step`` is that of the weights, in root mean squares.
         """
@@ -118,7 +118,7 @@ Entry = tuple[str, tuple[int, ...], Form]
 
 
 def _coded(arrays: Arrays, step: float) -> bytes:
-    """DataError if an array is of another type."""
+    """DataError if an array is of another type or holds NaN."""
     table = {name: (str(a.dtype), a.shape, _form(a)) for name, a in arrays.items()}
     if odd := [kind for kind, *_ in table.values() if kind not in _TYPES]:
         raise DataError(f"an array of type {odd[0]} is not coded")
@@ -141,9 +141,11 @@ def _coded(arrays: Arrays, step: float) -> bytes:
 
 
 def _form(array: NDArray[np.generic]) -> Form:
-    """The power of two next to a weight's root mean square; None for what is sent as it is; BYTES if not finite."""
+    """The power of two next to a weight's root mean square; None for what is sent as it is; BYTES with infinities."""
     if str(array.dtype) not in _FLOATS:
         return None
+    if np.isnan(array).any():
+        raise DataError("an array that holds NaN is not coded")
     if not np.isfinite(array).all():
         return BYTES
     if array.ndim < 2 or not array.any():
@@ -183,7 +185,7 @@ def _read_table(data: bytes, limit: int) -> dict[str, Entry]:
 
 
 def _read_bytes(data: bytes, table: Mapping[str, Entry]) -> Arrays:
-    """The arrays of form BYTES, flat. PayloadError unless the bytes are as many as the table says."""
+    """The arrays of form BYTES, flat. PayloadError on NaN, and unless the bytes are as many as the table says."""
     entries = [(name, kind, math.prod(shape)) for name, (kind, shape, form) in table.items() if form == BYTES]
     size = sum(count * np.dtype(kind).itemsize for _, kind, count in entries)
     unpacker = zlib.decompressobj()
@@ -196,6 +198,8 @@ def _read_bytes(data: bytes, table: Mapping[str, Entry]) -> Arrays:
     arrays, start = {}, 0
     for name, kind, count in entries:
         arrays[name] = np.frombuffer(plain, kind, count, start).copy()
+        if np.isnan(arrays[name]).any():
+            raise PayloadError(f"coded model puts NaN into array {name[:80]!r}")
         start += arrays[name].nbytes
     return arrays
 

@@ -86,10 +86,11 @@ def test_what_is_sent_opens_to_what_the_fog_holds_bit_for_bit() -> None:
 @pytest.mark.parametrize(
     "array",
     [
+        np.array([1, np.nan, np.inf], np.float32),
         np.zeros((3, 3), np.complex64),
         np.zeros((3, 3), np.uint32),
     ],
-    ids=["complex", "uint32"],
+    ids=["NaN", "complex", "uint32"],
 )
 def test_a_model_that_is_not_coded_travels_as_it_is(array: NDArray[np.generic]) -> None:
     arrays = record_of({"w": array})
@@ -101,7 +102,7 @@ def test_a_model_that_is_not_coded_travels_as_it_is(array: NDArray[np.generic]) 
 @pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
 def test_a_mask_of_infinities_is_exact_and_does_not_keep_the_weights_from_being_coded(kind: str) -> None:
     mask = np.triu(np.full((128, 128), -np.inf, kind), 1)
-    odd = np.array([np.nan, np.inf, -0.0, 1.5], kind)
+    odd = np.array([np.inf, -0.0, 1.5], kind)
     start = StartModel.of(
         record_of({**model(), "mask of infinities": mask, "odd": odd, "one": np.array(-np.inf, kind)})
     )
@@ -120,6 +121,20 @@ def test_a_weight_with_a_value_far_above_the_others_is_exact() -> None:
     weights[5, 7] = 1e4
     start = StartModel.of(record_of({"w": weights, "v": weights / 1e4}))
     assert np.array_equal(arrays_of_record(start.arrays)["w"], weights)
+
+
+def test_nan_among_infinities_is_refused() -> None:
+    coded = StartModel.of(record_of({**model(), "mask of infinities": np.array([np.inf, 1.0])})).coded
+    assert coded is not None
+    reader = unwrap(coded, MAGIC, VERSION, "coded model")
+    writer = ByteWriter()
+    writer.blob(reader.blob())
+    reader.blob()
+    writer.blob(zlib.compress(np.array([np.inf, np.nan]).tobytes()))
+    writer.raw(reader.raw(reader.left))
+    data = wrap(MAGIC, VERSION, writer.getvalue())
+    with pytest.raises(PayloadError, match="NaN into array 'mask of infinities'"):
+        open_model(ArrayRecord({KEY: Array("uint8", (len(data),), CODED, data)}))
 
 
 def altered(table: bytes) -> ArrayRecord:
