@@ -325,7 +325,7 @@ def readme(results: Path) -> str:
         ),
         (
             "Model updates instead of data: bytes of `factorised` over those of the best compressor as published, and "
-            "with our coding too, at equal accuracy",
+            "with our coding too, at equal accuracy on scikit-learn's digits and on generated sequences",
             shares,
             "updates.py",
         ),
