@@ -124,10 +124,11 @@ def main() -> None:
     path = FOLDER / f"updates_{options.family}.json"
     command = f"python benchmarks/updates.py {options.family}"
     file = ResultFile(path, command=command, settings={"vector_bits": VECTOR_BITS, "rates": list(RATES)})
+    present = digest_of(CODE)
     if options.redo:
-        file.keep(lambda row: row["code"] == digest_of(CODE))
+        file.keep(lambda row: row.get("code") == present)
     if not options.plot:
-        if any(row["code"] != digest_of(CODE) for row in file.rows):
+        if any(row.get("code") != present for row in file.rows):
             parser.error(f"{path.name} has rows of other code, which more seeds may not join: add --redo stale")
         run(FAMILIES[options.family], file, options.seeds or FAMILIES[options.family].seeds)
     points = [r for r in file.rows if r["part"] == "point"]

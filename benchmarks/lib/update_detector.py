@@ -18,7 +18,7 @@ from .update_task import Task
 
 SEQUENCES, FRAMES = 4, 40
 SEEN, VALIDATED = 16, 12  # of every 40 frames; the last 12 test
-STEPS, BATCH, SIZE_PX, LEARNING_RATE = 80, 8, 160, 1e-3  # steps of fewer pixels or shorter trainings teach nothing
+STEPS, BATCH, SIZE_PX, LEARNING_RATE = 80, 8, 160, 1e-3  # 60 steps at 96 px taught it nothing
 
 
 @lru_cache(maxsize=1)

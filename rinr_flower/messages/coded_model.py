@@ -18,7 +18,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -122,10 +122,11 @@ def _coded(arrays: Arrays, step: float) -> bytes:
     table = {name: (str(a.dtype), a.shape, _form(a)) for name, a in arrays.items()}
     if odd := [kind for kind, *_ in table.values() if kind not in _TYPES]:
         raise DataError(f"an array of type {odd[0]} is not coded")
-    new = {}
+    new, plain = {}, []
     for name, (kind, _, form) in table.items():
         numbers = arrays[name]
         if form == BYTES:
+            plain.append(numbers.tobytes())
             continue
         if form is not None:
             numbers = np.ldexp(numbers.astype(np.float64), -form).astype(np.float32)
@@ -134,7 +135,6 @@ def _coded(arrays: Arrays, step: float) -> bytes:
         new[name] = torch.from_numpy(np.array(numbers))
     writer = ByteWriter()
     writer.blob(zlib.compress(json.dumps([[name, *entry] for name, entry in table.items()]).encode(), 9))
-    plain = [arrays[name].tobytes() for name, entry in table.items() if entry[-1] == BYTES]
     writer.blob(zlib.compress(b"".join(plain), 9))
     writer.raw(Quantised(step=step).compress(_zeros(table), new))
     return wrap(MAGIC, VERSION, writer.getvalue())
@@ -171,10 +171,7 @@ def _zeros(table: Mapping[str, Entry]) -> dict[str, torch.Tensor]:
 def _read_table(data: bytes, limit: int) -> dict[str, Entry]:
     """PayloadError unless it names arrays of known types that take at most ``limit`` and MAX_MODEL_BYTES bytes."""
     try:
-        unpacker = zlib.decompressobj()
-        text = unpacker.decompress(data, MAX_TABLE_BYTES)
-        if not unpacker.eof:
-            raise ValueError(f"it is truncated or longer than {MAX_TABLE_BYTES:,} bytes")
+        text = _inflated(data, MAX_TABLE_BYTES)
         table = {name: _entry(name, *entry) for name, *entry in json.loads(text)}
     except (zlib.error, ValueError, TypeError, RecursionError) as error:
         raise PayloadError(f"coded model has no readable table of arrays: {error}") from error
@@ -188,12 +185,11 @@ def _read_bytes(data: bytes, table: Mapping[str, Entry]) -> Arrays:
     """The arrays of form BYTES, flat. PayloadError on NaN, and unless the bytes are as many as the table says."""
     entries = [(name, kind, math.prod(shape)) for name, (kind, shape, form) in table.items() if form == BYTES]
     size = sum(count * np.dtype(kind).itemsize for _, kind, count in entries)
-    unpacker = zlib.decompressobj()
     try:
-        plain = unpacker.decompress(data, size + 1)
-    except zlib.error as error:
+        plain = _inflated(data, size + 1)
+    except (zlib.error, ValueError) as error:
         raise PayloadError(f"coded model has no readable arrays: {error}") from error
-    if len(plain) != size or not unpacker.eof:
+    if len(plain) != size:
         raise PayloadError(f"coded model has other than the {size:,} bytes that its table declares for arrays")
     arrays, start = {}, 0
     for name, kind, count in entries:
@@ -204,17 +200,25 @@ def _read_bytes(data: bytes, table: Mapping[str, Entry]) -> Arrays:
     return arrays
 
 
+def _inflated(data: bytes, limit: int) -> bytes:
+    """What zlib compressed to ``data``; ValueError or zlib.error unless it ends within ``limit`` bytes."""
+    unpacker = zlib.decompressobj()
+    plain = unpacker.decompress(data, limit)
+    if not unpacker.eof:
+        raise ValueError(f"it is truncated or longer than {limit:,} bytes")
+    return plain
+
+
 def _entry(name: object, kind: object, shape: object, form: object) -> Entry:
     """Raises ValueError on anything that :func:`_coded` does not write."""
     if not isinstance(name, str) or kind not in _TYPES or not isinstance(shape, list) or len(shape) > 32:
         raise ValueError(f"{str([name, kind, shape])[:80]} is no array")
     if any(type(side) is not int or not 0 <= side <= MAX_MODEL_BYTES for side in shape):
         raise ValueError(f"array {name[:80]!r} has the shape {str(shape)[:80]}")
-    exponent = form if type(form) is int and abs(form) <= 1_100 and len(shape) >= 2 else None
-    floating = kind in _FLOATS and (form == BYTES or exponent is not None)
-    if form is not None and not floating:
+    scaled = type(form) is int and abs(form) <= 1_100 and len(shape) >= 2
+    if form is not None and not (kind in _FLOATS and (scaled or form == BYTES)):
         raise ValueError(f"array {name[:80]!r} has the form {str(form)[:40]}")
-    return str(kind), tuple(shape), BYTES if form == BYTES else exponent
+    return str(kind), tuple(shape), cast(Form, form)
 
 
 def record_around(coded: bytes) -> ArrayRecord:

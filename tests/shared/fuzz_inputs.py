@@ -123,7 +123,7 @@ def seeds() -> list[Seed]:
         for options in _UPDATE_OPTIONS.get(name, [{}]):
             tiny.append(Seed(f"update {name}", updates.create(name, **options).compress(base, new, seed=5)))
     mask = np.triu(np.full((4, 4), -np.inf, np.float32), 1)
-    coded = StartModel.of(record_of({**{k: v.numpy() for k, v in new.items()}, "causal": mask})).coded
+    coded = StartModel.of(record_of({k: v.numpy() for k, v in new.items()} | {"causal": mask})).coded
     assert coded is not None
     tiny.append(Seed("model coded", coded))
     golden = [Seed(f"payload {f.stem.partition('-')[2]}", f.read_bytes()) for f in sorted(GOLDEN.glob("*.rinr"))]

@@ -123,29 +123,26 @@ def test_a_weight_with_a_value_far_above_the_others_is_exact() -> None:
     assert np.array_equal(arrays_of_record(start.arrays)["w"], weights)
 
 
+def coded(**others: NDArray[np.generic]) -> bytes:
+    """A coded model, with ``others`` beside its arrays."""
+    found = StartModel.of(record_of({**model(), **others})).coded
+    assert found is not None
+    return found
+
+
 def test_nan_among_infinities_is_refused() -> None:
-    coded = StartModel.of(record_of({**model(), "mask of infinities": np.array([np.inf, 1.0])})).coded
-    assert coded is not None
-    reader = unwrap(coded, MAGIC, VERSION, "coded model")
-    writer = ByteWriter()
-    writer.blob(reader.blob())
-    reader.blob()
-    writer.blob(zlib.compress(np.array([np.inf, np.nan]).tobytes()))
-    writer.raw(reader.raw(reader.left))
-    data = wrap(MAGIC, VERSION, writer.getvalue())
-    with pytest.raises(PayloadError, match="NaN into array 'mask of infinities'"):
-        open_model(ArrayRecord({KEY: Array("uint8", (len(data),), CODED, data)}))
+    masked = coded(mask_of_infinities=np.array([np.inf, 1.0]))
+    with pytest.raises(PayloadError, match="NaN into array 'mask_of_infinities'"):
+        open_model(altered(masked, plain=zlib.compress(np.array([np.inf, np.nan]).tobytes())))
 
 
-def altered(table: bytes) -> ArrayRecord:
-    """A coded model with another table and a checksum that fits."""
-    start = StartModel.of(record_of(model()))
-    assert start.coded is not None
-    reader = unwrap(start.coded, MAGIC, VERSION, "coded model")
-    reader.blob()
+def altered(data: bytes, *, table: bytes | None = None, plain: bytes | None = None) -> ArrayRecord:
+    """A coded model with another table or other bytes, and a checksum that fits."""
+    reader = unwrap(data, MAGIC, VERSION, "coded model")
     writer = ByteWriter()
-    writer.blob(table)
-    writer.blob(reader.blob())
+    for other in (table, plain):
+        blob = reader.blob()
+        writer.blob(blob if other is None else other)
     writer.raw(reader.raw(reader.left))
     data = wrap(MAGIC, VERSION, writer.getvalue())
     return ArrayRecord({KEY: Array("uint8", (len(data),), CODED, data)})
@@ -172,19 +169,18 @@ def altered(table: bytes) -> ArrayRecord:
 )
 def test_hostile_tables_are_refused(table: object, text: str) -> None:
     with pytest.raises(PayloadError, match=text):
-        open_model(altered(zlib.compress(json.dumps(table).encode())))
+        open_model(altered(coded(), table=zlib.compress(json.dumps(table).encode())))
 
 
 @pytest.mark.parametrize("table", [b"", b"junk", zlib.compress(b" " * (1 << 25), 9), zlib.compress(b"[" * 100_000)])
 def test_tables_that_are_no_json_or_too_long_are_refused(table: bytes) -> None:
     with pytest.raises(PayloadError, match="no readable table"):
-        open_model(altered(table))
+        open_model(altered(coded(), table=table))
 
 
 def test_truncated_and_altered_models_are_refused() -> None:
-    coded = StartModel.of(record_of(model())).coded
-    assert coded is not None
-    for data in (b"", coded[:50], coded[:-1], coded + b"x", coded[:200] + b"\x00\x01" + coded[202:]):
+    whole = coded()
+    for data in (b"", whole[:50], whole[:-1], whole + b"x", whole[:200] + b"\x00\x01" + whole[202:]):
         with pytest.raises(PayloadError):
             open_model(ArrayRecord({KEY: Array("uint8", (len(data),), CODED, data)}))
 
