@@ -19,6 +19,7 @@ from .rate_records import default_point
 from .reproduction_tables import REPRODUCTION_TABLES
 from .results import Row
 from .scene_best_table import scene_best
+from .speed_tables import augment, decode, encode, encode_scale, encode_to_the_end, train
 from .start_model_table import start_model
 from .update_tables import update_claims, update_federation, update_shares, update_sizes
 
@@ -124,77 +125,6 @@ def quality(results: Path) -> str:
             case = r["case"].removeprefix("QRE ")
             rows.append((f"`{case}`", what, f"{median:+.2f}", f"{r['clips_won']} of {r['clips']}", worst))
     return _table(("background", "difference", "median dB", "above 0 on", "worst dB"), rows)
-
-
-def encode(results: Path) -> str:
-    """Encoding speed against the published setting."""
-    rows = []
-    for r in _read(results / "encode.json")["rows"]:
-        cells = (f"{r['bytes_per_frame']:,.0f}", f"{r['object_db']:.1f}", f"{r['seconds_per_frame']:.3f}")
-        published = f"{r['published_seconds_per_frame']:,.0f} ({r['published_is']})"
-        rows.append((r["clip"], r["codec"], *cells, published, f"{r['times_faster']:,.0f}"))
-    head = ("clip", "codec", "B/frame", "object dB", "CPU s/frame", "published, CPU s/frame", "times faster")
-    return _table(head, rows)
-
-
-def encode_to_the_end(results: Path) -> str:
-    """PSNR of the published fit run to its end, and of this package's codecs, on the same frame."""
-    found = _read(results / "encode_to_the_end.json")["rows"]
-    whole = (found[0]["published_object_db"], found[0]["published_seconds_per_frame"])
-    published = ("published", f"{whole[0]:.1f}", f"{whole[1]:,.1f}")
-    ours = [(r["codec"], f"{r['first_object_db']:.1f}", f"{r['seconds_per_frame']:,.3f}") for r in found]
-    return _table(("codec", "object dB", "CPU s/frame"), [published, *ours])
-
-
-def encode_scale(results: Path) -> str:
-    """Clips a second of the fog's encoders."""
-    rows = [
-        (
-            "in the fog's process" if r["encoder"] == "here" else f"Ray, {r['encoder']}",
-            f"{r['clips_per_s']:.2f}",
-            f"{r['efficiency']:.2f}" if "efficiency" in r else "-",
-        )
-        for r in _read(results / "encode_scale.json")["rows"]
-    ]
-    return _table(("encoder", "clips/s", "efficiency"), rows)
-
-
-def decode(results: Path) -> str:
-    """Frames a second from resident payloads, and from payload bytes, beside JPEG files."""
-    columns = ("warm_frames_per_s", "warm_frames_per_s_alone", "cold_frames_per_s", "first_ms")
-    found: dict[str, dict[str, Row]] = {}
-    for r in _read(results / "speed_decode.json")["summary"]["subjects"]:
-        found.setdefault(r["subject"], {})[r["size"]] = r
-    sizes = list(dict.fromkeys(size for by_size in found.values() for size in by_size))
-    rows = [
-        (subject, *(_number(by_size.get(size, {}).get(c)) for size in sizes for c in columns))
-        for subject, by_size in found.items()
-    ]
-    head = [f"{what}, {size}" for size in sizes for what in ("warm", "one by one", "cold", "first, ms")]
-    return _table(("frames/s", *head), rows)
-
-
-def train(results: Path) -> str:
-    """Time of an epoch from payloads against ultralytics' JPEG loader."""
-    rows = [
-        (
-            r["stage"],
-            f"{r['seconds_per_epoch']:.2f}",
-            f"{r['to_cached_images']:.2f}",
-            f"{100 * r['waiting_share']:.0f} %",
-            f"{r['data_bytes']:,}",
-        )
-        for r in _read(results / "speed_train.json")["summary"]
-    ]
-    return _table(("", "s an epoch", "to images in RAM", "waiting", "bytes of the data"), rows)
-
-
-def augment(results: Path) -> str:
-    """Cost of coordinate-space augmentation over the plain render."""
-    found = _read(results / "speed_augment.json")["rows"]
-    ways = list(found[0]["ms"])
-    rows = [(r["codec"], *(f"{r['ms'][way]:,.0f}" for way in ways), f"{r['over_stretch']:.2f}x") for r in found]
-    return _table(("ms a batch", *ways, "most over `stretch`"), rows)
 
 
 def reliability(results: Path) -> str:
@@ -385,12 +315,6 @@ def _ratio(value: float | None) -> str:
 
 def _won(cell: Row) -> str:
     return f"{cell['won']} of {cell['of']}"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def _yes(value: bool) -> str:
