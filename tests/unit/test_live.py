@@ -133,15 +133,17 @@ def test_a_browser_sees_rounds_go_by(run: Path, saved_run: Path, tmp_path: Path)
         with served(run) as server:
             browser.open(server.url, 1000)
             assert "2 of 3 rounds" in browser.js("document.getElementById('state').textContent")
-            sorts = (  # in one go: the page may draw its tables anew between two calls
-                "[...document.querySelectorAll('th button')].find(b => b.textContent == 'device').click(), "
-                "document.querySelector('th[aria-sort]')?.textContent"
-            )
-            assert browser.js(sorts) == "device"
+            devices = "[...document.querySelectorAll('#live tr td:first-child')].map(c => c.textContent).slice(0, 3)"
+            before = browser.js(devices)
+            button = "[...document.querySelectorAll('th button')].find(b => b.textContent == 'device')"
+            browser.js(f"{button}.click(), {button}.click()")
+            assert browser.js(devices) == before[::-1] != before
 
             go(fog(RunFolder(run)), wire_of([Device(i) for i in range(3)]), rounds=3)
             assert wait_for(browser, "document.getElementById('state')?.textContent ?? ''", "3 of 3 rounds")
-            assert browser.js(sorts) == "device", "new tables sort too"
+            assert browser.js(devices) == before[::-1], "new tables are sorted as the user chose"
+            browser.js(f"{button}.click()")
+            assert browser.js(devices) == before, "and sort anew"
 
             write_file(run / "run.json", (saved_run / "run.json").read_bytes())
             (run / "report.html").write_text("<title>the report</title>")
