@@ -24,7 +24,7 @@ from pathlib import Path
 from lib.clips import benchmark_clips, default_specs, named
 from lib.code_hash import code_of, digest_of
 from lib.rate_points import SERIES, UNASKED, build
-from lib.rate_records import KEY, Backgrounds, run_point, summary, warm_up
+from lib.rate_records import KEY, WIDTH_PX, Backgrounds, at_most, run_point, summary, warm_up
 from lib.results import FOLDER, ResultFile, Row
 from rich.console import Console
 from rich.logging import RichHandler
@@ -52,19 +52,23 @@ def run(options: argparse.Namespace, series: Sequence[str], file: ResultFile) ->
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:
         for name, clip in benchmark_clips(options.data, parse_frames(options.frames), options.clips):
+            whole, small = Backgrounds(clip, options.seed), Backgrounds(at_most(clip, WIDTH_PX), options.seed)
+            coded = {s: small if SERIES[s].reduced else whole for s in SERIES}
             done = [
-                (r["series"], build(r["options"])) for r in file.rows if r["clip"] == name and r["series"] in SERIES
+                (r["series"], build(r["options"]))
+                for r in file.rows
+                if r["clip"] == name and r["series"] in SERIES and r["size"][0] == coded[r["series"]].clip.width
             ]
             points = [(s, dict(p)) for s in series for p in (SERIES[s].curve if options.curves else SERIES[s].points)]
             missing = [(s, point) for s, point in points if (s, build(point)) not in done]
             if missing:
                 warm_up(clip, ["jpeg", "webp", "avif", "av1", "x264"])
-            all_points, backgrounds = bars.add_task(name, total=len(missing)), Backgrounds(clip, options.seed)
+            all_points = bars.add_task(name, total=len(missing))
             for s, point in missing:
                 one = bars.add_task(f"  {s}", total=1.0)
                 try:
                     codec = build(point)
-                    row = run_point(backgrounds, codec, lambda f, task=one: bars.update(task, completed=f))
+                    row = run_point(coded[s], codec, lambda f, task=one: bars.update(task, completed=f))
                     file.add({"clip": name, "series": s, "options": point, **row}, code_of(codec), key=KEY)
                 except RinrError as error:
                     log.warning("%s, %s %s: %s", name, s, point, error)

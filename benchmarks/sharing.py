@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib.accuracy_codecs import parse_codec
-from lib.clips import benchmark_clips, default_specs, named
+from lib.clips import benchmark_clips, default_specs, named, once
 from lib.code_hash import code_of, digest_of
 from lib.results import FOLDER, ResultFile, Row
 from rich.console import Console
@@ -97,7 +97,8 @@ def summary(rows: Sequence[Row]) -> list[Row]:
     """Median, best and worst clip of every way, those through the fog first."""
     result = []
     for way in sorted(dict.fromkeys(tuple(r[k] for k in WAY) for r in rows), key=lambda way: way[0] != "fog"):
-        mine = sorted((r for r in rows if tuple(r[k] for k in WAY) == way), key=lambda r: float(r["gain"]))
+        mine = once([r for r in rows if tuple(r[k] for k in WAY) == way])
+        mine.sort(key=lambda r: float(r["gain"]))
         row: Row = {**dict(zip(WAY, way, strict=True)), "clips": len(mine)}
         row |= {"median": statistics.median(r["gain"] for r in mine)}
         row |= {"best": mine[-1]["gain"], "best_clip": mine[-1]["clip"]}

@@ -11,6 +11,11 @@ from rinr_flower.datasets import load
 from rinr_flower.errors import ConfigError
 from rinr_flower.frames import Clip
 
+from .results import Row
+
+REPEATED = {"dac_sdc/person12": "uav123/person12_1"}
+"""Clips that show the same frames as another one at another size. Each is measured, but one recording counts once."""
+
 
 def default_specs() -> list[str]:
     """All data sets in the folder that RINR_DATA names (otb100, uav123, dac_sdc, permissive), else the sample."""
@@ -37,6 +42,12 @@ def benchmark_clips(specs: Sequence[str], frames: slice | None, patterns: Sequen
             seen.add(name)
             if not patterns or named(name, patterns):
                 yield name, clip
+
+
+def once(rows: Sequence[Row]) -> list[Row]:
+    """``rows`` without those of clips that repeat another clip which ``rows`` have too."""
+    present = {r["clip"] for r in rows}
+    return [r for r in rows if REPEATED.get(r["clip"]) not in present]
 
 
 def named(name: str, patterns: Sequence[str]) -> bool:

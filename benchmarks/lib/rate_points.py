@@ -2,7 +2,8 @@
 
 A series has a *curve*, the codec at its defaults but for one quality knob, and may have a *grid* of other settings.
 Codecs of two layers keep the difference between the qualities of their layers: the knob moves both.
-Video is coded at 640 pixels wide at most, as ``scene`` does by default and as quality is measured.
+Rivals are coded at 640 pixels wide at most, as ``scene`` does by default and as quality is measured: video by its own
+option, stills of frames that were reduced before.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ class Series:
     ----------
     curve : defaults but for one quality knob, four points or more from coarse to fine.
     grid : further settings, for the envelope.
+    reduced : whether wider frames are reduced before they are coded, for a codec that has no such option.
     """
 
     curve: Sequence[Options]
     grid: Sequence[Options] = ()
+    reduced: bool = False
 
     @property
     def points(self) -> list[Options]:
@@ -64,19 +67,21 @@ _ONE_BY_ONE = {
 _WIDTHS = ((2, 6), (4, 10), (8, 16), (16, 32))
 SERIES: dict[str, Series] = {
     "camera": Series([{"name": "jpeg"}]),
-    "jpeg": Series(settings("jpeg", quality=[5, 10, 20, 35, 50, 65])),
-    "webp": Series(settings("webp", quality=[2, 10, 30, 55, 80])),
-    "avif": Series(settings("avif", quality=[5, 15, 30, 45, 60])),
+    "jpeg": Series(settings("jpeg", quality=[5, 10, 20, 35, 50, 65]), reduced=True),
+    "webp": Series(settings("webp", quality=[2, 10, 30, 55, 80]), reduced=True),
+    "avif": Series(settings("avif", quality=[5, 15, 30, 45, 60]), reduced=True),
     "roi_jpeg": Series(
         layers("roi_jpeg", "quality box_quality", [(5, 60), (10, 65), (20, 75), (30, 85), (40, 95)]),
         [
             *settings("roi_jpeg", box_quality=[10, 25, 40, 60, 85]),
             *settings("roi_jpeg", quality=[10, 30, 60], box_quality=[10, 40, 85], coarse_reduce=[1, 2]),
         ],
+        reduced=True,
     ),
     "roi_avif": Series(
         layers("roi_avif", "quality box_quality", [(2, 47), (5, 50), (15, 60), (25, 70), (35, 80)]),
         settings("roi_avif", box_quality=[15, 30, 45, 60]),
+        reduced=True,
     ),
     "x264": Series(settings("x264", _640, crf=[18, 23, 28, 33, 38, 43])),
     "av1": Series(settings("av1", _640, crf=[20, 30, 40, 50, 58, 63])),

@@ -6,15 +6,19 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import Codec, Nerv, RapidInr, Residual, codecs, decode
 from rinr_flower.frames import Clip, Frame
 from rinr_flower.quality import measure
 
+from .clips import once
 from .rate_comparison import Point, bd_rate_percent, envelope_ratio, matched
 from .rate_points import SERIES, build, curve_of
 from .results import Row
@@ -53,6 +57,20 @@ class Backgrounds:
             parts = codec.encode_objects([self.clip], [parts], seed=self.seed, device=_CPU, progress=progress)[0]
             seconds += time.process_time() - start
         return Payload.of_clip(codec.name, self.clip, parts).to_bytes(), seconds
+
+
+def at_most(clip: Clip, width_px: int) -> Clip:
+    """The clip reduced to ``width_px`` as :func:`measure` reduces it, without camera files; itself if no wider."""
+    scale = width_px / clip.width
+    if scale >= 1:
+        return clip
+    size = (width_px, round(clip.height * scale))
+    images = (Image.fromarray(f.image).resize(size, Image.Resampling.BOX) for f in clip.frames)
+    frames = (
+        replace(f, image=np.asarray(image), boxes=f.boxes * np.float32(scale), file=b"")
+        for f, image in zip(clip.frames, images, strict=True)
+    )
+    return replace(clip, frames=tuple(frames))
 
 
 def run_point(backgrounds: Backgrounds, codec: Codec, progress: Callable[[float], None]) -> Row:
@@ -134,10 +152,10 @@ def comparisons(rows: Sequence[Row], against: str) -> list[Row]:
 
 
 def by_rival(found: Sequence[Row]) -> list[Row]:
-    """Per rival: medians over the clips, and on how many clips of how many our bytes are fewer."""
+    """Per rival: medians over the recordings, and on how many of how many our bytes are fewer."""
     result = []
     for rival in dict.fromkeys(f["rival"] for f in found):
-        mine = [f for f in found if f["rival"] == rival]
+        mine = once([f for f in found if f["rival"] == rival])
         row: Row = {"rival": rival, "clips": len(mine)}
         for key, even in (("at_our_points", 1), ("at_its_points", 1), ("bd_rate_percent", 0), ("envelope", 1)):
             known = [f[key] for f in mine if f[key] is not None]

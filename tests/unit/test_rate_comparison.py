@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from lib.clips import REPEATED, once
 from lib.rate_comparison import (
     Matched,
     Point,
@@ -20,7 +22,7 @@ from lib.rate_comparison import (
     neighbours,
 )
 from lib.rate_points import SERIES, build
-from lib.rate_records import Backgrounds
+from lib.rate_records import WIDTH_PX, Backgrounds, at_most
 
 from rinr_flower.codecs import Residual, codecs
 from rinr_flower.datasets import load
@@ -120,6 +122,24 @@ def test_a_shared_background_gives_the_bytes_of_each_codec_alone():
     assert together[0] == over.encode(clip, seed=1)
     assert together[1] > alone[1] > 0, "the time of a background is in that of what lies over it"
     assert backgrounds.encode(codecs.create("jpeg"), lambda _: None)[0] == codecs.create("jpeg").encode(clip)
+
+
+def test_stills_of_wider_frames_are_judged_at_the_width_that_quality_is():
+    clip = load("sample:sequences=1,width=1280,height=96,frames=2")[0]
+    small = at_most(clip, WIDTH_PX)
+    assert (small.width, small.height, small.file_bytes()) == (640, 48, 0)
+    for before, after in zip(clip.frames, small.frames, strict=True):
+        means = before.image.reshape(48, 2, 640, 2, 3).mean((1, 3))
+        assert np.abs(after.image - means).max() <= 1, "the mean of four pixels, rounded in each direction"
+        np.testing.assert_array_equal(after.boxes, before.boxes / 2)
+    assert at_most(small, WIDTH_PX) is small
+
+
+def test_a_recording_counts_once():
+    repeated, original = next(iter(REPEATED.items()))
+    rows = [{"clip": repeated, "gain": 9}, {"clip": original, "gain": 3}, {"clip": "a/b", "gain": 1}]
+    assert [r["gain"] for r in once(rows)] == [3, 1]
+    assert once(rows[:1]) == rows[:1], "it stands for the recording where the other was not measured"
 
 
 def test_redo_drops_the_rows_that_are_asked_for_and_no_others(tmp_path):
