@@ -255,12 +255,13 @@ def readme(results: Path) -> str:
         ),
         (
             "Model updates instead of data: bytes of `factorised` over those of the best compressor as published, and "
-            "with our coding too, at equal accuracy on scikit-learn's digits and on generated sequences",
+            "with our coding too, at equal accuracy on digits, patches of photographs and generated sequences",
             shares,
             "updates.py",
         ),
         (
-            "Altered payloads, updates and models given to the readers / findings; killed runs resumed / as if undisturbed",
+            "Altered payloads, updates and models given to the readers / findings; killed runs resumed / as if "
+            "undisturbed",
             f"{fuzz['done']:,} / {len(fuzz['findings'])}; {kills['kills']} / {kills['equal']}",
             "fuzz.py, reliability.py",
         ),
@@ -281,9 +282,9 @@ def summary(results: Path) -> str:
     )
     return (
         "*Measured on real sequences:* ten devices that share everything with each other send "
-        f"**{plain:.1f} times fewer bytes**\nthan with their camera's JPEG files. YOLOv8n trained on what arrives differs "
-        f"from YOLOv8n trained on the files in mAP50-95 by\n{points}.\nDevices that upload a coarse frame and fine "
-        f"boxes in place of the files send {layers:.1f} times fewer; a detector then needs training with blur\n"
+        f"**{plain:.1f} times fewer bytes**\nthan with their camera's JPEG files. YOLOv8n trained on what arrives "
+        f"differs from YOLOv8n trained on the files in mAP50-95 by\n{points}.\nDevices that upload a coarse frame and "
+        f"fine boxes in place of the files send {layers:.1f} times fewer; a detector then needs training with blur\n"
         "([accuracy](docs/accuracy.md#blur-against-sharpness-as-the-label)): [results](docs/results.md)."
     )
 

@@ -56,12 +56,12 @@ def update_shares(results: Path) -> dict[str, str]:
 
 
 def _span(shares: Sequence[float | None]) -> str:
-    """The least and the greatest share; a dash where a scenario has none."""
+    """The least and the greatest share, and in how many scenarios the accuracy is not reached."""
     reached = sorted(share for share in shares if share is not None)
-    if len(reached) < len(shares):
-        return "-"
-    texts = list(dict.fromkeys(f"{share:.2f}" for share in (reached[0], reached[-1])))
-    return " to ".join(texts)
+    texts = dict.fromkeys(f"{share:.2f}" for share in (*reached[:1], *reached[-1:]))
+    missing = len(shares) - len(reached)
+    failed = [f"not reached in {missing} of {len(shares)}"] if missing else []
+    return ", ".join(filter(None, [" to ".join(texts), *failed]))
 
 
 def _update_share(found: Row) -> str:
