@@ -45,7 +45,7 @@ class Family:
 RANKS, FRACTIONS = (1, 2, 3, 4, 6, 8, 12, 16), (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.4)
 FAMILIES = {
     "digits": Family(digits_task, SCENARIOS, 10, RANKS, FRACTIONS),
-    "textures": Family(textures_task, SCENARIOS, 5, RANKS, FRACTIONS),
+    "textures": Family(textures_task, SCENARIOS, 2, (*RANKS, 24), (*FRACTIONS, 0.7)),
     "yolo": Family(detector_task, ("new sequences",), 3, RANKS, FRACTIONS),
 }
 

@@ -279,7 +279,7 @@ def keep(report: dict[str, Any], folder: Path) -> None:
 
 
 _FIXED = ("count", "first", "seed", "corpus", "memory_limit_bytes", "seconds_limit")
-_CODE = ("rinr_flower.codecs", "rinr_flower.decoding", "rinr_flower.updates")
+_CODE = ("rinr_flower.codecs", "rinr_flower.decoding", "rinr_flower.messages.coded_model", "rinr_flower.updates")
 
 
 def save(report: Mapping[str, Any], path: Path) -> None:

@@ -224,7 +224,6 @@ def readme(results: Path) -> str:
     mean = {s: statistics.mean(r["map50"] for r in job if r["strategy"] == s) for s in ("fog", "jpeg_relay")}
     learned = _read(results / "accuracy.json")
     trained = trained_on_scene(learned)
-    shares = ", ".join(f"{model} {share}" for model, share in update_shares(results).items())
     fuzz, kills = _read(results / "fuzz.json")["summary"], _part(results, "resume")
     fog, layers, alone = (
         f"{ways[key]['median']:.1f}x fewer"
@@ -254,9 +253,9 @@ def readme(results: Path) -> str:
             "main_job.py",
         ),
         (
-            "Model updates instead of data: bytes of `factorised` over those of the best compressor as published, and "
-            "with our coding too, at equal accuracy on digits, patches of photographs and generated sequences",
-            shares,
+            "Model updates instead of data: bytes of `factorised` over those of the best compressor as published / of "
+            "all, with our coding too, at equal accuracy on digits, patches of photographs and generated sequences",
+            update_shares(results),
             "updates.py",
         ),
         (

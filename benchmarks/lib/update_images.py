@@ -157,18 +157,18 @@ def _photographs() -> list[NDArray[np.float32]]:
 
 
 def _patches(random: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
-    """A hundred patches of every photograph for training and fifty held back, less their mean."""
+    """200 patches of every photograph for training and 200 held back, less their mean."""
     images, labels, held = [], [], []
     for label, photograph in enumerate(_photographs()):
         height, width = photograph.shape
         border = 3 * width // 5
-        for number in range(150):
-            low, high = (0, border - PATCH) if number < 100 else (border, width - PATCH)
+        for number in range(400):
+            low, high = (0, border - PATCH) if number < 200 else (border, width - PATCH)
             x, y = random.integers(low, high + 1), random.integers(0, height - PATCH + 1)
             patch = photograph[y : y + PATCH, x : x + PATCH]
             images.append(4 * (patch - patch.mean()))
             labels.append(label)
-            held.append(number >= 100)
+            held.append(number >= 200)
     return np.stack(images), np.array(labels), np.array(held)
 
 

@@ -19,7 +19,7 @@ VECTOR_BITS = 6
 CODED = ", our coding"
 """Marks a rival whose float32 elements are quantised and entropy-coded as ours are, which its paper does not do."""
 ROUNDS = ", 5 rounds"
-_STEPS = (1.7, 1.7, 1.2, 1.7, 1.2, 1.2, 1.2, 1.0)
+_STEPS = {1: 1.7, 2: 1.7, 3: 1.2, 4: 1.7, 6: 1.2, 8: 1.2, 12: 1.2, 16: 1.0, 24: 0.7}
 """Steps of ``factorised`` at the ranks of the sweep: finer ones at high ranks."""
 Options = dict[str, Any]
 
@@ -92,8 +92,8 @@ def settings(ranks: Sequence[int], fractions: Sequence[float]) -> Iterator[Setti
         yield _coded("structured_low_rank", {"rank": rank})
     for fraction in fractions:
         yield _coded("random_mask", {"fraction": fraction})
-    for rank, step in zip(ranks, _STEPS, strict=True):
-        yield Setting("factorised", "space", {"name": "factorised", "rank": rank, "step": step})
+    for rank in ranks:
+        yield Setting("factorised", "space", {"name": "factorised", "rank": rank, "step": _STEPS[rank]})
 
 
 def _coded(name: str, options: Options) -> Setting:

@@ -43,25 +43,23 @@ def update_claims(results: Path) -> str:
     return table(("bytes", *(f"of {names[group]} (goal {100 * bar:.0f} %)" for bar, group in heads)), rows)
 
 
-def update_shares(results: Path) -> dict[str, str]:
+def update_shares(results: Path) -> str:
     """By model: the shares of `factorised` in the best rival as published, and with our coding too, over scenarios."""
     claims = claims_of(results)
-    return {
-        model: " and ".join(
-            _span([c[f"factorised_against_{group}"]["share"] for m, _, c in claims if m == model])
-            for group in ("published", "all")
-        )
-        for model in dict.fromkeys(model for model, *_ in claims)
-    }
+    texts = []
+    for model in dict.fromkeys(model for model, *_ in claims):
+        mine = [c for m, _, c in claims if m == model]
+        published, every = ([c[f"factorised_against_{g}"]["share"] for c in mine] for g in ("published", "all"))
+        reached = sum(share is not None for share in published)
+        note = "" if reached == len(mine) else f" (accuracy reached in {reached} of {len(mine)} scenarios)"
+        texts.append(f"{model}{note} {_span(published)} / {_span(every)}")
+    return "; ".join(texts)
 
 
 def _span(shares: Sequence[float | None]) -> str:
-    """The least and the greatest share, and in how many scenarios the accuracy is not reached."""
+    """The least and the greatest share of the scenarios that have one."""
     reached = sorted(share for share in shares if share is not None)
-    texts = dict.fromkeys(f"{share:.2f}" for share in (*reached[:1], *reached[-1:]))
-    missing = len(shares) - len(reached)
-    failed = [f"not reached in {missing} of {len(shares)}"] if missing else []
-    return ", ".join(filter(None, [" to ".join(texts), *failed]))
+    return " to ".join(dict.fromkeys(f"{share:.2f}" for share in (*reached[:1], *reached[-1:]))) or "-"
 
 
 def _update_share(found: Row) -> str:
