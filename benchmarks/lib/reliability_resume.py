@@ -41,6 +41,7 @@ NOT_COMPARED = (
     "seconds_per_frame",
     "joules",
     "message_bytes",
+    "total_bytes",
     "overhead_bytes",
     "sent_bytes",
     "received_bytes",
@@ -63,7 +64,7 @@ def measure(work: Path, kills: int, seed: int) -> dict[str, Any]:
         "scenario": SCENARIO,
         "undisturbed_seconds": lasted,
         "killed": sum(row["killed"] for row in rows),
-        "equal": sum(not row["differs"] for row in rows),
+        "equal": sum(row["killed"] and not row["differs"] for row in rows),
         "runs": rows,
     }
 

@@ -132,7 +132,7 @@ def reliability(results: Path) -> str:
     parts = {r["part"]: r for r in _read(results / "reliability.json")["rows"]}
     texts: dict[str, Callable[[Row], tuple[str, str]]] = {
         "resume": lambda r: (
-            f"{r['kills']} runs killed with -9 at random moments and resumed",
+            f"{r['killed']} runs killed with -9 at random moments and resumed",
             f"{r['equal']} ended as an undisturbed run",
         ),
         "faults": _faults,
@@ -261,7 +261,7 @@ def readme(results: Path) -> str:
         (
             "Altered payloads, updates and models given to the readers / findings; killed runs resumed / as if "
             "undisturbed",
-            f"{fuzz['done']:,} / {len(fuzz['findings'])}; {kills['kills']} / {kills['equal']}",
+            f"{fuzz['done']:,} / {len(fuzz['findings'])}; {kills['killed']} / {kills['equal']}",
             "fuzz.py, reliability.py",
         ),
     ]
