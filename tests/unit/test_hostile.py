@@ -33,10 +33,10 @@ KEPT = sorted((Path(__file__).parents[1] / "hostile").glob("*.r*"))
 
 @pytest.fixture
 def limited(limited: None) -> Iterator[None]:
-    """1 GB of address space more than now, and 20 seconds of processor time, which only a hang takes."""
+    """1 GB of address space more than now, and two seconds of processor time."""
     started = time.process_time()
     yield
-    assert time.process_time() - started < 10 * fuzz.SECONDS
+    assert time.process_time() - started < fuzz.SECONDS
 
 
 def test_mutated_payloads_and_updates_of_every_format(tmp_path: Path) -> None:
