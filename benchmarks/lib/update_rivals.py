@@ -68,7 +68,8 @@ Narrow = Callable[[NDArray[np.float32]], tuple[NDArray[np.uint8], NDArray[np.flo
 def _zstd(change: Change, matrices: Narrow) -> tuple[int, Change]:
     import zstandard
 
-    sent, arrived = b"", dict(change)
+    sent: bytes = b""
+    arrived: Change = {}
     for narrow, wide in ((matrices, True), (_narrow(torch.float32), False)):
         names = [n for n, c in change.items() if (c.ndim > 1) is wide]
         data, decoded = narrow(np.concatenate([change[n].reshape(-1) for n in names]))

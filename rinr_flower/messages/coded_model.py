@@ -201,7 +201,7 @@ def _read_bytes(data: bytes, table: Mapping[str, Entry]) -> Arrays:
 
 
 def _inflated(data: bytes, limit: int) -> bytes:
-    """What zlib compressed to ``data``; ValueError or zlib.error unless it ends within ``limit`` bytes."""
+    """Decompress ``data`` by zlib. Raises ValueError or zlib.error unless it ends within ``limit`` bytes."""
     unpacker = zlib.decompressobj()
     plain = unpacker.decompress(data, limit)
     if not unpacker.eof:
