@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from rinr_flower.alignment.tracks import Track, link
+import numpy as np
+from numpy.typing import NDArray
+
+from rinr_flower.alignment.tracks import link
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.weights import MAX_VALUES
 from rinr_flower.codecs.rapid_inr import MAX_PARAMETERS
 from rinr_flower.codecs.shared_weights import split_evenly
 from rinr_flower.errors import PayloadError
-from rinr_flower.frames import Window, box_windows
+from rinr_flower.frames import Window
 from rinr_flower.inr.siren import TILE, SirenShape
 
 PAPER_SIZES = ((1_000, 10, 3), (3_000, 15, 3), (10_000, 17, 5), (None, 24, 5))
@@ -25,8 +28,7 @@ MIN_COUNTED_PX = 1 << 12  # the objects of a smaller frame may cost as much as t
 Sizes = tuple[tuple[int | None, int, int], ...]
 
 
-@dataclass(frozen=True)
-class ObjectGroup:
+class ObjectGroup(NamedTuple):
     """Boxes of one object that one network draws.
 
     Attributes
@@ -43,7 +45,7 @@ class ObjectGroup:
 
 def size_class(area: int, sizes: Sizes) -> int:
     """Index of the first size whose area limit holds ``area`` pixels."""
-    return next(i for i, (limit, _, _) in enumerate(sizes) if limit is None or area <= limit)
+    return int(_size_classes(np.array([area]), sizes)[0])
 
 
 def object_groups(payload: Payload, sizes: Sizes, shapes: Sequence[SirenShape], shared: int) -> list[ObjectGroup]:
@@ -52,44 +54,73 @@ def object_groups(payload: Payload, sizes: Sizes, shapes: Sequence[SirenShape], 
 
     Raises PayloadError if there are more than MAX_BOXES boxes, if the networks together hold more than MAX_VALUES
     weights, or if those of one frame take more than MAX_PARAMETERS multiplications for each of its pixels; each is
-    evaluated at a multiple of TILE points.
+    evaluated at a multiple of TILE points. All boxes are worked on at once: a payload may hold as many as that.
     """
-    if (boxes := sum(map(len, payload.boxes))) > MAX_BOXES:
-        raise PayloadError(f"{boxes:,} boxes with networks; at most {MAX_BOXES:,} are allowed, split the clip")
-    found = []
-    for track in _tracks(payload, shared):
-        places, windows = [], []
-        for frame, row in zip(track.frames, track.rows, strict=True):
-            for window in box_windows(payload.boxes[frame][row : row + 1], payload.width, payload.height):
-                places.append((frame, row))
-                windows.append(window)
-        at = 0
-        for length in split_evenly(len(places), shared):
-            part = slice(at, at + length)
-            area = max((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in windows[part])
-            found.append(ObjectGroup(size_class(area, sizes), tuple(places[part]), tuple(windows[part])))
-            at += length
-    _check_cost(found, shapes, payload)
+    counts = [len(boxes) for boxes in payload.boxes]
+    if (total := sum(counts)) > MAX_BOXES:
+        raise PayloadError(f"{total:,} boxes with networks; at most {MAX_BOXES:,} are allowed, split the clip")
+    if not total:
+        return []
+    windows = _pixel_windows(np.concatenate(payload.boxes), payload.width, payload.height)
+    areas = (windows[:, 2:] - windows[:, :2]).clip(0).prod(1)
+    members, lengths = _members(payload, areas > 0, shared)
+    if not len(members):
+        return []
+    starts = np.cumsum(lengths) - lengths
+    kinds = _size_classes(np.maximum.reduceat(areas[members], starts), sizes)
+    frames = np.repeat(np.arange(len(counts)), counts)[members]
+    _check_cost(payload, shapes, frames, areas[members], np.repeat(kinds, lengths))
+    rows = np.concatenate([np.arange(count) for count in counts])[members]
+    places = list(zip(frames.tolist(), rows.tolist(), strict=True))
+    corners: list[Window] = list(map(tuple, windows[members].tolist()))
+    found = [
+        ObjectGroup(kind, tuple(places[at : at + length]), tuple(corners[at : at + length]))
+        for kind, at, length in zip(kinds.tolist(), starts.tolist(), lengths.tolist(), strict=True)
+    ]
     return sorted(found, key=lambda group: (group.kind, group.places[0]))
 
 
-def _tracks(payload: Payload, shared: int) -> Sequence[Track]:
-    if shared > 1:
-        return link(payload.boxes, payload.classes)
-    return [Track((f,), (row,)) for f, boxes in enumerate(payload.boxes) for row in range(len(boxes))]
+def _pixel_windows(boxes: NDArray[np.float32], width: int, height: int) -> NDArray[np.int64]:
+    """Windows (boxes, 4) as ``frames.box_windows`` has them; one without width or height belongs to a box outside."""
+    corners = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1).astype(np.int64)
+    return np.concatenate([corners[:, :2].clip(0), corners[:, 2:].clip(max=(width, height))], axis=1)
 
 
-def _check_cost(groups: Sequence[ObjectGroup], shapes: Sequence[SirenShape], payload: Payload) -> None:
-    parameters = [shape.parameters for shape in shapes]
-    weights = sum(parameters[group.kind] * len(group.places) for group in groups)
-    if weights > MAX_VALUES:
+def _size_classes(areas: NDArray[np.int64], sizes: Sizes) -> NDArray[np.int64]:
+    limits = np.array([np.inf if limit is None else limit for limit, _, _ in sizes])
+    found: NDArray[np.int64] = np.argmax(areas[:, None] <= limits, axis=1)
+    return found
+
+
+def _members(payload: Payload, visible: NDArray[np.bool_], shared: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers among all boxes of those that networks draw, network after network, and how many each network draws."""
+    if shared <= 1:
+        alone = np.flatnonzero(visible)
+        return alone, np.ones_like(alone)
+    first = np.cumsum([0, *map(len, payload.boxes)])
+    members, lengths = [], []
+    for track in link(payload.boxes, payload.classes):
+        numbers = first[list(track.frames)] + track.rows
+        members.append(numbers[visible[numbers]])
+        lengths += split_evenly(len(members[-1]), shared)
+    return np.concatenate(members), np.array(lengths, np.int64)
+
+
+def _check_cost(
+    payload: Payload,
+    shapes: Sequence[SirenShape],
+    frames: NDArray[np.int64],
+    areas: NDArray[np.int64],
+    kinds: NDArray[np.int64],
+) -> None:
+    """Raise PayloadError if networks of ``kinds`` for boxes of ``areas`` pixels in ``frames`` cost too much."""
+    parameters = np.array([shape.parameters for shape in shapes])[kinds]
+    if (weights := int(parameters.sum())) > MAX_VALUES:
         raise PayloadError(f"object networks of {weights:,} weights; at most {MAX_VALUES:,} are allowed")
     allowed = MAX_PARAMETERS * max(payload.width * payload.height, MIN_COUNTED_PX)
-    products = [0] * len(payload)
-    for group in groups:
-        for (frame, _), (x1, y1, x2, y2) in zip(group.places, group.windows, strict=True):
-            products[frame] += TILE * -(-(x2 - x1) * (y2 - y1) // TILE) * parameters[group.kind]
-    if (most := max(products)) > allowed:
+    products = np.zeros(len(payload), np.int64)
+    np.add.at(products, frames, TILE * -(-areas // TILE) * parameters)
+    if (most := int(products.max())) > allowed:
         raise PayloadError(
             f"the object networks of a frame take {most:,} multiplications; "
             f"{payload.width}x{payload.height} pixels allow {allowed:,}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,8 +32,7 @@ def background_only(payload: Payload, codec: str, parts: Mapping[str, bytes]) ->
     return replace(payload, codec=codec, parts=parts, boxes=none[0], classes=none[1])
 
 
-@dataclass(frozen=True)
-class _Resident:
+class _Resident(NamedTuple):
     """An object on the decoding side: its window, network, and factor (None for direct)."""
 
     window: Window
