@@ -74,23 +74,21 @@ def at_most(clip: Clip, width_px: int) -> Clip:
 
 
 def run_point(backgrounds: Backgrounds, codec: Codec, progress: Callable[[float], None]) -> Row:
-    """Encode and decode one clip: sizes, processor seconds over all threads, PSNR at 640 wide and at full size."""
+    """Encode and decode one clip: sizes, processor seconds over all threads, PSNR at 640 wide."""
     clip = backgrounds.clip
     data, seconds = backgrounds.encode(codec, progress)
     encoded = time.process_time()
     decoded = decode(data)
     ended = time.process_time()
-    small, full = measure(clip, decoded, max_width=WIDTH_PX), measure(clip, decoded)
+    quality = measure(clip, decoded, max_width=WIDTH_PX)
     return {
         "size": [clip.width, clip.height],
         "count": len(clip),
         "camera_bytes_per_frame": clip.file_bytes() / len(clip) or None,
         "bytes_per_frame": len(data) / len(clip),
-        "frame_db": _plain(small.frame_db),
-        "background_db": _plain(small.background_db),
-        "object_db": _plain(small.object_db),
-        "full_frame_db": _plain(full.frame_db),
-        "full_object_db": _plain(full.object_db),
+        "frame_db": _plain(quality.frame_db),
+        "background_db": _plain(quality.background_db),
+        "object_db": _plain(quality.object_db),
         "encode_cpu_s": round(seconds, 3),
         "decode_cpu_s": round(ended - encoded, 3),
     }
