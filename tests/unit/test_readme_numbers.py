@@ -42,6 +42,23 @@ def test_the_first_command_takes_as_long_as_the_readme_says() -> None:
     assert max(row["seconds"] for row in found["rows"]) < 60 * {"four": 4, "six": 6, "eight": 8}[minutes]
 
 
+def test_pages_mark_what_was_measured_before_results_named_their_code() -> None:
+    pages = {
+        "results": ("encode", "encode_to_the_end"),
+        "scale": ("encode_scale", "scale"),
+        "decoding": ("speed_decode",),
+        "detection": ("speed_train",),
+        "augmentation": ("speed_augment",),
+        "codecs": ("quality",),
+        "scene": ("scene", "accuracy_images"),
+    }
+    unnamed = {p.stem for p in FOLDER.glob("*.json") if not json.loads(p.read_text(encoding="utf-8"))["code"]}
+    assert unnamed <= {name for names in pages.values() for name in names}
+    for page, names in pages.items():
+        text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").lower()
+        assert ("earlier version" in text) == bool(unnamed & set(names)), page
+
+
 def test_every_table_stands_on_a_page() -> None:
     pages = [(ROOT / page).read_text(encoding="utf-8") for page in numbers.PAGES]
     assert {found[2] for text in pages for found in numbers.BLOCK.finditer(text)} == set(TABLES | SENTENCES)
