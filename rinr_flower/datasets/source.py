@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -214,6 +214,17 @@ def by_size(shots: Iterable[Shot]) -> dict[tuple[int, int], list[Shot]]:
     for shot in shots:
         sizes.setdefault(shot.size, []).append(shot)
     return sizes
+
+
+def class_names(shots: Iterable[Shot], given: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names ``given``, and ``class 3``, ... for classes of the shots beyond them; ``object`` if there is but one."""
+    highest = 0
+    for shot in shots:
+        with suppress(DataError):  # told when all labels are checked
+            highest = max([highest, *shot.labels.classes.tolist()])
+    if not given and highest == 0:
+        return ("object",)
+    return (*given, *(f"class {i}" for i in range(len(given), highest + 1)))
 
 
 def surveyed(

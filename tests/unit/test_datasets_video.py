@@ -103,6 +103,25 @@ def test_yolo_labels_by_frame(tmp_path: Path) -> None:
         load(f"video:{tmp_path}/a.mp4,labels={tmp_path}/obj_train_data")
 
 
+def test_class_names_of_films(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", 2)
+    assert load(f"{tmp_path}/a.mp4")[0].class_names == ("object",)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/a_1.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "a/classes.txt").write_text("car\n")
+    assert load(f"{tmp_path}/a.mp4")[0].class_names == ("car",)
+    film(tmp_path / "0.mp4", 2)
+    assert [clip.class_names for clip in load(f"video:{tmp_path}")] == [("car",)] * 2, "one of them is without labels"
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0/0_1.txt").write_text("2 0.5 0.5 0.5 0.5\n")
+    assert [clip.class_names for clip in load(f"video:{tmp_path}")] == [("car", "class 1", "class 2")] * 2
+    (tmp_path / "0/classes.txt").write_text("car\nbus\nlorry\n")
+    assert [clip.class_names for clip in load(f"video:{tmp_path}")] == [("car", "bus", "lorry")] * 2
+    (tmp_path / "0/classes.txt").write_text("bus\ncar\nlorry\n")
+    with pytest.raises(DataError, match=r"a\.mp4: its classes are car, and those of the videos before it are bus, car"):
+        load(f"video:{tmp_path}")
+
+
 def test_mot_labels_by_frame(tmp_path: Path) -> None:
     film(tmp_path / "a.mp4")
     (tmp_path / "a.txt").write_text("1,1,17,13,32,24,1,1,1\n12,1,17,13,32,24,1,1,1\n")
