@@ -217,7 +217,7 @@ def by_size(shots: Iterable[Shot]) -> dict[tuple[int, int], list[Shot]]:
 
 
 def class_names(shots: Iterable[Shot], given: Sequence[str] = ()) -> tuple[str, ...]:
-    """The names ``given``, and ``class 3``, ... for classes of the shots beyond them; ``object`` if there is but one."""
+    """The names ``given``, then ``class 3``, ... for classes of the shots beyond them; ``object`` for a single one."""
     highest = 0
     for shot in shots:
         with suppress(DataError):  # told when all labels are checked
@@ -259,8 +259,16 @@ def read_clips(groups: Sequence[Source], broken: Broken, progress: Progress | No
 
     Raises DataError that lists all errors, unless ``broken`` skips them and any picture is left.
     """
+    clips = [clip for clip in read_groups(groups, broken, progress) if clip is not None]
+    if not clips:
+        raise DataError("no picture is left: " + "; ".join(broken.reasons[:_SHOWN] or ["the data set is empty"]))
+    return clips
+
+
+def read_groups(groups: Sequence[Source], broken: Broken, progress: Progress | None = None) -> list[Clip | None]:
+    """Read the clip of each group; None where no picture of it can be read. Raises DataError as :func:`read_clips`."""
     total, done, before = sum(map(len, groups)), 0, len(broken.reasons)
-    clips: list[Clip] = []
+    clips: list[Clip | None] = []
     for group in groups:
         frames = []
         dropped = 0
@@ -274,9 +282,6 @@ def read_clips(groups: Sequence[Source], broken: Broken, progress: Progress | No
                 progress(done / total)
         if dropped:
             log.warning("%s: skipped %d boxes that are not finite, empty or outside the image", group.name, dropped)
-        if frames:
-            clips.append(Clip(group.name, tuple(frames), group.class_names))
+        clips.append(Clip(group.name, tuple(frames), group.class_names) if frames else None)
     broken.settle(before)
-    if not clips:
-        raise DataError("no picture is left: " + "; ".join(broken.reasons[:_SHOWN] or ["the data set is empty"]))
     return clips

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from image_folders import picture
 
-from rinr_flower.datasets import deal, load, sources
+from rinr_flower.datasets import Broken, deal, load, sources
 from rinr_flower.datasets.video import VideoReader
 from rinr_flower.errors import ConfigError, DataError
 
@@ -149,3 +149,30 @@ def test_what_is_no_film_is_named(tmp_path: Path) -> None:
         load(f"video:{tmp_path}/d")
     with pytest.raises(ConfigError, match="every=0 must be at least 1"):
         load(f"video:{tmp_path}/a.mp4,every=0")
+
+
+@pytest.mark.parametrize(("frames", "good"), [(200, 150), (300, 150)])
+def test_devices_get_whole_clips_of_a_film_whose_end_is_missing(frames: int, good: int, tmp_path: Path) -> None:
+    """As a download that broke off leaves it: the container lists all frames, and the last bytes are zeros."""
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("mpeg4", rate=10, options={"g": "1"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(frames):
+            image = np.full((48, 64, 3), 20 + 10 * (i % 20), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        start = packets[good].pos
+    data = path.read_bytes()
+    path.write_bytes(data[:start].ljust(len(data), b"\0"))
+    assert len(VideoReader(path)) == frames
+    broken = Broken(skip=True)
+    shares = deal(sources(f"{path}", broken=broken), 3, frames_per_clip=16, holdout=16, rounds=2, broken=broken)
+    for share in shares:
+        assert [[len(clip) for clip in part] for part in (*share.captures, share.held_back)] == [[16]] * 3
+    shown = [f.image.tobytes() for s in shares for part in (*s.captures, s.held_back) for c in part for f in c.frames]
+    assert len(shown) == 144
+    with pytest.raises(DataError, match="not enough frames"):
+        deal(sources(f"{path}"), 4, frames_per_clip=16, holdout=16, rounds=2, broken=Broken(skip=True))
