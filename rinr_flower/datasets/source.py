@@ -70,6 +70,22 @@ class Shot(ABC):
         return Frame(image, boxes, classes, file), dropped
 
 
+class FileShot(Shot):
+    """A picture in a file; ``labels`` are read when they are needed first."""
+
+    def __init__(self, name: str, labels: Callable[[], Labels]) -> None:
+        self.name = name
+        self._labels = labels
+
+    def __getstate__(self) -> dict[str, object]:
+        """For another process: the labels themselves, if they have been read, instead of how to read them."""
+        return {**vars(self), "_labels": None} if "labels" in vars(self) else vars(self)
+
+    @cached_property
+    def labels(self) -> Labels:
+        return self._labels()
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """Pictures of one origin, in order.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rinr_flower.datasets.base import Dataset, datasets
 from rinr_flower.datasets.images import natural, read_text, visible
 from rinr_flower.datasets.mot import labels_of, read_tracks
-from rinr_flower.datasets.source import Broken, Labels, Shot, Source, class_names
+from rinr_flower.datasets.source import Broken, FileShot, Labels, Shot, Source, class_names
 from rinr_flower.datasets.yolo_labels import read_labels
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.frames import MAX_FRAME_PX
@@ -187,26 +187,17 @@ def _av() -> Any:
     return av
 
 
-class VideoShot(Shot):
+class VideoShot(FileShot):
     """One frame of a video."""
 
     def __init__(self, reader: VideoReader, index: int, labels: Callable[[], Labels]) -> None:
-        self.name = f"{reader.path} frame {index}"
+        super().__init__(f"{reader.path} frame {index}", labels)
         self._reader = reader
         self._index = index
-        self._labels = labels
-
-    def __getstate__(self) -> dict[str, object]:
-        """For another process: the labels themselves, if they have been read, instead of how to read them."""
-        return {**vars(self), "_labels": None} if "labels" in vars(self) else vars(self)
 
     @cached_property
     def size(self) -> tuple[int, int]:
         return self._reader.size
-
-    @cached_property
-    def labels(self) -> Labels:
-        return self._labels()
 
     def picture(self) -> tuple[NDArray[np.uint8], bytes]:
         """Decode the frame; there is no camera's JPEG file."""
