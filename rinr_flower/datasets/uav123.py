@@ -16,7 +16,7 @@ from rinr_flower.errors import ConfigError, DataError
 
 LAYOUT = "UAV123's data_seq/VARIANT/FOLDER/*.jpg and anno/VARIANT/SEQUENCE.txt"
 _CONFIG_ROW = re.compile(
-    r"'name'\s*,\s*'([^']+)'\s*,\s*'path'\s*,\s*'([^']+)'\s*,\s*'startFrame'\s*,\s*(\d+)\s*,\s*'endFrame'\s*,\s*(\d+)"
+    r"'name'\s*,\s*'([^']+)'\s*,\s*'path'\s*,\s*'([^']+)'\s*,\s*'startFrame'\s*,\s*(\d{1,9})\b\s*,\s*'endFrame'\s*,\s*(\d{1,9})\b"
 )
 
 

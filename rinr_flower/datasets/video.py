@@ -129,10 +129,12 @@ class VideoReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._errors(), _av().open(str(path)) as container:
+        with self._errors(), _av().open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise DataError(f"{path}: a file without video")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise DataError(f"{path}: a video in a format that the installed PyAV does not decode")
             width, height = stream.codec_context.width, stream.codec_context.height
             if not 0 < width * height <= MAX_FRAME_PX:
                 raise DataError(f"{path}: {width}x{height} pixels; a frame has at most {MAX_FRAME_PX:,}")
@@ -166,7 +168,7 @@ class VideoReader:
         raise DataError(f"{self.path}: it ends after frame {self._next} of {self._count}; is it cut off?")
 
     def _decoded(self) -> Iterator[NDArray[np.uint8]]:
-        with _av().open(str(self.path)) as container:
+        with _av().open(str(self.path), metadata_errors="replace") as container:
             for frame in container.decode(container.streams.video[0]):
                 picture = frame.to_ndarray(format="rgb24")
                 yield np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))

@@ -136,6 +136,19 @@ def test_a_folder_of_films_is_as_many_sequences(tmp_path: Path) -> None:
     assert [(c.name, len(c)) for c in load(f"video:{tmp_path}")] == [("2", 3), ("10", 3)]
 
 
+@pytest.mark.parametrize(("old", "new"), [(b"avc1", b"zzzz"), (b"Lavf", b"La\xfff")])
+def test_a_film_with_altered_bytes_raises_nothing_but_a_data_error(old: bytes, new: bytes, tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4")
+    data = (tmp_path / "a.mp4").read_bytes()
+    assert old in data
+    (tmp_path / "a.mp4").write_bytes(data.replace(old, new))
+    if old == b"Lavf":
+        assert len(load(f"{tmp_path}/a.mp4")[0]) == FRAMES
+    else:
+        with pytest.raises(DataError, match=r"a\.mp4: a video in a format"):
+            load(f"{tmp_path}/a.mp4")
+
+
 def test_what_is_no_film_is_named(tmp_path: Path) -> None:
     film(tmp_path / "a.mp4")
     whole = (tmp_path / "a.mp4").read_bytes()
