@@ -17,15 +17,17 @@ import fcntl
 import logging
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from rinr_flower.array_file import Arrays, pack_arrays, unpack_arrays
 from rinr_flower.errors import ConfigError, DataError
-from rinr_flower.files import keep, read_record, recall, write_record
+from rinr_flower.files import keep, read_record, recall, remove_unfinished, write_record
 from rinr_flower.messages.protocol import holds_digest
 
 log = logging.getLogger("flwr.rinr_flower")
@@ -34,6 +36,8 @@ BUDGET = 2 << 30  # bytes
 ARRAYS_KEPT = 4  # copies of a device's arrays: after training and after evaluation, in two rounds
 ROUNDS_KEPT = 2
 LOCK = "lock"  # a job's file that a process holds while it works on a message; its time says when the job was used
+_ATTEMPTS = 100  # to open the lock in a folder that other processes remove
+_REMOVED = ".removed"  # a job's folder is called so while it is deleted
 STAGES = ("query", "train", "evaluate")  # of a round, in their order: Flower's message types
 _JOB = re.compile(r"[0-9a-z-]{1,64}")
 _MANIFEST = re.compile(r"([0-9]{6,})-(train|evaluate)\.json")
@@ -143,15 +147,12 @@ class DeviceState:
             raise DataError(f"the job's id is {job[:80]!r}; it must be 1 to 64 of the characters 0-9, a-z and -")
         folder = self.path / job
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = (folder / LOCK).open("ab")
-            os.utime(folder / LOCK)
+            lock = _locked(folder)
         except OSError as error:
             raise DataError(
                 f"the device's state {folder} cannot be used: {error.strerror or error}; free space or make it writable"
             ) from error
         with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
             try:
                 yield JobState(folder, self.budget)
             finally:
@@ -270,14 +271,49 @@ class JobState:
             for path in (self.path / kind).glob("*"):
                 if path.name not in names:
                     path.unlink(missing_ok=True)
-        for path in self.path.rglob("*.part"):
-            path.unlink(missing_ok=True)
+        remove_unfinished(self.path)
+
+
+def _locked(folder: Path) -> BinaryIO:
+    """Open and lock a job's lock file. Another process may remove the folder until this one has the lock."""
+    attempts = _ATTEMPTS
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / LOCK).open("ab")
+        except (FileNotFoundError, FileExistsError):
+            attempts -= 1
+            if not attempts:
+                raise
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _lies_at(lock, folder / LOCK):
+                os.utime(lock.fileno())
+                return lock
+        except BaseException:
+            lock.close()
+            raise
+        lock.close()
+
+
+def _lies_at(file: BinaryIO, path: Path) -> bool:
+    """Whether an open file is the one that ``path`` names now."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _let_other_jobs_go(present: Path, budget: int) -> None:
     """Remove other jobs' states, the one used longest ago first, while all together take more than the budget."""
-    used = {lock.parent: lock.stat().st_mtime for lock in present.parent.glob(f"*/{LOCK}")}
-    sizes = {folder: sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) for folder in used}
+    for rest in present.parent.glob(f"*{_REMOVED}"):  # a process was killed while it removed them
+        shutil.rmtree(rest, ignore_errors=True)
+    used: dict[Path, float] = {}
+    for lock in present.parent.glob(f"*/{LOCK}"):
+        with suppress(FileNotFoundError):
+            used[lock.parent] = lock.stat().st_mtime
+    sizes = {folder: _size(folder) for folder in used}
     for folder in sorted(used, key=lambda folder: used[folder]):
         if sum(sizes.values()) <= budget:
             return
@@ -286,12 +322,28 @@ def _let_other_jobs_go(present: Path, budget: int) -> None:
             del sizes[folder]
 
 
+def _size(folder: Path) -> int:
+    """Bytes of all files in a folder, some of which another process may be renaming or removing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.stat(os.path.join(place, name)).st_size
+    return total
+
+
 def _remove(folder: Path) -> bool:
-    """Remove a job's state unless a process is working on it."""
-    with (folder / LOCK).open("ab") as lock:
-        try:
+    """Remove a job's state unless a process is working on it. It gets another name first, so that none begins to."""
+    try:
+        with (folder / LOCK).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        shutil.rmtree(folder, ignore_errors=True)
+            if not _lies_at(lock, folder / LOCK):
+                return False
+            removed = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}{_REMOVED}")
+            folder.rename(removed)
+            shutil.rmtree(removed, ignore_errors=True)
+            return True
+    except FileNotFoundError:  # another process has removed it
         return True
+    except OSError:  # another process holds the lock, or the folder cannot be removed
+        return False

@@ -106,7 +106,7 @@ class CameraFrames:
         ]
 
     def _take(self, server_round: int, known: Sequence[int]) -> None:
-        """Write down which files are the round's."""
+        """Write down which files are the round's, even if there are none: files that come later are not."""
         folder = self._folder
         records = [clip for number in known for clip in self._record(number)]
         used = {taken["file"] for clip in records for taken in clip["frames"]} | set(
@@ -123,8 +123,7 @@ class CameraFrames:
             for same in _by_size(frames):
                 taken = [{"file": path.name, "sha256": digest} for path, digest, _ in same]
                 clips.append({"name": f"{folder.path.name} {len(records) + len(clips) + 1}", "frames": taken})
-        if clips:
-            write_record(self._memory / f"{server_round:06d}.json", clips)
+        write_record(self._memory / f"{server_round:06d}.json", clips)
 
     def _clips(self, server_round: int) -> list[OwnClip]:
         """The clips that a round took, as far as their files are as they were."""
@@ -169,7 +168,7 @@ class CameraFrames:
         return codecs.create("jpeg").encode(Clip(name, tuple(frames), names or ("object",)))
 
     def _rounds(self) -> list[int]:
-        """Rounds that took something, in order."""
+        """Rounds whose captures are written down, in order."""
         found = [_RECORD.fullmatch(path.name) for path in self._memory.glob("*.json")]
         return sorted(int(match[1]) for match in found if match)
 

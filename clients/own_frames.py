@@ -38,7 +38,7 @@ class CapturedFrames(Protocol):
 
 
 class OwnFrames(Protocol):
-    """A folder of frames, and the device whose they are."""
+    """A folder of frames, and the name of the device that owns them."""
 
     name: str
     path: Path

@@ -108,7 +108,12 @@ def sources(
     gathered = Broken() if broken is None else broken
     spec, clip = _chosen(spec)
     before = len(gathered.reasons)
-    found = find(spec).sources(seed=seed, broken=gathered)
+    try:
+        found = find(spec).sources(seed=seed, broken=gathered)
+    except OSError as error:  # a name that is too long, a folder that may not be listed
+        raise DataError(
+            f"{spec[:200]}: {str(error.filename)[:200]} cannot be read: {error.strerror or error}"
+        ) from error
     if clip is not None and found:
         found = [_named(found, clip, spec)]
     if frames is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -46,8 +47,10 @@ class Coco(Dataset):
         names, class_of = _categories(file, content["categories"])
         boxes: dict[Any, list[dict[str, Any]]] = {}
         for annotation in content["annotations"]:
-            if not isinstance(annotation, dict) or "image_id" not in annotation:
-                raise DataError(f"{file}: an annotation without image_id: {str(annotation)[:80]}")
+            if not isinstance(annotation, dict) or not _is_id(annotation.get("image_id")):
+                raise DataError(
+                    f"{file}: an annotation whose image_id is missing or no number or text: {str(annotation)[:80]}"
+                )
             boxes.setdefault(annotation["image_id"], []).append(annotation)
         images = {image["id"]: image for image in content["images"] if _is_image(file, image)}
         orphans = [key for key in boxes if key not in images]
@@ -60,13 +63,18 @@ class Coco(Dataset):
                 path = Path(image["file_name"])
                 if path.is_absolute() or ".." in path.parts:
                     raise DataError(f"{file}: image {image['id']} is {path}, which leads out of the images' folder")
-                videos.setdefault(image.get("video_id"), []).append(image)
+                video = image.get("video_id")
+                if video is not None and not _is_id(video):
+                    raise DataError(
+                        f"{file}: image {image['id']}: video_id is {video!r:.80}; expected a number or a text"
+                    )
+                videos.setdefault(video, []).append(image)
         folder = self._folder(file, [image["file_name"] for frames in videos.values() for image in frames])
-        titles = {video.get("id"): str(video.get("name", video.get("id"))) for video in content.get("videos", [])}
+        titles = _titles(file, content.get("videos"))
         found = []
         for video, frames in videos.items():
             if video is not None:
-                frames.sort(key=lambda image: next((image[key] for key in ORDER if key in image), image["id"]))
+                _sort(file, frames)
             shots = [
                 ImageShot(folder / image["file_name"], partial(_labels, file, boxes.get(image["id"], []), class_of))
                 for image in frames
@@ -106,6 +114,32 @@ def _content(file: Path) -> dict[str, Any]:
     return dict(content)
 
 
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _titles(file: Path, videos: Any) -> dict[Any, str]:
+    """The name of each video, by its id."""
+    if videos is None:
+        return {}
+    if not isinstance(videos, list) or not all(isinstance(v, dict) and _is_id(v.get("id")) for v in videos):
+        raise DataError(f"{file}: videos is {str(videos)[:80]}; expected a list of objects, each with an id and a name")
+    return {video["id"]: str(video.get("name", video["id"])) for video in videos}
+
+
+def _sort(file: Path, frames: list[dict[str, Any]]) -> None:
+    """Put a video's images into their order."""
+    keys = [next((key for key in ORDER if key in image), "id") for image in frames]
+    places = [image[key] for image, key in zip(frames, keys, strict=True)]
+    if not all(map(_is_id, places)) or len({isinstance(place, str) for place in places}) > 1:
+        raise DataError(
+            f"{file}: {', '.join(dict.fromkeys(keys))} of the images of video {frames[0]['video_id']} are "
+            f"{str(places)[:80]}; expected numbers"
+        )
+    order = sorted(range(len(frames)), key=places.__getitem__)
+    frames[:] = [frames[i] for i in order]
+
+
 def _get(content: Any, key: str) -> Any:
     return content.get(key) if isinstance(content, dict) else None
 
@@ -114,14 +148,14 @@ def _categories(file: Path, categories: Sequence[Any]) -> tuple[tuple[str, ...],
     """Class names in the order of their ids, and the class of each id."""
     try:
         names = {int(category["id"]): str(category["name"]) for category in categories}
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise DataError(f"{file}: categories: each has an id and a name ({error!r})") from error
     ids = sorted(names)
     return tuple(names[i] for i in ids) or ("object",), {category: row for row, category in enumerate(ids)}
 
 
 def _is_image(file: Path, image: Any) -> bool:
-    if isinstance(image, dict) and "id" in image and isinstance(image.get("file_name"), str):
+    if isinstance(image, dict) and _is_id(image.get("id")) and isinstance(image.get("file_name"), str):
         return True
     raise DataError(f"{file}: images: each has an id and a file_name: {str(image)[:80]}")
 
@@ -136,9 +170,12 @@ def _labels(file: Path, annotations: Sequence[dict[str, Any]], class_of: dict[in
         if not isinstance(box, list) or len(box) != 4 or not all(type(v) in (int, float) for v in box):
             raise DataError(f"{where}: bbox is {str(box)[:80]}; expected [x, y, width, height] in pixels")
         category = annotation.get("category_id")
-        if category not in class_of:
+        if not _is_id(category) or category not in class_of:
             raise DataError(f"{where}: category_id {category!r} is not in categories")
-        x, y, width, height = map(float, box)
+        try:
+            x, y, width, height = map(float, box)
+        except OverflowError:
+            raise DataError(f"{where}: bbox is {str(box)[:80]}; expected [x, y, width, height] in pixels") from None
         boxes.append([x, y, x + width, y + height])
         classes.append(class_of[category])
     return Labels(np.array(boxes, np.float64).reshape(-1, 4), np.array(classes, np.int64))

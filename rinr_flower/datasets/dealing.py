@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rinr_flower.datasets.source import Broken, Progress, Shot, Source, of_clip, read_clips
+from rinr_flower.datasets.source import Broken, Progress, Shot, Source, of_clip, read_groups
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.frames import Clip
 from rinr_flower.registry import Registry
@@ -225,7 +225,6 @@ def deal(
     gathered = Broken() if broken is None else broken
     need = rounds * frames_per_clip + holdout
     while True:
-        before = len(gathered.reasons)
         try:
             dealt = dealing.places(pool, n_devices, need, np.random.default_rng(seed))
         except DataError as error:
@@ -235,12 +234,13 @@ def deal(
                 f"(deal={'iid' if dealing.name != 'iid' else 'sequence'})"
             ) from error
         groups = [_groups(pool, places, frames_per_clip, rounds) for places in dealt]
-        read = iter(read_clips([g for hand in groups for part in hand for g in part], gathered, progress))
-        if len(gathered.reasons) == before:
+        found = read_groups([g for hand in groups for part in hand for g in part], gathered, progress)
+        whole = [clip for clip in found if clip is not None]
+        if sum(map(len, whole)) == n_devices * need:
             break
         # others are dealt instead
         pool = [source.of([shot for shot in source.shots if shot.name not in gathered.names]) for source in pool]
-    shares = []
+    shares, read = [], iter(whole)
     for device, hand in enumerate(groups):
         clips = [tuple(next(read) for _ in part) for part in hand]
         origins = {source for source, _ in dealt[device]}

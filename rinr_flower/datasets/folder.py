@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from rinr_flower.datasets.base import Dataset, datasets
 from rinr_flower.datasets.images import IMAGE_SUFFIXES, ImageShot, existing_folder, image_files, read_text, visible
-from rinr_flower.datasets.source import Broken, Source
+from rinr_flower.datasets.source import Broken, Source, class_names
 from rinr_flower.datasets.yolo_labels import label_path, read_labels
 from rinr_flower.errors import DataError
 
@@ -60,7 +59,7 @@ class Folder(Dataset):
             ImageShot(image, partial(read_labels, labels, len(names) if names else None))
             for image, labels in zip(images, found, strict=True)
         ]
-        return [Source(folder.name, shots, names or _numbered_classes(shots), consecutive=None)]
+        return [Source(folder.name, shots, names or class_names(shots), consecutive=None)]
 
 
 def _class_list(places: tuple[Path, ...]) -> tuple[str, ...]:
@@ -68,11 +67,3 @@ def _class_list(places: tuple[Path, ...]) -> tuple[str, ...]:
         if (place / "classes.txt").is_file():
             return tuple(line.strip() for line in read_text(place / "classes.txt") if line.strip())
     return ()
-
-
-def _numbered_classes(shots: Sequence[ImageShot]) -> tuple[str, ...]:
-    highest = 0
-    for shot in shots:
-        with suppress(DataError):  # told when all labels are checked
-            highest = max([highest, *shot.labels.classes.tolist()])
-    return ("object",) if highest == 0 else tuple(f"class {i}" for i in range(highest + 1))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rinr_flower.datasets.source import Labels, Shot
+from rinr_flower.datasets.source import FileShot, Labels
 from rinr_flower.errors import DataError
 from rinr_flower.files import read_file
 from rinr_flower.frames import ORIENTATION, image_size, read_image
@@ -32,25 +32,16 @@ _JPEG = b"\xff\xd8\xff"
 _TURNED = range(2, 9)  # values of the EXIF tag for pictures that are not shown as they are stored; 0 is in no standard
 
 
-class ImageShot(Shot):
-    """An image file; ``labels`` are read when they are needed first."""
+class ImageShot(FileShot):
+    """An image file."""
 
     def __init__(self, path: Path, labels: Callable[[], Labels]) -> None:
+        super().__init__(str(path), labels)
         self.path = path
-        self.name = str(path)
-        self._labels = labels
-
-    def __getstate__(self) -> dict[str, object]:
-        """For another process: the labels themselves, if they have been read, instead of how to read them."""
-        return {**vars(self), "_labels": None} if "labels" in vars(self) else vars(self)
 
     @cached_property
     def size(self) -> tuple[int, int]:
         return image_size(self.path)
-
-    @cached_property
-    def labels(self) -> Labels:
-        return self._labels()
 
     def picture(self) -> tuple[NDArray[np.uint8], bytes]:
         """Read the file; its bytes are kept if it is a JPEG that is shown as it is stored."""

@@ -111,13 +111,15 @@ def read_tracks(path: Path, n_classes: int, frames: Collection[int]) -> dict[int
         try:
             values = [float(value) for value in line.strip().rstrip(",").split(",")]
             frame, x, y, width, height = int(values[0]), *values[2:6]
+            label = int(values[7]) - 1 if n_classes > 1 and len(values) > 7 else 0
         except (ValueError, OverflowError, IndexError):
-            raise DataError(f"{where}: {line[:60]!r}; expected frame, id, left, top, width, height, ...") from None
+            raise DataError(
+                f"{where}: {line[:60]!r}; expected frame, id, left, top, width, height, ... in numbers"
+            ) from None
         if frame not in frames:
             raise DataError(f"{where}: there is no frame {frame}; they are {min(frames)} to {max(frames)}")
         if len(values) > 6 and values[6] == 0:
             continue
-        label = int(values[7]) - 1 if n_classes > 1 and len(values) > 7 else 0
         if not 0 <= label < n_classes:
             raise DataError(f"{where}: class {label + 1} is not in 1..{n_classes}")
         boxes.setdefault(frame, []).append([x - 1, y - 1, x - 1 + width, y - 1 + height])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -68,6 +68,22 @@ class Shot(ABC):
         scale = np.array([width, height, width, height]) if self.labels.normalised else np.ones(4)
         boxes, classes, dropped = clean_boxes(self.labels.boxes * scale, self.labels.classes, width, height)
         return Frame(image, boxes, classes, file), dropped
+
+
+class FileShot(Shot):
+    """A picture in a file; ``labels`` are read when they are needed first."""
+
+    def __init__(self, name: str, labels: Callable[[], Labels]) -> None:
+        self.name = name
+        self._labels = labels
+
+    def __getstate__(self) -> dict[str, object]:
+        """For another process: the labels themselves, if they have been read, instead of how to read them."""
+        return {**vars(self), "_labels": None} if "labels" in vars(self) else vars(self)
+
+    @cached_property
+    def labels(self) -> Labels:
+        return self._labels()
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +232,17 @@ def by_size(shots: Iterable[Shot]) -> dict[tuple[int, int], list[Shot]]:
     return sizes
 
 
+def class_names(shots: Iterable[Shot], given: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names ``given``, then ``class 3``, ... for classes of the shots beyond them; ``object`` for a single one."""
+    highest = 0
+    for shot in shots:
+        with suppress(DataError):  # told when all labels are checked
+            highest = max([highest, *shot.labels.classes.tolist()])
+    if not given and highest == 0:
+        return ("object",)
+    return (*given, *(f"class {i}" for i in range(len(given), highest + 1)))
+
+
 def surveyed(
     sources: Sequence[Source], broken: Broken, progress: Progress | None = None, *, before: int | None = None
 ) -> list[Source]:
@@ -248,8 +275,16 @@ def read_clips(groups: Sequence[Source], broken: Broken, progress: Progress | No
 
     Raises DataError that lists all errors, unless ``broken`` skips them and any picture is left.
     """
+    clips = [clip for clip in read_groups(groups, broken, progress) if clip is not None]
+    if not clips:
+        raise DataError("no picture is left: " + "; ".join(broken.reasons[:_SHOWN] or ["the data set is empty"]))
+    return clips
+
+
+def read_groups(groups: Sequence[Source], broken: Broken, progress: Progress | None = None) -> list[Clip | None]:
+    """Read the clip of each group; None where no picture of it can be read. Raises DataError as :func:`read_clips`."""
     total, done, before = sum(map(len, groups)), 0, len(broken.reasons)
-    clips: list[Clip] = []
+    clips: list[Clip | None] = []
     for group in groups:
         frames = []
         dropped = 0
@@ -263,9 +298,6 @@ def read_clips(groups: Sequence[Source], broken: Broken, progress: Progress | No
                 progress(done / total)
         if dropped:
             log.warning("%s: skipped %d boxes that are not finite, empty or outside the image", group.name, dropped)
-        if frames:
-            clips.append(Clip(group.name, tuple(frames), group.class_names))
+        clips.append(Clip(group.name, tuple(frames), group.class_names) if frames else None)
     broken.settle(before)
-    if not clips:
-        raise DataError("no picture is left: " + "; ".join(broken.reasons[:_SHOWN] or ["the data set is empty"]))
     return clips

@@ -16,7 +16,7 @@ from rinr_flower.errors import ConfigError, DataError
 
 LAYOUT = "UAV123's data_seq/VARIANT/FOLDER/*.jpg and anno/VARIANT/SEQUENCE.txt"
 _CONFIG_ROW = re.compile(
-    r"'name'\s*,\s*'([^']+)'\s*,\s*'path'\s*,\s*'([^']+)'\s*,\s*'startFrame'\s*,\s*(\d+)\s*,\s*'endFrame'\s*,\s*(\d+)"
+    r"'name'\s*,\s*'([^']+)'\s*,\s*'path'\s*,\s*'([^']+)'\s*,\s*'startFrame'\s*,\s*(\d{1,9})\b\s*,\s*'endFrame'\s*,\s*(\d{1,9})\b"
 )
 
 
@@ -115,7 +115,7 @@ def _read_subset(path: Path) -> dict[str, Stretch]:
 
     try:
         return {str(entry["name"]): stretch(entry) for entry in json.loads("\n".join(read_text(path)))}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(
             f"{path}: not a list of sequences with name, path, startFrame and endFrame ({error!r})"
         ) from error
@@ -152,10 +152,12 @@ def _numbered(folder: Path, stretch: Stretch) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected {LAYOUT}")
     by_number = {int(p.stem): p for p in image_files(folder) if p.stem.isdecimal()}
-    missing = [n for n in range(stretch.start, stretch.end + 1) if n not in by_number]
-    if missing:
+    wanted = range(stretch.start, stretch.end + 1)
+    missing = next((n for n in wanted if n not in by_number), None)
+    if missing is not None:
+        there = sum(n in wanted for n in by_number)
         raise DataError(
-            f"{folder}: {len(missing)} of the frames {stretch.start}..{stretch.end} are missing, the first is "
-            f"{missing[0]:06d}; is the data set complete?"
+            f"{folder}: {wanted.stop - wanted.start - there} of the frames {stretch.start}..{stretch.end} are missing, "
+            f"the first is {missing:06d}; is the data set complete?"
         )
-    return [by_number[n] for n in range(stretch.start, stretch.end + 1)]
+    return [by_number[n] for n in wanted]

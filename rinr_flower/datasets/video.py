@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rinr_flower.datasets.base import Dataset, datasets
 from rinr_flower.datasets.images import natural, read_text, visible
 from rinr_flower.datasets.mot import labels_of, read_tracks
-from rinr_flower.datasets.source import Broken, Labels, Shot, Source
+from rinr_flower.datasets.source import Broken, FileShot, Labels, Shot, Source, class_names
 from rinr_flower.datasets.yolo_labels import read_labels
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.frames import MAX_FRAME_PX
@@ -58,25 +58,29 @@ class Video(Dataset):
             files = sorted((p for p in visible(place) if p.suffix.lower() in SUFFIXES), key=natural)
         if not files or not files[0].is_file():
             raise DataError(f"{self.path}: no video here; expected {EXPECTED}")
-        found, names = [], [""]
+        found: list[Source] = []
+        names: list[str] = []
+        unnamed: list[Shot] = []
         for file in files:
             with broken.caught():
                 source, own = self._source(file)
+                if any(one != other for one, other in zip(names, own, strict=False)):
+                    raise DataError(
+                        f"{file}: its classes are {', '.join(own)[:80]}, and those of the videos before it are "
+                        f"{', '.join(names)[:80]}; read videos of other classes as a data set of their own"
+                    )
                 found.append(source)
                 names = max(names, own, key=len)
-        return [replace(source, class_names=tuple(names)) for source in found]
+                unnamed += [] if own else source.shots
+        all_names = class_names(unnamed, names)
+        return [replace(source, class_names=all_names) for source in found]
 
     def _source(self, file: Path) -> tuple[Source, list[str]]:
+        """A video's frames, and the names of its classes; none if no file gives them."""
         reader = VideoReader(file)
         labels, names = self._labels(file, len(reader))
         shots = [VideoShot(reader, i, labels(i)) for i in range(0, len(reader), self.every)]
-        if not names:
-            highest = 0
-            for shot in shots:
-                with suppress(DataError):  # told when all labels are checked
-                    highest = max([highest, *shot.labels.classes.tolist()])
-            names = [f"class {i}" for i in range(highest + 1)] if highest else ["object"]
-        return Source(file.stem, shots, tuple(names)), names
+        return Source(file.stem, shots), names
 
     def _labels(self, file: Path, frames: int) -> tuple[Callable[[int], Callable[[], Labels]], list[str]]:
         """How the labels of each frame are read, and the class names."""
@@ -125,10 +129,12 @@ class VideoReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._errors(), _av().open(str(path)) as container:
+        with self._errors(), _av().open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise DataError(f"{path}: a file without video")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise DataError(f"{path}: a video in a format that the installed PyAV does not decode")
             width, height = stream.codec_context.width, stream.codec_context.height
             if not 0 < width * height <= MAX_FRAME_PX:
                 raise DataError(f"{path}: {width}x{height} pixels; a frame has at most {MAX_FRAME_PX:,}")
@@ -162,7 +168,7 @@ class VideoReader:
         raise DataError(f"{self.path}: it ends after frame {self._next} of {self._count}; is it cut off?")
 
     def _decoded(self) -> Iterator[NDArray[np.uint8]]:
-        with _av().open(str(self.path)) as container:
+        with _av().open(str(self.path), metadata_errors="replace") as container:
             for frame in container.decode(container.streams.video[0]):
                 picture = frame.to_ndarray(format="rgb24")
                 yield np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
@@ -183,26 +189,17 @@ def _av() -> Any:
     return av
 
 
-class VideoShot(Shot):
+class VideoShot(FileShot):
     """One frame of a video."""
 
     def __init__(self, reader: VideoReader, index: int, labels: Callable[[], Labels]) -> None:
-        self.name = f"{reader.path} frame {index}"
+        super().__init__(f"{reader.path} frame {index}", labels)
         self._reader = reader
         self._index = index
-        self._labels = labels
-
-    def __getstate__(self) -> dict[str, object]:
-        """For another process: the labels themselves, if they have been read, instead of how to read them."""
-        return {**vars(self), "_labels": None} if "labels" in vars(self) else vars(self)
 
     @cached_property
     def size(self) -> tuple[int, int]:
         return self._reader.size
-
-    @cached_property
-    def labels(self) -> Labels:
-        return self._labels()
 
     def picture(self) -> tuple[NDArray[np.uint8], bytes]:
         """Decode the frame; there is no camera's JPEG file."""

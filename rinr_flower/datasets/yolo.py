@@ -199,7 +199,7 @@ def _content(file: Path) -> dict[str, Any]:
         raise DataError(f"{file}: no such file; expected {EXPECTED}")
     try:
         content = yaml.load("\n".join(read_text(file)), _PlainLoader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except Exception as error:  # of a tag that does not fit its value, PyYAML raises KeyError, AttributeError, ...
         raise DataError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise DataError(f"{file}: not a mapping; expected {EXPECTED}")
@@ -219,7 +219,7 @@ def _names(content: dict[str, Any], file: Path) -> tuple[str, ...]:
     if isinstance(names, dict):
         try:
             numbered = {int(key): value for key, value in names.items()}
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             numbered = {}
         if sorted(numbered) != list(range(len(names))):
             raise DataError(f"{file}: names: has the numbers {sorted(names, key=str)}; expected 0..{len(names) - 1}")

@@ -88,6 +88,20 @@ def test_videos_are_sequences(tmp_path: Path) -> None:
     assert [clip.name for clip in load(f"coco:{path}#yard")] == ["yard"]
 
 
+@pytest.mark.parametrize("value", [None, "x", [1], {"a": 1}, float("nan")])
+def test_the_place_of_an_image_in_its_video_is_a_number(value: Any, tmp_path: Path) -> None:
+    path = coco_set(tmp_path)
+    content = json.loads(path.read_text()) | {"videos": None}
+    for place, image in enumerate(content["images"]):
+        image |= {"video_id": 4, "frame_id": place}
+    path.write_text(json.dumps(content))
+    assert [source.name for source in sources(f"coco:{path}")] == ["4"]
+    content["images"][1]["frame_id"] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"frame_id of the images of video 4 are \[0, .*expected numbers"):
+        load(f"coco:{path}")
+
+
 def test_images_may_lie_anywhere_that_the_user_says(tmp_path: Path) -> None:
     path = coco_set(tmp_path / "a", images="far/away")
     with pytest.raises(DataError, match=r"no 000000000000\.jpg in .*images=FOLDER"):
@@ -120,6 +134,16 @@ def change(path: Path, **values: Any) -> None:
         ({"images": {"file_name": "../val2017/../../secret.jpg"}}, "image 1000 is .*leads out of the images' folder"),
         ({"images": {"file_name": "/etc/secret.jpg"}}, "image 1000 is /etc/secret.jpg, which leads out"),
         ({"categories": [{"id": 1}]}, "categories: each has an id and a name"),
+        ({"categories": {"id": float("inf")}}, "categories: each has an id and a name"),
+        ({"images": {"id": [1]}}, "images: each has an id and a file_name"),
+        ({"images": {"file_name": "x" * 5000}}, "cannot be read: File name too long"),
+        ({"images": {"video_id": [1]}}, r"image 1000: video_id is \[1\]; expected a number or a text"),
+        ({"annotations": {"image_id": [1]}}, "an annotation whose image_id is missing or no number or text"),
+        ({"annotations": {"category_id": [1]}}, r"annotation 10 of image 999: category_id \[1\] is not in categories"),
+        ({"annotations": {"bbox": [10**400, 1, 1, 1]}}, "annotation 10 of image 999: bbox is"),
+        ({"videos": 3}, "videos is 3; expected a list of objects"),
+        ({"videos": [3]}, r"videos is \[3\]; expected a list of objects"),
+        ({"videos": [{"id": [1]}]}, "expected a list of objects, each with an id and a name"),
     ],
 )
 def test_errors_name_the_annotation(values: dict[str, Any], text: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from image_folders import picture
 
-from rinr_flower.datasets import deal, load, sources
+from rinr_flower.datasets import Broken, deal, load, sources
 from rinr_flower.datasets.video import VideoReader
 from rinr_flower.errors import ConfigError, DataError
 
@@ -103,6 +103,25 @@ def test_yolo_labels_by_frame(tmp_path: Path) -> None:
         load(f"video:{tmp_path}/a.mp4,labels={tmp_path}/obj_train_data")
 
 
+def test_class_names_of_films(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", 2)
+    assert load(f"{tmp_path}/a.mp4")[0].class_names == ("object",)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/a_1.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "a/classes.txt").write_text("car\n")
+    assert load(f"{tmp_path}/a.mp4")[0].class_names == ("car",)
+    film(tmp_path / "0.mp4", 2)
+    assert [clip.class_names for clip in load(f"video:{tmp_path}")] == [("car",)] * 2, "one of them is without labels"
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0/0_1.txt").write_text("2 0.5 0.5 0.5 0.5\n")
+    assert [clip.class_names for clip in load(f"video:{tmp_path}")] == [("car", "class 1", "class 2")] * 2
+    (tmp_path / "0/classes.txt").write_text("car\nbus\nlorry\n")
+    assert [clip.class_names for clip in load(f"video:{tmp_path}")] == [("car", "bus", "lorry")] * 2
+    (tmp_path / "0/classes.txt").write_text("bus\ncar\nlorry\n")
+    with pytest.raises(DataError, match=r"a\.mp4: its classes are car, and those of the videos before it are bus, car"):
+        load(f"video:{tmp_path}")
+
+
 def test_mot_labels_by_frame(tmp_path: Path) -> None:
     film(tmp_path / "a.mp4")
     (tmp_path / "a.txt").write_text("1,1,17,13,32,24,1,1,1\n12,1,17,13,32,24,1,1,1\n")
@@ -115,6 +134,19 @@ def test_a_folder_of_films_is_as_many_sequences(tmp_path: Path) -> None:
     for name in ("2.mp4", "10.avi"):
         film(tmp_path / name, 3, "mpeg4")
     assert [(c.name, len(c)) for c in load(f"video:{tmp_path}")] == [("2", 3), ("10", 3)]
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"avc1", b"zzzz"), (b"Lavf", b"La\xfff")])
+def test_a_film_with_altered_bytes_raises_nothing_but_a_data_error(old: bytes, new: bytes, tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4")
+    data = (tmp_path / "a.mp4").read_bytes()
+    assert old in data
+    (tmp_path / "a.mp4").write_bytes(data.replace(old, new))
+    if old == b"Lavf":
+        assert len(load(f"{tmp_path}/a.mp4")[0]) == FRAMES
+    else:
+        with pytest.raises(DataError, match=r"a\.mp4: a video in a format"):
+            load(f"{tmp_path}/a.mp4")
 
 
 def test_what_is_no_film_is_named(tmp_path: Path) -> None:
@@ -130,3 +162,30 @@ def test_what_is_no_film_is_named(tmp_path: Path) -> None:
         load(f"video:{tmp_path}/d")
     with pytest.raises(ConfigError, match="every=0 must be at least 1"):
         load(f"video:{tmp_path}/a.mp4,every=0")
+
+
+@pytest.mark.parametrize(("frames", "good"), [(200, 150), (300, 150)])
+def test_devices_get_whole_clips_of_a_film_whose_end_is_missing(frames: int, good: int, tmp_path: Path) -> None:
+    """As a download that broke off leaves it: the container lists all frames, and the last bytes are zeros."""
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("mpeg4", rate=10, options={"g": "1"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(frames):
+            image = np.full((48, 64, 3), 20 + 10 * (i % 20), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        start = packets[good].pos
+    data = path.read_bytes()
+    path.write_bytes(data[:start].ljust(len(data), b"\0"))
+    assert len(VideoReader(path)) == frames
+    broken = Broken(skip=True)
+    shares = deal(sources(f"{path}", broken=broken), 3, frames_per_clip=16, holdout=16, rounds=2, broken=broken)
+    for share in shares:
+        assert [[len(clip) for clip in part] for part in (*share.captures, share.held_back)] == [[16]] * 3
+    shown = [f.image.tobytes() for s in shares for part in (*s.captures, s.held_back) for c in part for f in c.frames]
+    assert len(shown) == 144
+    with pytest.raises(DataError, match="not enough frames"):
+        deal(sources(f"{path}"), 4, frames_per_clip=16, holdout=16, rounds=2, broken=Broken(skip=True))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_folders import picture
 
-from rinr_flower.datasets import Broken, Share, deal, sources
+from rinr_flower.datasets import Broken, Share, deal, load, sources
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.frames import Clip, Frame
 
@@ -171,6 +171,30 @@ def test_a_picture_that_cannot_be_read_is_replaced_by_another_one(tmp_path: Path
     assert len(broken.reasons) == 2
     with pytest.raises(DataError, match="not enough frames"):
         deal(sources(spec), 1, frames_per_clip=6, holdout=2, broken=Broken(skip=True))
+
+
+def test_broken_pictures_are_replaced_wherever_they_were_dealt(tmp_path: Path) -> None:
+    """A clip of which no picture can be read, and pictures that are known to be broken from before."""
+    for i in range(20):
+        picture(64, 48, seed=i).save(tmp_path / f"{i:02d}.jpg")
+    for i in (0, 1, 2, 3, 8):
+        (tmp_path / f"{i:02d}.jpg").write_bytes((tmp_path / f"{i:02d}.jpg").read_bytes()[:-400])
+    found, broken = sources(str(tmp_path)), Broken(skip=True)
+    good = [
+        c.images().tobytes()
+        for i in range(20)
+        if i not in (0, 1, 2, 3, 8)
+        for c in load(f"{tmp_path}#1", frames=slice(i, i + 1))
+    ]
+    for _ in range(2):
+        (one, two) = deal(found, 2, frames_per_clip=2, holdout=2, rounds=2, broken=broken)
+        for share in (one, two):
+            assert [[len(clip) for clip in part] for part in (*share.captures, share.held_back)] == [[2]] * 3
+        assert fingerprints(one) == good[:6], "consecutive frames"
+        assert set(fingerprints(two)) < set(good[6:])
+    assert len(broken.names) == 5
+    (share,) = deal(found, 1, frames_per_clip=2, holdout=2, broken=Broken(skip=True))
+    assert fingerprints(share) == good[:4], "the first four could all not be read"
 
 
 def labelled_clips(per_class: int) -> list[Clip]:

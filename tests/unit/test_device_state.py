@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import resource
+import shutil
 import signal
+import time
+import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -229,6 +233,53 @@ def test_other_jobs_give_way_first_and_the_oldest_of_them_before_the_others(tmp_
         code = in_a_child(lambda: finish(DeviceState(tmp_path, 50_000), 1, "evaluate", held(1.0, {1: [clip]}), [clip]))
     assert code == 0
     assert {path.name for path in tmp_path.iterdir()} == {"middle", JOB}, "a job at work stays"
+
+
+def test_a_process_that_waits_for_a_job_that_is_removed_begins_it_anew(tmp_path: Path) -> None:
+    state = DeviceState(tmp_path)
+    finish(state, 1, "train", held(1.0))
+    with (tmp_path / JOB / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        child = os.fork()
+        if child == 0:
+            lock.close()
+            with state.job(JOB) as part:
+                os._exit(0 if part.before(2, "train") is None else 1)
+        time.sleep(0.3)
+        shutil.rmtree(tmp_path / JOB)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_jobs_that_drive_each_other_out_do_not_fail(tmp_path: Path) -> None:
+    """Four processes on two jobs, which do not fit together; each message ends with a state that its process wrote."""
+
+    def work(number: int) -> None:
+        state = DeviceState(tmp_path, budget=1)
+        for turn in range(40):
+            with state.job(f"job-{number % 2}") as part:
+                part.before(turn + 1000, "train")
+                part.finish(turn + 1, "train", held(turn), [bytes([number, turn])])
+                assert value(part.before(turn + 2, "train")) == turn
+
+    children = []
+    for number in range(4):
+        child = os.fork()
+        if child == 0:
+            try:
+                work(number)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 4
+    assert {path.name for path in tmp_path.iterdir()} <= {"job-0", "job-1"}
+
+
+def test_what_a_process_that_was_killed_left_of_a_removed_job_goes(tmp_path: Path) -> None:
+    (tmp_path / "job.00.removed" / "arrays").mkdir(parents=True)
+    finish(DeviceState(tmp_path), 1, "train", held(1.0))
+    assert [path.name for path in tmp_path.iterdir()] == [JOB]
 
 
 @pytest.mark.parametrize("job", ["", "..", "a/b", "A", "x" * 65, "a\n", "."])

@@ -95,6 +95,16 @@ def test_training_without_a_question_for_captures_takes_the_rounds_files(tmp_pat
     assert len(frames(tmp_path).captured_until(2)) == 2
 
 
+def test_files_that_come_after_an_empty_answer_are_the_next_rounds(tmp_path: Path) -> None:
+    """A device uploads every file that it trains on: what its round's answer left out waits."""
+    put(tmp_path / "yard")
+    assert frames(tmp_path).captures(1) == []
+    put(tmp_path / "yard", 1)
+    assert frames(tmp_path).captured_until(1) == []
+    assert files(frames(tmp_path).captures(2)) == [on_disk(tmp_path, 1)]
+    assert files(frames(tmp_path).captured_until(2)) == [on_disk(tmp_path, 1)]
+
+
 def test_clips_are_bounded_and_the_rest_waits(tmp_path: Path) -> None:
     put(tmp_path / "yard", *range(9))
     assert files(frames(tmp_path, frames_per_clip=4).captures(1)) == [on_disk(tmp_path, 0, 1, 2, 3)]

@@ -179,6 +179,43 @@ def test_a_hostile_description_is_named(text: str, tmp_path: Path, limited: None
         load(data_set(tmp_path, text))
 
 
+@pytest.mark.parametrize("value", ["!!bool x", "!!int ''", "!!timestamp x"])
+def test_a_value_that_its_tag_does_not_fit_is_named(value: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.yaml: not readable as YAML"):
+        load(data_set(tmp_path, f"train: images\nnames: [a]\nother: {value}\n"))
+
+
+def test_odd_values_of_a_description_are_named(tmp_path: Path) -> None:
+    spec = data_set(tmp_path, "train: images\nnames: {0: a, .inf: b}\n")
+    with pytest.raises(DataError, match=r"data\.yaml: names: has the numbers"):
+        load(spec)
+    (tmp_path / "set" / "data.yaml").write_text(f"train: {'x' * 300}\nnames: [a]\n")
+    with pytest.raises(DataError, match="cannot be read: File name too long"):
+        load(spec)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_a_class_that_is_no_number_is_named(number: str, tmp_path: Path) -> None:
+    for folder in ("img1", "gt"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "img1" / "1.jpg").write_bytes(_JPEG)
+    (tmp_path / "gt" / "labels.txt").write_text("a\nb\n")
+    (tmp_path / "gt" / "gt.txt").write_text(f"1,1,1,1,2,2,1,{number},1\n")
+    with pytest.raises(DataError, match=r"gt\.txt:1: .*expected frame, id"):
+        load(f"mot:{tmp_path}")
+
+
+@pytest.mark.parametrize(("end", "text"), [("Infinity", "not a list"), ("1000000000000", "999999999999 of the frames")])
+def test_a_sequence_without_end_is_named(end: str, text: str, tmp_path: Path, limited: None) -> None:
+    for folder in ("data_seq/UAV123/a", "anno/UAV123"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "data_seq/UAV123/a/000001.jpg").write_bytes(_JPEG)
+    (tmp_path / "anno/UAV123/a.txt").write_text("1,1,2,2\n")
+    (tmp_path / "subset.json").write_text(f'[{{"name": "a", "path": "a", "startFrame": 1, "endFrame": {end}}}]')
+    with pytest.raises(DataError, match=text):
+        load(f"uav123:{tmp_path}")
+
+
 def test_a_deeply_nested_list_of_sequences_is_named(tmp_path: Path) -> None:
     for folder in ("data_seq/UAV123/a", "anno/UAV123"):
         (tmp_path / folder).mkdir(parents=True)
