@@ -274,6 +274,8 @@ def test_reasons_are_one_line() -> None:
         ({"device": "x" * 200}, "'device'"),
         ({"device": "two\nlines"}, "'device'"),
         ({"clips": ["a", "b"]}, "2 clips"),
+        ({"clips": ["x" * 200]}, "'clips' holds 'xxx"),
+        ({"clips": ["a\rb"]}, r"'clips' holds 'a\\rb'"),
         ({"payloads": [b"bytes"]}, "earlier version"),
         ({"camera-bytes": [-1]}, "negative"),
         ({"camera-bytes": [True]}, "list of int"),
