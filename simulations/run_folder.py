@@ -15,10 +15,15 @@ from typing import Any
 from rinr_flower.array_file import Arrays, pack_arrays, unpack_arrays
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.files import append_lines, keep, read_record, recall, remove_unfinished, write_file, write_record
+from rinr_flower.simulations import activity
 from rinr_flower.strategies.keeping import Blob, Kept
 
 _SUFFIX = ".rinr"
-_BEFORE_ROUNDS = {"job.json", "scenario.yaml", "devices", "flower.log", "ledger.csv", "rounds", "arrays"}
+_BEFORE_ROUNDS = {
+    *("job.json", "scenario.yaml", "devices", "flower.log", "ledger.csv", "rounds", "arrays", "updates"),
+    *(activity.FILE, activity.TEMPORARY),
+    *("tensorboard", "wandb"),  # trackers' own
+}
 
 
 class RunFolder:
