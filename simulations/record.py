@@ -34,8 +34,8 @@ from rinr_flower.simulations.fleet import left_out
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
 from rinr_flower.strategies import EdgeOrFog, FogNode, Shared
+from rinr_flower.strategies.encoding import WorkerEncoder
 from rinr_flower.strategies.keeping import Blob
-from rinr_flower.workers.local import default_size
 
 Progress = Callable[[str, float], None]
 PACKAGES = ("rinr_flower", "flwr", "ray", "torch", "ultralytics-opencv-headless", "numpy", "pillow", "av")
@@ -76,9 +76,10 @@ def run_record(
         described["command"] = (
             "flower-simulation --config scenario.yaml --out NEW_FOLDER   # scenario.yaml is in this folder"
         )
+    encoders = strategy.encoder.width if isinstance(strategy.encoder, WorkerEncoder) else 1
     return RunRecord(
         scenario=described,
-        environment={**environment(device), "encoders": scenario.encoders or default_size()},
+        environment={**environment(device), "encoders": encoders},
         devices=_devices(strategy, captured),
         payloads=tuple(payloads),
         accuracy=(*_before(folders or (), model, training, device, progress), *_accuracy(strategy)),
