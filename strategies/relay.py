@@ -67,7 +67,7 @@ class Relay:
     def greet(self, node: int, said: Introduction) -> None:
         """Correct what a device is believed to have and to read by what it says itself."""
         holding = self.memory.greet(said.device)
-        if said.holds is not None and not self.memory.reconcile(said.device, said.holds):
+        if not self.memory.reconcile(said.device, said.holds):
             log.info("%s remembers nothing of this run; it gets everything again", said.device)
             if self.policy.common is not None:
                 self.policy.common.chain.forget(said.device)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from small_clips import small_clip
 from wire import Wire, app_of
@@ -130,6 +131,26 @@ def test_a_failing_device_costs_its_own_data_of_the_round_and_catches_up_once() 
     run(strategy, wire)
     assert len(devices[1].received[2]) == 4  # both others' clips of both rounds
     assert len(devices[0].received[2]) == 2
+
+
+def test_an_evaluation_confirms_no_payloads_of_a_round_before() -> None:
+    class Drawn(FedAvg):
+        """Samples for training all but the last of the devices in round 2."""
+
+        def configure_train(
+            self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+        ) -> Iterable[Message]:
+            messages = list(super().configure_train(server_round, arrays, config, grid))
+            return [m for m in messages if server_round != 2 or m.metadata.dst_node_id != 12]
+
+    devices, wire = fleet()
+    strategy = FogNode("jpeg", inner=Drawn())
+    wire.apps[12] = app_of(devices[2]._query, broken, devices[2]._evaluate)
+    run(strategy, wire)
+    wire.apps[12] = devices[2].app
+    run(strategy, wire, rounds=2)
+    assert [item.round for item in strategy.evaluated if item.device == "device-2"] == [2, 3]
+    assert len(devices[2].received[3]) == 6, "none of these ever came"
 
 
 def test_what_a_device_did_not_confirm_is_sent_again() -> None:
