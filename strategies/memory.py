@@ -90,7 +90,7 @@ class FogMemory:
     devices : what each has, by the names of all devices that have ever answered.
     results : metrics of every round by stage, as in Flower's ``Result``: ``train``, ``evaluate``, ``server``.
     stored : what each exchange's messages took at the SuperLink.
-    class_names : classes of the first round's captures; empty until there are some.
+    class_names : classes of the first captures that were shared; empty until there are some.
     """
 
     def __init__(self) -> None:

@@ -87,6 +87,9 @@ class Relay:
             self.memory.fail(server_round, FOG, "skipped", f"{kind}: {error}")
             return []
         chosen = [message for message in messages if message.metadata.dst_node_id in self.attending]
+        if messages and not chosen:
+            reason = f"{type(self.inner).__name__} chose {len(messages)} nodes, of which none attends this round"
+            self.memory.fail(server_round, FOG, "skipped", f"{kind}: {reason}")
         self._returns_model = kind == MessageType.TRAIN and any(
             message.content.config_records[CONFIG].get(RETURN_MODEL, True) for message in chosen
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable
 
@@ -13,6 +14,7 @@ from flwr.serverapp.strategy import FedAvg
 from small_clips import small_clip
 from wire import Wire, app_of
 
+from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.errors import DataError
 from rinr_flower.messages.protocol import Capture, captures_content, read_captures, read_payloads, read_query
@@ -172,6 +174,36 @@ def test_a_device_that_failed_is_not_asked_again_in_the_same_round() -> None:
     run(FogNode("jpeg"), wire)
     asked = [m.metadata.message_type for m in wire.sent if m.metadata.dst_node_id == 10]
     assert asked == ["query"]
+
+
+def test_a_round_whose_chosen_nodes_have_not_answered_is_skipped() -> None:
+    class Unlucky(FedAvg):
+        """Samples from the nodes behind the first."""
+
+        def configure_train(
+            self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+        ) -> Iterable[Message]:
+            messages = super().configure_train(server_round, arrays, config, grid)
+            return [m for m in messages if m.metadata.dst_node_id != 10]
+
+    _, wire = fleet(4)
+    wire.deaf = {(number, "query") for number in (11, 12, 13)}
+    strategy = FogNode("jpeg", inner=Unlucky(min_available_nodes=4))
+    run(strategy, wire)
+    assert strategy.trained == []
+    assert kinds(strategy)[-1] == (1, "fog", "skipped")
+    assert "Unlucky chose 3 nodes, of which none attends this round" in strategy.failures[-1].reason
+
+
+def test_classes_are_those_of_captures_that_are_shared() -> None:
+    devices, wire = fleet()
+    whole = Payload.from_bytes(codecs.create("jpeg").encode(small_clip("cat", 1, class_name="cat")))
+    torn = dataclasses.replace(whole, parts={name: part[: len(part) // 2] for name, part in whole.parts.items()})
+    devices[0].captures = lambda server_round: [Capture("device-0", "cat", 9, torn.to_bytes())]
+    strategy = FogNode({"name": "jpeg", "quality": 30})
+    run(strategy, wire)
+    assert kinds(strategy) == [(1, "device-0", "malformed")]
+    assert strategy.memory.class_names == ("cup",)
 
 
 def test_too_few_devices_skip_the_round_but_lose_nothing() -> None:
