@@ -76,7 +76,7 @@ class Scenario:
         random weights, anything else is a path or a name that ultralytics downloads.
     detector : what devices train: a detection model of ultralytics by name or YAML file (``yolov8n``, ``yolo11s``),
         or a mapping with ``name`` and options, such as ``{name: torchvision}``.
-    image_size : side in pixels of the detector's square input, a multiple of 32.
+    image_size : longer side in pixels of the detector's input, a multiple of 32.
     steps : training steps of a device in a round.
     batch : frames of one training step.
     learning_rate : of the detector's optimiser.
@@ -89,7 +89,7 @@ class Scenario:
         CPU and, where devices compute on CUDA, an even share of the GPUs.
     ray_address : the Ray cluster that plays the devices: ``HOST:PORT``, ``auto`` or ``local``. Empty takes the
         environment variable RAY_ADDRESS, else a Ray of its own on this machine.
-    seed : every random choice follows from it.
+    seed : every random choice follows from it, but for the factory's training, which is the same for all seeds.
     link : the link model's fields, see :class:`rinr_flower.bandwidth.LinkModel`.
     timeout_s : how long the fog waits for answers in one exchange, and how long a message lives; in a simulation, in
         which devices wait for each other, so many times longer as there are devices for each that computes.

@@ -252,7 +252,7 @@ def numbers_of(name: str, array: Array) -> NDArray[np.generic]:
     ------
     DataError
         If it cannot be read without running code, is not of the shape and type that it says, or does not consist of
-        numbers; NaN is none.
+        numbers. NaN counts as no number.
     """
     try:
         numbers = np.array(array.numpy())
