@@ -73,6 +73,11 @@ class Registry(Generic[T]):
                 raise ConfigError(f"a {self.kind} given as a mapping needs a 'name'; known: {', '.join(self.names())}")
             options = {**{k: v for k, v in spec.items() if k != "name"}, **options}
             spec = str(spec["name"])
+        if not isinstance(spec, str):
+            raise ConfigError(
+                f"a {self.kind} is given by its name, or as a mapping with 'name' and options, not by {spec!r}; known: "
+                f"{', '.join(self.names())}"
+            )
         cls = self.get(spec)
         return build_dataclass(cls, options, where=f"{self.kind} {spec!r}")
 
@@ -86,7 +91,7 @@ def build_dataclass(cls: type[T], options: Mapping[str, Any], *, where: str) -> 
     if parse is not None:
         options = parse(options)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
-    unknown = sorted(set(options) - set(fields))
+    unknown = sorted(set(options) - set(fields), key=str)
     if unknown:
         raise ConfigError(f"{where} has no option {unknown[0]!r}; known: {', '.join(sorted(fields)) or 'none'}")
     hints = typing.get_type_hints(cls)
@@ -117,7 +122,7 @@ def convert(value: Any, hint: Any, *, where: str) -> Any:
     if hint in (int, float):
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ConfigError(f"{where}: {value!r} is not a number") from None
         if not math.isfinite(number):
             raise ConfigError(f"{where}: {value!r} is not a finite number")

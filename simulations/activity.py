@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FILE = "activity.json"
+TEMPORARY = f".{FILE}"
 EVERY_S = 1.0
 
 
@@ -31,7 +32,7 @@ def noted(folder: Path, progress: Callable[[str, float], None]) -> Callable[[str
         now = time.monotonic()
         if what != last or now - at >= EVERY_S:
             last, at = what, now
-            temporary = folder / f".{FILE}"
+            temporary = folder / TEMPORARY
             with suppress(OSError):
                 temporary.write_text(json.dumps(asdict(Activity(what, min(max(done, 0.0), 1.0)))))
                 os.replace(temporary, folder / FILE)

@@ -196,7 +196,7 @@ def _share(on_one: int) -> float:
 
 
 def _whole(number: float) -> int:
-    """Rounded down, but for what floating point lacks."""
+    """Rounded down, after 1e-9 is added against floating-point error."""
     return sys.maxsize if number == math.inf else math.floor(number + 1e-9)
 
 

@@ -13,7 +13,7 @@ from rinr_flower.errors import ConfigError, RinrError
 from rinr_flower.simulations.live_page import live_content, live_page
 
 LOOPBACK = "127.0.0.1"
-_LOCAL = ("localhost", "127.0.0.1", "[::1]")
+_LOCAL = ("localhost", LOOPBACK)
 
 
 class LiveServer(ThreadingHTTPServer):
@@ -35,7 +35,7 @@ class LiveServer(ThreadingHTTPServer):
 
     def __init__(self, folder: Path, host: str = LOOPBACK, port: int = 0) -> None:
         self.folder = folder
-        self.local = host in (*_LOCAL, "::1")
+        self.local = host in _LOCAL
         try:
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:

@@ -33,9 +33,10 @@ from rinr_flower.report import (
 from rinr_flower.simulations.fleet import left_out
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
+from rinr_flower.simulations.so_far import accuracy_of
 from rinr_flower.strategies import EdgeOrFog, FogNode, Shared
+from rinr_flower.strategies.encoding import WorkerEncoder
 from rinr_flower.strategies.keeping import Blob
-from rinr_flower.workers.local import default_size
 
 Progress = Callable[[str, float], None]
 PACKAGES = ("rinr_flower", "flwr", "ray", "torch", "ultralytics-opencv-headless", "numpy", "pillow", "av")
@@ -76,12 +77,13 @@ def run_record(
         described["command"] = (
             "flower-simulation --config scenario.yaml --out NEW_FOLDER   # scenario.yaml is in this folder"
         )
+    encoders = strategy.encoder.width if isinstance(strategy.encoder, WorkerEncoder) else 1
     return RunRecord(
         scenario=described,
-        environment={**environment(device), "encoders": scenario.encoders or default_size()},
+        environment={**environment(device), "encoders": encoders},
         devices=_devices(strategy, captured),
         payloads=tuple(payloads),
-        accuracy=(*_before(folders or (), model, training, device, progress), *_accuracy(strategy)),
+        accuracy=(*_before(folders or (), model, training, device, progress), *accuracy_of(strategy.memory)),
         failures=(*left_out(run.devices), *strategy.failures),
         controls=tuple(_controls(scenario, captured, originals, progress)),
         examples=tuple(examples),
@@ -188,29 +190,10 @@ def _before(
     return rows
 
 
-def _accuracy(strategy: FogNode) -> list[AccuracyRecord]:
-    trained = {(item.round, item.device): item.metrics for item in strategy.trained}
-    rows = []
-    for item in strategy.evaluated:
-        before = trained.get((item.round, item.device), {})
-        rows.append(
-            AccuracyRecord(
-                item.round,
-                item.device,
-                float(item.metrics.get("map50", "nan")),
-                float(item.metrics.get("map50-95", "nan")),
-                int(before.get("num-examples", 0)),
-                float(before.get("render-seconds", "nan")),
-                float(before.get("train-seconds", "nan")),
-            )
-        )
-    return rows
-
-
 def _controls(
     scenario: Scenario, shared: Sequence[Shared], originals: Sequence[Clip], progress: Progress
 ) -> list[ControlRecord]:
-    """Rival codecs over the first round's clips, at most ``control_clips`` of them."""
+    """Rival codecs over the first ``control_clips`` clips."""
     items, clips = shared[: scenario.control_clips], originals[: scenario.control_clips]
     rows = []
     for done, spec in enumerate(scenario.controls, start=1):

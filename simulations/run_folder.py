@@ -15,10 +15,15 @@ from typing import Any
 from rinr_flower.array_file import Arrays, pack_arrays, unpack_arrays
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.files import append_lines, keep, read_record, recall, remove_unfinished, write_file, write_record
+from rinr_flower.simulations import activity
 from rinr_flower.strategies.keeping import Blob, Kept
 
 _SUFFIX = ".rinr"
-_BEFORE_ROUNDS = {"job.json", "scenario.yaml", "devices", "flower.log", "ledger.csv", "rounds", "arrays"}
+_BEFORE_ROUNDS = {
+    *("job.json", "scenario.yaml", "devices", "flower.log", "ledger.csv", "rounds", "arrays", "updates"),
+    *(activity.FILE, activity.TEMPORARY),
+    *("tensorboard", "wandb"),  # trackers' own
+}
 
 
 class RunFolder:
@@ -117,22 +122,40 @@ class RunFolder:
         self.after_round()
 
     def load(self) -> Kept | None:
-        """Rounds after one that cannot be read are done again, so that their files go; so do files half written."""
-        remove_unfinished(self.path)
+        """What was kept up to the last round that can be read, and is done again from there.
+
+        Files of later rounds are deleted, and so are files half written.
+
+        Raises
+        ------
+        DataError
+            If files are damaged so that the run would begin again with round 1. Nothing is deleted.
+        """
+        latest = max(
+            (int(path.stem) for path in (self.path / "rounds").glob("*.json") if path.stem.isdigit()), default=-1
+        )
         rounds: list[dict[str, Any]] = []
         first: Arrays = {}
         last: Arrays = {}
+        damage: DataError | None = None
         try:
-            while True:
+            while len(rounds) <= latest:
                 rounds.append(read_record(self._round(len(rounds))))
-        except DataError:
-            pass
+        except DataError as error:
+            damage = error
         while rounds:
             try:
                 first, last = (self._read_arrays(state["arrays"]) for state in (rounds[0], rounds[-1]))
                 break
-            except DataError:
+            except DataError as error:
+                damage = damage or error
                 rounds.pop()
+        if damage is not None and (not rounds or (len(rounds) == 1 and latest > 1)):
+            raise DataError(
+                f"{self.path} cannot be taken up again after round {latest}: {damage}; put that file back from a copy, "
+                "or begin a new run in a new folder"
+            ) from damage
+        remove_unfinished(self.path)
         for path in (self.path / "rounds").glob("*.json"):
             if not path.stem.isdigit() or int(path.stem) >= len(rounds):
                 path.unlink(missing_ok=True)

@@ -76,7 +76,7 @@ class Scenario:
         random weights, anything else is a path or a name that ultralytics downloads.
     detector : what devices train: a detection model of ultralytics by name or YAML file (``yolov8n``, ``yolo11s``),
         or a mapping with ``name`` and options, such as ``{name: torchvision}``.
-    image_size : side in pixels of the detector's square input, a multiple of 32.
+    image_size : longer side in pixels of the detector's input, a multiple of 32.
     steps : training steps of a device in a round.
     batch : frames of one training step.
     learning_rate : of the detector's optimiser.
@@ -89,7 +89,7 @@ class Scenario:
         CPU and, where devices compute on CUDA, an even share of the GPUs.
     ray_address : the Ray cluster that plays the devices: ``HOST:PORT``, ``auto`` or ``local``. Empty takes the
         environment variable RAY_ADDRESS, else a Ray of its own on this machine.
-    seed : every random choice follows from it.
+    seed : every random choice follows from it, but for the factory's training, which is the same for all seeds.
     link : the link model's fields, see :class:`rinr_flower.bandwidth.LinkModel`.
     timeout_s : how long the fog waits for answers in one exchange, and how long a message lives; in a simulation, in
         which devices wait for each other, so many times longer as there are devices for each that computes.
@@ -160,6 +160,11 @@ class Scenario:
             raise ConfigError("scenario keys 'learning_rate' and 'timeout_s' must be greater than 0")
         if self.min_devices > self.num_clients:
             raise ConfigError(f"min_devices is {self.min_devices}, but there are only {self.num_clients} devices")
+        for name in ("codec", "upload", "compressor", "aggregation", "deal", "detector"):
+            if not isinstance(value := getattr(self, name), str | dict):
+                raise ConfigError(
+                    f"scenario key {name!r} is {value!r}; it is a name, or a mapping with name and options"
+                )
         if not isinstance(self.classes, list) or not all(isinstance(name, str) for name in self.classes):
             raise ConfigError(f"scenario key 'classes' is {self.classes!r}; it is a list of names")
         if not isinstance(self.controls, list):
@@ -247,7 +252,7 @@ def parsed_settings(settings: list[str]) -> dict[str, Any]:
     for key, text in parse_settings(settings).items():
         try:
             values[key] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # a ValueError: a date that is none
             reason = " ".join(str(getattr(error, "problem", None) or error).split())
             raise ConfigError(f"--set {key}={text}: the value is not YAML: {reason}") from error
     return values
@@ -274,7 +279,7 @@ def _read(file: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         known = ", ".join(shipped_scenarios())
         raise ConfigError(f"no scenario file {str(file)!r}; give a path, or one of {known}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"scenario file {str(file)!r} cannot be read: {' '.join(str(error).split())}") from error
     if values is None:
         return {}
@@ -283,8 +288,11 @@ def _read(file: str | Path) -> dict[str, Any]:
     return values
 
 
-def _put(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set ``key``, which may reach into a mapping with dots; a component given by name becomes a mapping."""
+def _put(values: dict[str, Any], key: str, value: Any, within: str = "") -> None:
+    """Set ``key``, which may reach into a mapping with dots; a component given by name becomes a mapping.
+
+    ConfigError if it reaches into anything else. ``within``: the keys that ``values`` stands under, with dots.
+    """
     outer, _, inner = key.partition(".")
     if not inner:
         values[outer] = value
@@ -292,8 +300,13 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
     mapping = values.get(outer, {})
     if isinstance(mapping, str):
         mapping = {"name": mapping}
+    if not isinstance(mapping, dict):
+        raise ConfigError(
+            f"scenario key {within + key!r} cannot be set to {value!r}: {within + outer!r} is {mapping!r}, which holds "
+            "no keys and values"
+        )
     if outer in ("codec", "upload", "aggregation", "deal") and "name" not in mapping:
         mapping = {"name": next(f.default for f in dataclasses.fields(Scenario) if f.name == outer), **mapping}
     mapping = dict(mapping)
-    _put(mapping, inner, value)
+    _put(mapping, inner, value, f"{within}{outer}.")
     values[outer] = mapping

@@ -66,28 +66,35 @@ def record_so_far(
         )
         for device in sorted({*memory.devices, *(e.source for e in ledger), *(e.destination for e in ledger)} - {FOG})
     )
-    trained = {(item.round, item.device): item.metrics for item in memory.trained}
-    accuracy = tuple(
-        AccuracyRecord(
-            item.round,
-            item.device,
-            float(item.metrics.get("map50", "nan")),
-            float(item.metrics.get("map50-95", "nan")),
-            int(trained.get((item.round, item.device), {}).get("num-examples", 0)),
-            float(trained.get((item.round, item.device), {}).get("render-seconds", "nan")),
-            float(trained.get((item.round, item.device), {}).get("train-seconds", "nan")),
-        )
-        for item in memory.evaluated
-    )
     return RunRecord(
         scenario=settings,
         devices=devices,
         payloads=payloads,
-        accuracy=accuracy,
+        accuracy=tuple(accuracy_of(memory)),
         failures=tuple(memory.failures),
         ledger=ledger,
         folder=folder,
     )
+
+
+def accuracy_of(memory: FogMemory) -> list[AccuracyRecord]:
+    """What devices have measured after every round, with what their training in that round took."""
+    trained = {(item.round, item.device): item.metrics for item in memory.trained}
+    rows = []
+    for item in memory.evaluated:
+        training = trained.get((item.round, item.device), {})
+        rows.append(
+            AccuracyRecord(
+                item.round,
+                item.device,
+                float(item.metrics.get("map50", "nan")),
+                float(item.metrics.get("map50-95", "nan")),
+                int(training.get("num-examples", 0)),
+                float(training.get("render-seconds", "nan")),
+                float(training.get("train-seconds", "nan")),
+            )
+        )
+    return rows
 
 
 def read_so_far(path: Path) -> SoFar:

@@ -126,6 +126,11 @@ class WorkerEncoder:
     at_once: int | None = None
     device: str | None = None
 
+    @property
+    def width(self) -> int:
+        """Groups that are encoded at the same time."""
+        return min(self.at_once or self.workers.size, self.workers.size)
+
     def __call__(
         self,
         codec: Codec | None,
@@ -141,7 +146,7 @@ class WorkerEncoder:
         tried: set[int] = set()
 
         def fill() -> None:
-            while len(running) < min(self.at_once or self.workers.size, self.workers.size):
+            while len(running) < self.width:
                 group = [again.popleft()] if again else next(fresh, None)
                 if group is None:
                     return

@@ -62,7 +62,8 @@ class FogNode(Strategy):
     min_devices : the fog waits for so many devices; a round with fewer answers is skipped. It waits for the minimum of
         nodes that the inner strategy asks for, too.
     fraction_query : share of the connected nodes that take part in a round, drawn by ``seed``; the others upload
-        nothing. The inner strategy samples from those that have answered.
+        nothing. The inner strategy samples from those that have answered and, where it waits for more nodes, from as
+        many others as it lacks; those are not asked.
     seed : of the encoder; round and order of the captures do not change it.
     device : torch device that the fog encodes on.
     encoder : decodes and encodes what is uploaded, see ``encoding``. None takes a worker process per CPU core, so that
@@ -328,7 +329,8 @@ class FogNode(Strategy):
             about = server_round, capture.device, capture.clip, capture.camera_bytes
             self.shared.append(Shared(*about, capture.upload, item.payload, item.seconds))
         if not self.memory.class_names:
-            self.memory.class_names = tuple(dict.fromkeys(name for item in made for name in item.capture.class_names))
+            shared = (item.capture for item in made if item.payload is not None)
+            self.memory.class_names = tuple(dict.fromkeys(name for capture in shared for name in capture.class_names))
         uploaded = sum(item.capture.upload.size for item in made)
         encoded = [item.payload.size for item in made if item.payload is not None]
         log.info("round %d: %d clips, %d bytes uploaded, %d to share", server_round, len(made), uploaded, sum(encoded))

@@ -90,7 +90,7 @@ class FogMemory:
     devices : what each has, by the names of all devices that have ever answered.
     results : metrics of every round by stage, as in Flower's ``Result``: ``train``, ``evaluate``, ``server``.
     stored : what each exchange's messages took at the SuperLink.
-    class_names : classes of the first round's captures; empty until there are some.
+    class_names : classes of the first captures that were shared; empty until there are some.
     """
 
     def __init__(self) -> None:
@@ -136,30 +136,33 @@ class FogMemory:
 
     def confirm(self, device: str) -> None:
         """Count what a device was sent last as received: it has answered, so it has a model too."""
-        holding, sent = self.greet(device), self._sent.pop(device, None)
+        holding = self.greet(device)
         holding.equipped = True
-        if sent is not None:
+        if (sent := self._sent.pop(device, None)) is not None:
             holding.covered |= sent.covered
             holding.payloads |= sent.payloads
 
-    def reconcile(self, device: str, holds: str) -> bool:
+    def reconcile(self, device: str, holds: str | None) -> bool:
         """Correct what a device is believed to have by what it says itself; False if it had a model and lost all.
 
         If it holds what it was sent last, only its answer was lost. If it holds anything else than believed (the fog's
         memory or the device's is of another time), it gets all payloads again, once: payloads that it cannot read
-        never count as held.
+        never count as held. What it was sent last and has not confirmed by now, no later answer confirms.
         """
         holding, sent = self.greet(device), self._sent.get(device)
+        if sent is not None and sent.payloads and holds == self._digest(holding.payloads | sent.payloads):
+            self.confirm(device)
+            return True
+        self._sent.pop(device, None)
+        if holds is None:
+            return True
         if not holds:
             lost = holding.equipped
             self._forget(holding)
             holding.equipped = False
-            self._sent.pop(device, None)
             return not lost
         if holds == self._digest(holding.payloads):
             holding.resent = False
-        elif sent is not None and holds == self._digest(holding.payloads | sent.payloads):
-            self.confirm(device)
         elif not holding.resent:
             self._forget(holding)
             holding.resent = True

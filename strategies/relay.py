@@ -67,7 +67,7 @@ class Relay:
     def greet(self, node: int, said: Introduction) -> None:
         """Correct what a device is believed to have and to read by what it says itself."""
         holding = self.memory.greet(said.device)
-        if said.holds is not None and not self.memory.reconcile(said.device, said.holds):
+        if not self.memory.reconcile(said.device, said.holds):
             log.info("%s remembers nothing of this run; it gets everything again", said.device)
             if self.policy.common is not None:
                 self.policy.common.chain.forget(said.device)
@@ -87,6 +87,9 @@ class Relay:
             self.memory.fail(server_round, FOG, "skipped", f"{kind}: {error}")
             return []
         chosen = [message for message in messages if message.metadata.dst_node_id in self.attending]
+        if messages and not chosen:
+            reason = f"{type(self.inner).__name__} chose {len(messages)} nodes, of which none attends this round"
+            self.memory.fail(server_round, FOG, "skipped", f"{kind}: {reason}")
         self._returns_model = kind == MessageType.TRAIN and any(
             message.content.config_records[CONFIG].get(RETURN_MODEL, True) for message in chosen
         )

@@ -18,7 +18,8 @@ class UpdateChain:
     """The fog's end of the model in common: its updates, and how many of them each device has confirmed.
 
     A device gets the start model once and then updates: all that it has not confirmed. Where the whole present model is
-    smaller than those, it gets that, and also if it has said that it cannot use what it was sent.
+    smaller than those, it gets that, and also if it has said that it cannot use what it was sent. A device that has
+    lost its model begins like a new one.
 
     Parameters
     ----------
@@ -63,7 +64,10 @@ class UpdateChain:
         held = self.held.get(device)
         begin = ArrayRecord() if held is not None else self.start.sent
         missing = self._arrays[held or 0 :]
-        if missing and size_of(begin) + sum(len(update.data) for update in missing) >= size_of(self.arrays):
+        refused = device in self.held and held is None
+        if refused or (
+            missing and size_of(begin) + sum(len(update.data) for update in missing) >= size_of(self.arrays)
+        ):
             return {ARRAYS: self.arrays, UPDATES: updates_record((), self.fingerprint)}
         return {ARRAYS: begin, UPDATES: updates_record(missing, self.fingerprint)}
 
@@ -86,6 +90,6 @@ class UpdateChain:
             self.held[device] = None
 
     def forget(self, device: str) -> None:
-        """The device has lost its model: it gets the whole present one."""
+        """The device has lost its model: it begins like a new one."""
         self._sent.pop(device, None)
         self.held.pop(device, None)

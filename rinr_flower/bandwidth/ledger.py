@@ -33,6 +33,7 @@ AT_ONCE = 8192
 """Entries of a ledger that is streamed which are in memory at a time."""
 MAX_HEADER_BYTES = 4096
 _FORMULA_STARTS = "=+-@\t\r\n'"
+_QUOTED = "\r\n"  # a CSV writer quotes a text that holds one of the characters of its line terminator, and no other
 
 K = TypeVar("K", bound=Hashable)
 
@@ -213,7 +214,7 @@ class Ledger:
 def _read_rows(path: Path, problems: list[str]) -> Iterator[Entry | None]:
     """The entries of a file, None for a line that is none; what is wrong with it is added to ``problems``."""
     try:
-        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
             rows = csv.reader(_whole_lines(file, path, problems))
             header = next(rows, [])
             if not set(COLUMNS[:6]) <= set(header):
@@ -261,10 +262,17 @@ def _parts(entries: Iterable[Entry]) -> Iterator[bytes]:
 
 
 def _rows(entries: Iterable[Entry]) -> bytes:
-    text = io.StringIO()
+    text = _Lines()
     rows = ([_escape(getattr(entry, column)) for column in COLUMNS] for entry in entries)
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator=_QUOTED).writerows(rows)
     return text.getvalue().encode("utf-8")
+
+
+class _Lines(io.StringIO):
+    """Rows of a CSV writer whose line terminator is ``_QUOTED``, each ended by a line feed alone."""
+
+    def write(self, row: str) -> int:
+        return super().write(row.removesuffix(_QUOTED) + "\n")
 
 
 def _escape(value: object) -> object:

@@ -166,8 +166,10 @@ def read_captures(content: RecordDict) -> tuple[Introduction, list[Capture]]:
     if record is None:
         raise DataError(f"the answer has no ConfigRecord {CAPTURES!r}; it has {sorted(content)}")
     device = record.get("device")
-    if not isinstance(device, str) or not 0 < len(device) <= MAX_NAME_LENGTH or not device.isprintable():
-        raise DataError(f"'device' is {str(device)[:40]!r}; it must be a name of 1 to {MAX_NAME_LENGTH} characters")
+    if not isinstance(device, str) or not device or not _is_name(device):
+        raise DataError(
+            f"'device' is {str(device)[:40]!r}; it must be a name of 1 to {MAX_NAME_LENGTH} printable characters"
+        )
     if "payloads" in record:
         raise DataError(
             f"the record {CAPTURES!r} holds 'payloads': the device runs an earlier version of rinr_flower; update it"
@@ -177,13 +179,22 @@ def read_captures(content: RecordDict) -> tuple[Introduction, list[Capture]]:
     data = read_bytes(content, UPLOADS)
     if not len(clips) == len(sizes) == len(data):
         raise DataError(f"{len(clips)} clips, {len(sizes)} sizes and {len(data)} uploads; there must be one of each")
-    if any(size < 0 for size in sizes) or any(len(clip) > MAX_NAME_LENGTH for clip in clips):
-        raise DataError("a camera size is negative or a clip name too long")
+    if (least := min(sizes, default=0)) < 0:
+        raise DataError(f"'camera-bytes' holds {least}; a size in bytes is not negative")
+    for clip in clips:
+        if not _is_name(clip):
+            raise DataError(
+                f"'clips' holds {clip[:40]!r}; a clip's name has at most {MAX_NAME_LENGTH} characters, all printable"
+            )
     holds = record.get("holds")
     if holds is not None and (not isinstance(holds, str) or len(holds) > MAX_NAME_LENGTH):
         raise DataError(f"'holds' is {str(holds)[:40]!r}; it must be a digest of 16 hex digits, or empty")
     said = Introduction(device, holds, record.get(CODED_MODELS) is True)
     return said, [Capture(device, c, s, d) for c, s, d in zip(clips, sizes, data, strict=True)]
+
+
+def _is_name(text: str) -> bool:
+    return len(text) <= MAX_NAME_LENGTH and text.isprintable()
 
 
 def _list_of(record: ConfigRecord, key: str, kind: type[Any]) -> list[Any]:
@@ -241,7 +252,7 @@ def numbers_of(name: str, array: Array) -> NDArray[np.generic]:
     ------
     DataError
         If it cannot be read without running code, is not of the shape and type that it says, or does not consist of
-        numbers; NaN is none.
+        numbers. NaN counts as no number.
     """
     try:
         numbers = np.array(array.numpy())

@@ -25,7 +25,7 @@ def size_of(record: ArrayRecord) -> int:
 
 
 def refill(record: ArrayRecord, other: ArrayRecord) -> None:
-    """Make ``record`` hold the arrays of ``other``, for all that hold the same object."""
+    """Replace the content of ``record`` in place by that of ``other``, so that all who keep a reference see it."""
     if record is not other:
         record.clear()
         record.update(other)

@@ -61,7 +61,25 @@ def test_round_trip_with_one_flush_a_round(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["=1+1", "+cmd", "-2", "@SUM(A1)", "\tx", "'quoted", "a,b", 'say "hi"', "two\nlines", "é"]
+    "name",
+    [
+        "=1+1",
+        "+cmd",
+        "-2",
+        "@SUM(A1)",
+        "\tx",
+        "'quoted",
+        "a,b",
+        'say "hi"',
+        "two\nlines",
+        "é",
+        "cam/a\rb",
+        "\r",
+        "a\r",
+        "a\r\nb",
+        "a\r\n",
+        "\x00\x0b\x0c\x1c\x85\u2028",
+    ],
 )
 def test_no_value_starts_a_formula_and_all_come_back(tmp_path, name):
     path = tmp_path / "ledger.csv"
@@ -70,6 +88,17 @@ def test_no_value_starts_a_formula_and_all_come_back(tmp_path, name):
         cells = [cell for row in csv.reader(file) for cell in row]
     assert not [cell for cell in cells if cell[:1] in ("=", "+", "-", "@", "\t", "\r")]
     assert Ledger.read(path).entries == ledger.entries
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text(st.characters(max_codepoint=0x2029), max_size=4), min_size=1, max_size=4))
+def test_names_of_any_characters_come_back_and_can_be_broken_off(tmp_path_factory, names):
+    path = tmp_path_factory.mktemp("ledger") / "ledger.csv"
+    whole = written(path, *(Entry(1, name, "fog", "upload", 3, 4, name) for name in names))
+    ledger = Ledger.open(path)
+    ledger.break_off(len(names))
+    assert (ledger.entries, ledger.problems) == (whole.entries, [])
+    assert path.read_bytes().startswith(b"round,source")
 
 
 def test_a_file_cut_anywhere_keeps_its_whole_lines(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 
 from rinr_flower.errors import ConfigError
 from rinr_flower.simulations import cli, progress
+from rinr_flower.simulations.activity import noted
 from rinr_flower.simulations.progress import NOTES, Terminal
 from rinr_flower.simulations.run_folder import RunFolder, check_unused
 from rinr_flower.simulations.runner import _begun
@@ -99,6 +100,11 @@ def test_an_odd_machine_is_one_sentence_before_any_work(
 def test_a_run_that_ended_before_its_first_round_makes_way(tmp_path: Path) -> None:
     first = RunFolder.create(str(tmp_path / "run"))
     (first.path / "devices" / "000").mkdir(parents=True)
+    noted(first.path, lambda what, done: None)("start model", 0.5)
+    (first.path / ".activity.json").write_text("{")
+    (first.path / "tensorboard").mkdir()
+    (first.path / "wandb").mkdir()
+    first.put("updates", b"the start model, coded")
     second = RunFolder.create(str(tmp_path / "run"))
     assert second.job != first.job
     assert [path.name for path in second.path.iterdir()] == ["job.json"]

@@ -132,27 +132,60 @@ def test_the_inner_strategys_model_and_moments_come_back(tmp_path: Path, make: t
     assert len(list((path / "arrays").iterdir())) <= 3, "models of old rounds are let go"
 
 
-@pytest.mark.parametrize("damage", ["altered", "arrays"])
-def test_a_damaged_round_is_done_again(tmp_path: Path, undisturbed: object, damage: str) -> None:
+def test_a_damaged_round_is_done_again(tmp_path: Path, undisturbed: object) -> None:
     path = tmp_path / "run"
     devices = [Device(i) for i in range(3)]
     go(fog(RunFolder.create(str(path))), wire_of(devices))
-    if damage == "altered":
-        broken = path / "rounds" / "002.json"
-        broken.write_bytes(broken.read_bytes().replace(b"street", b"straat"))
-        last = 1
-    else:  # of the last round, or of the first, which it shares its arrays with
-        for file in (path / "arrays").iterdir():
-            file.write_bytes(file.read_bytes()[:-1])
-        last = None
+    broken = path / "rounds" / "002.json"
+    broken.write_bytes(broken.read_bytes().replace(b"street", b"straat"))
     strategy = fog(RunFolder(path))
-    if last is None:
-        assert RunFolder(path).load() is None
-        return
-    assert strategy.recall() == last
+    assert strategy.recall() == 1
     assert not (path / "rounds" / "003.json").exists()
     go(strategy, wire_of(devices))
     assert outcome(strategy) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("damaged", "named"),
+    [
+        ("rounds/000.json", "rounds/000.json is torn or altered"),
+        ("-rounds/000.json", "rounds/000.json cannot be read"),
+        ("arrays/*", "arrays/[0-9a-f]* is torn or altered"),  # the rounds share them: the model is the first one
+    ],
+)
+def test_damage_never_begins_a_run_again(tmp_path: Path, damaged: str, named: str) -> None:
+    path = tmp_path / "run"
+    devices = [Device(i) for i in range(3)]
+    go(fog(RunFolder.create(str(path))), wire_of(devices))
+    for file in path.glob(damaged.removeprefix("-")):
+        if damaged.startswith("-"):
+            file.unlink()
+        else:
+            file.write_bytes(file.read_bytes()[:-1])
+    before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+    with pytest.raises(DataError, match=f"after round {ROUNDS}: .*{named}.*; put that file back from a copy, or begin"):
+        fog(RunFolder(path)).recall()
+    assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
+
+
+def test_damage_in_the_middle_does_not_begin_a_run_again(tmp_path: Path) -> None:
+    folder = RunFolder.create(str(tmp_path / "run"))
+    for number in range(5):
+        folder.save_round(number, {}, {"w": np.full(3, number)})
+    (folder.path / "rounds" / "002.json").write_bytes(b"")
+    with pytest.raises(DataError, match=r"after round 4: .*002\.json is torn or altered"):
+        RunFolder(folder.path).load()
+    assert RunFolder(folder.path).whole_rounds() == 4
+
+
+def test_a_damaged_first_round_alone_is_done_again(tmp_path: Path) -> None:
+    folder = RunFolder.create(str(tmp_path / "run"))
+    for number in range(2):
+        folder.save_round(number, {}, {"w": np.full(3, number)})
+    (folder.path / "rounds" / "001.json").write_bytes(b"")
+    found = RunFolder(folder.path).load()
+    assert found is not None
+    assert len(found.rounds) == 1
 
 
 @pytest.mark.parametrize(

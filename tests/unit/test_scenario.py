@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from pathlib import Path
 
@@ -82,6 +83,20 @@ def test_overrides_win_and_reach_into_mappings(tmp_path: Path) -> None:
         ({"link": {"rate": 1}}, "no option 'rate'; known: .*rate_bytes_per_s"),
         ({"link": "fast"}, "'link'.*keys and values"),
         ({"link.rate_bytes_per_s": 0}, "rate_bytes_per_s"),
+        ({"rounds": 2, "rounds.x": 3}, r"'rounds\.x' cannot be set to 3: 'rounds' is 2"),
+        ({"codec.steps": 2, "codec.steps.x": 3}, r"'codec\.steps\.x' cannot be set to 3: 'codec\.steps' is 2"),
+        ({"controls": ["jpeg"], "controls.quality": 3}, r"'controls\.quality' .*: 'controls' is \['jpeg'\]"),
+        ({"rounds": 10**400}, "'rounds': 10+ is not a number"),
+        *(
+            ({key: value}, rf"'{key}' is {re.escape(repr(value))}; it is a name, or a mapping")
+            for key in ("codec", "upload", "compressor", "aggregation", "deal", "detector")
+            for value in (["scene"], 3, None, True)
+        ),
+        ({"controls": [["jpeg"]]}, r"a codec is given by its name.*, not by \['jpeg'\]; known: .*jpeg"),
+        ({"controls": [None]}, "not by None"),
+        ({"log": [["wandb"]]}, r"not by \['wandb'\]"),
+        ({"log": [3]}, "not by 3"),
+        ({"codec": {"name": "jpeg", 1: 2, "x": 3}}, "no option 1"),
     ],
 )
 def test_bad_values_are_refused_with_the_way_out(values: dict[str, object], text: str) -> None:
@@ -91,7 +106,12 @@ def test_bad_values_are_refused_with_the_way_out(values: dict[str, object], text
 
 @pytest.mark.parametrize(
     ("content", "text"),
-    [("- 1\n- 2\n", "holds a list"), ("a: [1", "cannot be read"), ("!!python/object:os.system {}", "cannot be read")],
+    [
+        ("- 1\n- 2\n", "holds a list"),
+        ("a: [1", "cannot be read"),
+        ("seed: 2020-99-99", "cannot be read"),
+        ("!!python/object:os.system {}", "cannot be read"),
+    ],
 )
 def test_bad_files_are_refused(content: str, text: str, tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
@@ -107,6 +127,7 @@ def test_bad_files_are_refused(content: str, text: str, tmp_path: Path) -> None:
         (["--codec", "gif"], "unknown codec 'gif'"),
         (["--set", "speed=3"], "no option 'speed'"),
         (["--set", "speed"], "not key=value"),
+        (["--set", "seed=2020-99-99"], "seed=2020-99-99: the value is not YAML"),
         (["--data", "otb100:/nowhere"], "/nowhere"),
         (["--data", "gifs:x"], "unknown data set 'gifs'"),
         (["--device", "abacus"], "abacus"),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from small_clips import small_clip
 from wire import Wire, app_of
 
+from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.errors import DataError
 from rinr_flower.messages.protocol import Capture, captures_content, read_captures, read_payloads, read_query
@@ -132,6 +135,26 @@ def test_a_failing_device_costs_its_own_data_of_the_round_and_catches_up_once() 
     assert len(devices[0].received[2]) == 2
 
 
+def test_an_evaluation_confirms_no_payloads_of_a_round_before() -> None:
+    class Drawn(FedAvg):
+        """Samples for training all but the last of the devices in round 2."""
+
+        def configure_train(
+            self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+        ) -> Iterable[Message]:
+            messages = list(super().configure_train(server_round, arrays, config, grid))
+            return [m for m in messages if server_round != 2 or m.metadata.dst_node_id != 12]
+
+    devices, wire = fleet()
+    strategy = FogNode("jpeg", inner=Drawn())
+    wire.apps[12] = app_of(devices[2]._query, broken, devices[2]._evaluate)
+    run(strategy, wire)
+    wire.apps[12] = devices[2].app
+    run(strategy, wire, rounds=2)
+    assert [item.round for item in strategy.evaluated if item.device == "device-2"] == [2, 3]
+    assert len(devices[2].received[3]) == 6, "none of these ever came"
+
+
 def test_what_a_device_did_not_confirm_is_sent_again() -> None:
     devices, wire = fleet()
     strategy = FogNode("jpeg")
@@ -151,6 +174,36 @@ def test_a_device_that_failed_is_not_asked_again_in_the_same_round() -> None:
     run(FogNode("jpeg"), wire)
     asked = [m.metadata.message_type for m in wire.sent if m.metadata.dst_node_id == 10]
     assert asked == ["query"]
+
+
+def test_a_round_whose_chosen_nodes_have_not_answered_is_skipped() -> None:
+    class Unlucky(FedAvg):
+        """Samples from the nodes behind the first."""
+
+        def configure_train(
+            self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+        ) -> Iterable[Message]:
+            messages = super().configure_train(server_round, arrays, config, grid)
+            return [m for m in messages if m.metadata.dst_node_id != 10]
+
+    _, wire = fleet(4)
+    wire.deaf = {(number, "query") for number in (11, 12, 13)}
+    strategy = FogNode("jpeg", inner=Unlucky(min_available_nodes=4))
+    run(strategy, wire)
+    assert strategy.trained == []
+    assert kinds(strategy)[-1] == (1, "fog", "skipped")
+    assert "Unlucky chose 3 nodes, of which none attends this round" in strategy.failures[-1].reason
+
+
+def test_classes_are_those_of_captures_that_are_shared() -> None:
+    devices, wire = fleet()
+    whole = Payload.from_bytes(codecs.create("jpeg").encode(small_clip("cat", 1, class_name="cat")))
+    torn = dataclasses.replace(whole, parts={name: part[: len(part) // 2] for name, part in whole.parts.items()})
+    devices[0].captures = lambda server_round: [Capture("device-0", "cat", 9, torn.to_bytes())]
+    strategy = FogNode({"name": "jpeg", "quality": 30})
+    run(strategy, wire)
+    assert kinds(strategy) == [(1, "device-0", "malformed")]
+    assert strategy.memory.class_names == ("cup",)
 
 
 def test_too_few_devices_skip_the_round_but_lose_nothing() -> None:
@@ -274,6 +327,8 @@ def test_reasons_are_one_line() -> None:
         ({"device": "x" * 200}, "'device'"),
         ({"device": "two\nlines"}, "'device'"),
         ({"clips": ["a", "b"]}, "2 clips"),
+        ({"clips": ["x" * 200]}, "'clips' holds 'xxx"),
+        ({"clips": ["a\rb"]}, r"'clips' holds 'a\\rb'"),
         ({"payloads": [b"bytes"]}, "earlier version"),
         ({"camera-bytes": [-1]}, "negative"),
         ({"camera-bytes": [True]}, "list of int"),

@@ -1,4 +1,4 @@
-"""How long messages live in a simulation, where devices wait for each other."""
+"""How long messages live in a simulation, where devices wait for each other, and what its record says of encoders."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from in_process_grid import InProcessGrid
 from tiny_scenario import TINY
 
 from rinr_flower.errors import DataError
+from rinr_flower.messages.training import Training
 from rinr_flower.simulations.fleet import equip, shares_of
-from rinr_flower.simulations.main_job import main_job
+from rinr_flower.simulations.main_job import build_strategy, main_job
+from rinr_flower.simulations.record import run_record
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import load_scenario
+from rinr_flower.strategies.encoding import Encoder, WorkerEncoder, encode_here
+from rinr_flower.workers.local import LocalWorkers
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 
@@ -35,3 +39,20 @@ def test_messages_live_so_many_times_longer_as_there_are_turns(tmp_path: Path) -
     with pytest.raises(DataError, match="no link"):
         main_job(grid, scenario, run, folders, lambda what, done: None, turns=5)
     assert grid.lives == [35.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("encoder", "width"),
+    [
+        (WorkerEncoder(LocalWorkers(3), 8), 3),
+        (WorkerEncoder(LocalWorkers(3), 2), 2),
+        (WorkerEncoder(LocalWorkers(3)), 3),
+        (encode_here, 1),
+    ],
+)
+def test_the_record_says_how_many_encoded_at_the_same_time(tmp_path: Path, encoder: Encoder, width: int) -> None:
+    scenario = load_scenario("default", {**TINY, "encoders": 8, "out": str(tmp_path / "run")})
+    run = RunFolder.create(scenario.out)
+    strategy = build_strategy(scenario, run, encoder=encoder)
+    record = run_record(scenario, run, None, strategy, {}, Training(), lambda what, done: None)
+    assert record.environment["encoders"] == width

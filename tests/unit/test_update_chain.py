@@ -19,6 +19,22 @@ from rinr_flower.updates import Full, SparseTernary, apply_update
 from rinr_flower.updates.layout import fingerprint
 
 
+def test_a_device_that_cannot_use_an_update_gets_the_whole_model_however_small_the_update_is() -> None:
+    start = ArrayRecord({"w": Array(np.zeros((64, 64), np.float32))})
+    chain = UpdateChain(StartModel(start, ArrayRecord({"w": Array(np.zeros(1, np.float32))})))
+    after = {"w": chain.state["w"] + torch.randn(64, 64)}
+    chain.advance(SparseTernary(fraction=0.01).compress(dict(chain.state), after, seed=0))
+    chain.content("a")
+    chain.missed("a", unusable=True)
+    content = chain.content("a")
+    assert content["arrays"] == chain.arrays
+    assert list(content["updates"]) == ["model"]
+    chain.confirm("a")
+    assert not chain.content("a")["arrays"]
+    chain.forget("a")
+    assert len(chain.content("a")["updates"]) == 2, "it begins like a new one"
+
+
 def test_the_whole_model_is_sent_where_it_is_smaller_than_what_was_missed() -> None:
     start = ArrayRecord({"w": Array(np.zeros((4, 4), np.float32))})
     chain = UpdateChain(StartModel(start, start))
