@@ -22,12 +22,14 @@ def bandwidth_report(
     runs: Annotated[list[Path] | None, typer.Argument(help="folders that runs have left behind")] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="where to write [the run's folder; comparison; reproduction]"),
+        typer.Option("--out", "-o", help="where to write", show_default="the run's folder; comparison; reproduction"),
     ] = None,
     reproduce: Annotated[
         bool, typer.Option("--reproduce", help="repeat the experiments of Residual-INR instead; goes on where it was")
     ] = False,
-    profile: Annotated[str | None, typer.Option(help="settings of --reproduce: quick, hour, published [quick]")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="settings of --reproduce: quick, hour, published", show_default="quick")
+    ] = None,
     data: Annotated[
         list[str] | None, typer.Option(help="data set of --reproduce, instead of the profile's; repeatable")
     ] = None,
