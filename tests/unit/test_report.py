@@ -17,7 +17,7 @@ from rich.console import Console
 from rinr_flower.bandwidth import Entry, Ledger
 from rinr_flower.report import AccuracyRecord, ControlRecord, FailureRecord, RunRecord, UpdateRecord
 from rinr_flower.report.comparison import write_comparison
-from rinr_flower.report.units import bytes_text, ratio_text, seconds_text
+from rinr_flower.report.units import bytes_text, joules_text, ratio_text, seconds_text
 from rinr_flower.report.write import summarise, write_report
 from rinr_flower.simulations.ending import ending
 from rinr_flower.simulations.result_table import show_result
@@ -130,6 +130,14 @@ def test_figures_are_written(run, report):
             assert picture.width > 600
             assert len(np.unique(np.asarray(picture.convert("L")))) > 10
         assert (run / f"{name}.svg").read_text().count("<path") > 10
+
+
+def test_sizes_are_written_in_the_unit_that_they_round_to():
+    assert [seconds_text(v) for v in (0.9994, 0.9997, 59.5, 59.98, 3596, 3597.5, 86300)] == [
+        "999 ms", "1 s", "59.5 s", "1 min", "59.9 min", "1 h", "1 days",
+    ]  # fmt: skip
+    assert [joules_text(v) for v in (0.00099994, 0.9997, 999.7)] == ["1 mJ", "1 J", "1 kJ"]
+    assert [bytes_text(v) for v in (999, 999_700)] == ["999 B", "1 MB"]
 
 
 def bare(record, which):
