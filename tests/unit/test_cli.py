@@ -78,6 +78,11 @@ def test_encode_inspect_decode(folder: Path, tmp_path: Path) -> None:
         (("decode", "FOLDER/000.jpg", "-o", "OUT/x", "--format", "voc"), "'voc' is not one of png, yolo, coco"),
         (("codecs", "jpg"), "unknown codec 'jpg'"),
         (("data", "folder:FOLDER", "--show", "/no/dir/x.png"), "no folder /no/dir"),
+        (
+            ("data", "folder:FOLDER", "--show", "OUT/sheet.foo"),
+            "name it .png, .jpg or .webp",
+        ),
+        (("data", "folder:FOLDER", "--show", "OUT/sheet"), "name it .png, .jpg or .webp"),
         (("encode", "folder:NOWHERE", "-o", "OUT/x", "--codec", "jpeg"), "NOWHERE"),
         (("encode", "folder:FOLDER", "-o", "OUT/x", "--codec", "jpeg", "--device", "tpu"), "device 'tpu'"),
         (("decode", "FOLDER/000.jpg", "-o", "OUT/x"), "000.jpg: this is no payload"),
