@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rinr_flower.errors import ConfigError
 from rinr_flower.terminal import check_parent, parse_frames, progress_bar
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def data(
     from rinr_flower.datasets import Broken, sources
 
     if show is not None:
-        check_parent(show)
+        _check_picture(show)
     broken = Broken(skip=True, quiet=True)
     with progress_bar(f"reading {source}") as report:
         found = sources(source, frames=parse_frames(frames), seed=seed, broken=broken, progress=report)
@@ -53,6 +54,15 @@ def data(
             console.print(Text(f"  {reason}"), soft_wrap=True)  # as it is: a path may look like markup
         if len(broken.reasons) > LISTED:
             console.print(f"  and {len(broken.reasons) - LISTED} more")
+
+
+def _check_picture(path: Path) -> None:
+    """ConfigError if no picture can be written under this name, DataError if its folder is missing."""
+    from PIL import Image
+
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise ConfigError(f"--show {path}: no picture has this ending; name it .png, .jpg or .webp")
+    check_parent(path)
 
 
 def _decodable(found: list[Source], broken: Broken, report: Callable[[float], None]) -> list[Source]:

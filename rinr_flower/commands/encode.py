@@ -129,7 +129,8 @@ def encoded(
 ) -> Iterator[tuple[int, Encoded, bytes]]:
     """Number, count and payload of each group as it is made, in worker processes that read the pictures themselves.
 
-    A group that fails costs itself: DataError names all of them when the others are there.
+    A group that fails costs itself, a worker that dies its whole batch: DataError names all of them when the others are
+    there.
     """
     from rinr_flower.workers.local import LocalWorkers
 

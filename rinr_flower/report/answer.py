@@ -33,9 +33,8 @@ def answer(summary: Mapping[str, Any]) -> Html:
     """The answer first: who takes the fewest bytes, what this run took, in how much time and with what accuracy."""
     head = summary["headline"]
     if "gain" not in head:
-        return element(
-            "p", "This run holds no payload, so there is no saving to state. What is there follows.", class_="lead"
-        )
+        why = "in it no device receives a JPEG byte from another" if summary["schemes"] else "it holds no payload"
+        return element("p", f"This run has no saving to state, because {why}. What is there follows.", class_="lead")
     return join(
         element("p", winner_text(head), class_="lead"),
         element("div", *tiles(summary), class_="tiles"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,12 +22,14 @@ def bandwidth_report(
     runs: Annotated[list[Path] | None, typer.Argument(help="folders that runs have left behind")] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="where to write [the run's folder; comparison; reproduction]"),
+        typer.Option("--out", "-o", help="where to write", show_default="the run's folder; comparison; reproduction"),
     ] = None,
     reproduce: Annotated[
         bool, typer.Option("--reproduce", help="repeat the experiments of Residual-INR instead; goes on where it was")
     ] = False,
-    profile: Annotated[str | None, typer.Option(help="settings of --reproduce: quick, hour, published [quick]")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="settings of --reproduce: quick, hour, published", show_default="quick")
+    ] = None,
     data: Annotated[
         list[str] | None, typer.Option(help="data set of --reproduce, instead of the profile's; repeatable")
     ] = None,
@@ -75,7 +77,10 @@ def _reproduce(name: str, data: list[str], settings: list[str], out: Path) -> No
     from rinr_flower.report.reproduction import reproduce
     from rinr_flower.report.reproduction_page import write_reproduction
 
-    experiment = profile(name, **parse_settings(settings), **({"data": data} if data else {}))
+    chosen: dict[str, Any] = {**parse_settings(settings)}
+    if data and "data" in chosen:
+        raise ConfigError(f"--data {data[0]} and --set data={chosen['data']} both name the data; leave one out")
+    experiment = profile(name, **chosen, **({"data": data} if data else {}))
     new_folder(out)
     with _bar() as bar:
         task = bar.add_task("reproduction", total=1.0)

@@ -105,6 +105,8 @@ class Experiment:
     def parse_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Accept lists, and text with commas, where a tuple is meant (``data`` as a list or one specification)."""
         plain = dict(options)
+        if isinstance(plain["data"], str):
+            plain["data"] = (plain["data"],)
         for key in ("seeds", "updates"):
             if isinstance(plain.get(key), (str, int)):
                 plain[key] = str(plain[key]).split(",")
@@ -195,7 +197,7 @@ class Experiment:
         ]
 
 
-def profile(name: str, **settings: Any) -> Experiment:
+def profile(name: str, /, **settings: Any) -> Experiment:
     """The experiment of a profile, with some settings changed. ConfigError on unknown names and values."""
     if name not in PROFILES:
         raise ConfigError(f"no profile {name!r}; known: {', '.join(PROFILES)}")

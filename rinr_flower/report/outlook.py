@@ -27,7 +27,7 @@ def crossovers(record: RunRecord) -> dict[str, Any]:
         return {}
     receivers = [len(receivers_of(record, p)) for p in payloads]
     names = {name for p in payloads for name in receivers_of(record, p)}
-    rounds, frames = len({p.round for p in payloads}), sum(p.frames for p in payloads)
+    rounds, frames = len({p.round for p in payloads}), max(sum(p.frames for p in payloads), 1)
     u = sum(p.upload_bytes for p in payloads) / camera
     alpha = sum(p.payload_bytes for p in payloads) / camera
     r = sum(n * p.camera_bytes for n, p in zip(receivers, payloads, strict=True)) / camera
@@ -156,7 +156,7 @@ def scale_rows(record: RunRecord, link: LinkModel) -> list[dict[str, Any]]:
     if not payloads:
         return []
     receivers = max(len(receivers_of(record, p)) for p in payloads)
-    known = [(p.encode_seconds, p.frames) for p in payloads if math.isfinite(p.encode_seconds)]
+    known = [(p.encode_seconds, p.frames) for p in payloads if p.frames and math.isfinite(p.encode_seconds)]
     per_frame = math.fsum(s for s, _ in known) / sum(f for _, f in known) if known else 0.0
     rows = []
     for devices in SCALES:

@@ -253,7 +253,7 @@ def from_json(cls: type[T], value: Any) -> T:
     found = {f.name: value[f.name] for f in dataclasses.fields(cls) if f.name in value}  # type: ignore[arg-type]
     try:
         return cls(**{name: _value(hints[name], item) for name, item in found.items()})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{cls.__name__} is not complete or not valid: {error}") from error
 
 
@@ -265,8 +265,12 @@ def _value(hint: Any, value: Any) -> Any:
     if hint is str and not isinstance(value, str):
         raise ValueError(f"{value!r} is not a text")
     if typing.get_origin(hint) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"{value!r} is not a list")
         return tuple(_value(typing.get_args(hint)[0], v) for v in value)
     if typing.get_origin(hint) is collections.abc.Mapping:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{value!r} is not an object")
         item_hint = typing.get_args(hint)[1]
         return {str(k): _value(item_hint, v) for k, v in value.items()}
     return value
@@ -274,18 +278,16 @@ def _value(hint: Any, value: Any) -> Any:
 
 def _rows(hint: Any, value: Any, name: str, missing: list[str]) -> Any:
     """One section of ``run.json``; of a list of records, those that are broken are left out and reported."""
-    if hint is int:
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return value
-        missing.append(f"run.json: {name!r} is not a whole number from 0 and is left out")
-        return 0
     if typing.get_origin(hint) is not tuple:
         if isinstance(value, Mapping):
             return dict(value)
         missing.append(f"run.json: {name!r} is not an object and is left out")
         return {}
+    if not isinstance(value, list):
+        missing.append(f"run.json: {name!r} is not a list and is left out")
+        return ()
     record, rows = typing.get_args(hint)[0], []
-    for index, item in enumerate(value if isinstance(value, list) else []):
+    for index, item in enumerate(value):
         try:
             rows.append(from_json(record, item))
         except DataError as error:

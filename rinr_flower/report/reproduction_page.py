@@ -103,7 +103,7 @@ def reproduction_page(results: Mapping[str, Any], drawn: list[Chart], command: s
     clips = list(dict.fromkeys(r["clip"] for r in results["clips"]))
     lead = (
         f"The experiments of Residual-INR on {len(clips)} clips ({', '.join(clips)}), {experiment['frames']} frames "
-        f"each, with YOLOv8{experiment['detector']}, {len(experiment['seeds'])} seeds. Encoding, decoding and training "
+        f"each, with {experiment['detector']}, {len(experiment['seeds'])} seeds. Encoding, decoding and training "
         f"took {seconds_text(results['cpu_seconds'])} of processor time."
     )
     sharing = (

@@ -21,7 +21,7 @@ NEAR_ZERO_MAP50 = 0.05  # a device at or below has learned nothing, whatever the
 
 def scheme_row(scheme: Scheme, schemes: Sequence[Scheme], link: LinkModel, record: RunRecord) -> dict[str, Any]:
     """Bytes, prediction, gain, time and energy of one scheme."""
-    base = next((s for s in schemes if s.name == BASELINE), None)
+    base = next((s.payload_bytes for s in schemes if s.name == BASELINE), 0)
     sums = scheme.ledger.totals(lambda e: "up" if e.destination == FOG else "down" if e.source == FOG else "across")
     timing = time_of(scheme, record, link)
     return {
@@ -39,7 +39,7 @@ def scheme_row(scheme: Scheme, schemes: Sequence[Scheme], link: LinkModel, recor
         "overhead_bytes": scheme.overhead_bytes,
         "message_bytes": scheme.message_bytes,
         "total_bytes": scheme.message_bytes + other_bytes(scheme, schemes[0], record.ledger),
-        "gain": base.payload_bytes / scheme.payload_bytes if base and scheme.payload_bytes else math.nan,
+        "gain": base / scheme.payload_bytes if base and scheme.payload_bytes else math.nan,
         "link_seconds": timing.link,
         "encode_seconds": timing.encode,
         "decode_seconds": timing.decode,

@@ -81,11 +81,14 @@ def compared(rows: Sequence[Mapping[str, Any]], answer: Mapping[str, Any]) -> li
 def headline(
     schemes: Sequence[Mapping[str, Any]], codecs: Sequence[Mapping[str, Any]], accuracy: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The answer: the run's own way in bytes and time beside serverless JPEG, its rivals, and the winner of all."""
+    """The answer: the run's own way in bytes and time beside serverless JPEG, its rivals, and the winner of all.
+
+    Without a byte of serverless JPEG (one device, or empty camera files) there is nothing to compare with.
+    """
     own = next((s for s in schemes if s["own"]), None)
     base = next((s for s in schemes if s["name"] == BASELINE), None)
     values: dict[str, Any] = {}
-    if own and base and own["payload_bytes"]:
+    if own and base and own["payload_bytes"] and base["payload_bytes"]:
         others = rivals(schemes, codecs, own)
         quality = next((c for c in codecs if c["own"]), {})
         this = {"name": own["name"], "bytes": own["payload_bytes"], "ratio": 1.0, "coverage": own["coverage"]}

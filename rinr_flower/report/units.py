@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 NONE = "–"
@@ -30,10 +31,7 @@ def seconds_text(value: Any) -> str:
     seconds = number(value)
     if not math.isfinite(seconds):
         return NONE
-    for unit, factor in (("days", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0)):
-        if seconds >= factor:
-            return f"{seconds / factor:.3g} {unit}"
-    return f"{seconds * 1e3:.3g} ms"
+    return _in_units(seconds, (("days", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)))
 
 
 def rate_text(value: Any) -> str:
@@ -70,10 +68,16 @@ def joules_text(value: Any) -> str:
     joules = number(value)
     if not math.isfinite(joules):
         return NONE
-    for unit, factor in (("kJ", 1e3), ("J", 1.0), ("mJ", 1e-3)):
-        if joules >= factor:
-            return f"{joules / factor:.3g} {unit}"
-    return f"{joules * 1e6:.3g} µJ"
+    return _in_units(joules, (("kJ", 1e3), ("J", 1.0), ("mJ", 1e-3), ("µJ", 1e-6)))
+
+
+def _in_units(value: float, units: Sequence[tuple[str, float]]) -> str:
+    """Three digits in the largest unit that they reach: 59.98 s are 1 min, because they would be written as 60 s."""
+    for (unit, factor), (_, smaller) in pairwise(units):
+        if float(f"{value / smaller:.3g}") * smaller >= factor:
+            return f"{max(value / factor, 1.0):.3g} {unit}"
+    unit, factor = units[-1]
+    return f"{value / factor:.3g} {unit}"
 
 
 ROUTES = {

@@ -78,6 +78,11 @@ def test_networks_have_the_bytes_that_the_talk_prints():
     assert objects[2] == pytest.approx(SOURCE["bytes_of_object"], rel=0.15)
 
 
+def test_data_is_a_list_or_one_specification():
+    assert profile("quick", data="sample:sequences=1,frames=3").data == ("sample:sequences=1,frames=3",)
+    assert profile("quick", data=["a", "b"]).data == ("a", "b")
+
+
 def test_every_deviation_is_named():
     for name in PROFILES:
         profile(name)
@@ -206,6 +211,8 @@ def test_a_tiny_run_from_end_to_end(tmp_path):
     ("arguments", "text"),
     [
         (["--reproduce", "--set", "speed=1"], "no option 'speed'"),
+        (["--reproduce", "--set", "name=x"], "no option 'name'"),
+        (["--reproduce", "--set", "data=a", "--data", "b"], "both name the data"),
         (["--reproduce", "--set", "frames=0"], "frames is 0"),
         (["--reproduce", "--set", "seeds=a"], "not whole numbers"),
         (["--reproduce", "--profile", "slow"], "known: published, quick"),

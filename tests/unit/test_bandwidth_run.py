@@ -121,6 +121,33 @@ def test_broken_rows_are_left_out_and_named(tmp_path):
         assert part in text
 
 
+@pytest.mark.parametrize("value", [None, 3, "x", [1], {"a": 1}, 10**400])
+def test_a_field_of_another_kind_is_named(tmp_path, value):
+    """Every field of the file, and every field of every row of it."""
+    record().save(tmp_path)
+    path = tmp_path / "run.json"
+    whole = json.loads(path.read_text())
+    for name, before in whole.items():
+        path.write_text(json.dumps({**whole, name: value}))
+        try:
+            after = RunRecord.load(tmp_path)
+        except DataError:
+            assert name == "version"
+            continue
+        is_object = name in ("scenario", "environment") and isinstance(value, dict)
+        assert name in "\n".join(after.missing) or is_object or name == "version", name
+        for key in before[0] if isinstance(before, list) and before else ():
+            path.write_text(json.dumps({**whole, name: [{**before[0], key: value}]}))
+            after = RunRecord.load(tmp_path)
+            assert f"{name}[0]" in "\n".join(after.missing) or len(getattr(after, name)) == 1, (name, key)
+
+
+def test_a_text_is_not_a_list_of_letters(tmp_path):
+    for key, value, cls in (("clips", "abc", DeviceRecord), ("bytes_by_part", [1], PayloadRecord)):
+        with pytest.raises(DataError, match="is not a"):
+            from_json(cls, {**to_json(PAYLOAD), "name": "a", key: value})
+
+
 def test_other_versions_and_folders(tmp_path):
     record().save(tmp_path / "run")
     path = tmp_path / "run" / "run.json"

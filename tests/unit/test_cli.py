@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from pycocotools.coco import COCO
+from typer.testing import CliRunner
 
 from rinr_flower import cli
 from rinr_flower.codecs import codecs
 from rinr_flower.datasets import Broken, datasets, load
 from rinr_flower.detection import engine
 from rinr_flower.errors import ConfigError
+from rinr_flower.report import cli as bandwidth_cli
+from rinr_flower.simulations import cli as simulation_cli
 
 
 def rinr(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -73,6 +78,11 @@ def test_encode_inspect_decode(folder: Path, tmp_path: Path) -> None:
         (("decode", "FOLDER/000.jpg", "-o", "OUT/x", "--format", "voc"), "'voc' is not one of png, yolo, coco"),
         (("codecs", "jpg"), "unknown codec 'jpg'"),
         (("data", "folder:FOLDER", "--show", "/no/dir/x.png"), "no folder /no/dir"),
+        (
+            ("data", "folder:FOLDER", "--show", "OUT/sheet.foo"),
+            "name it .png, .jpg or .webp",
+        ),
+        (("data", "folder:FOLDER", "--show", "OUT/sheet"), "name it .png, .jpg or .webp"),
         (("encode", "folder:NOWHERE", "-o", "OUT/x", "--codec", "jpeg"), "NOWHERE"),
         (("encode", "folder:FOLDER", "-o", "OUT/x", "--codec", "jpeg", "--device", "tpu"), "device 'tpu'"),
         (("decode", "FOLDER/000.jpg", "-o", "OUT/x"), "000.jpg: this is no payload"),
@@ -215,3 +225,23 @@ def test_help_and_version() -> None:
     for arguments in (("-h",), ("encode", "-h"), ("decode", "--help")):
         assert "Usage" in rinr(*arguments).stdout
     assert "[default: scene]" in rinr("encode", "-h").stdout
+
+
+@pytest.mark.parametrize("app", [cli.app, bandwidth_cli.app, simulation_cli.app])
+def test_help_holds_the_text_of_every_argument_and_option(app: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 300)
+    top = typer.main.get_command(app)
+    names = sorted(getattr(top, "commands", {})) or [""]
+    for name in names:
+        command = top.commands[name] if name else top  # type: ignore[attr-defined]
+        shown = " ".join(CliRunner().invoke(app, [*([name] if name else []), "-h"]).output.split())
+        group = cli.app if name else app
+        registered = next(c for c in group.registered_commands if not name or c.callback.__name__ == name)  # type: ignore[union-attr]
+        hints = typing.get_type_hints(registered.callback, include_extras=True)
+        texts = [hint.__metadata__[0] for hint in hints.values() if typing.get_origin(hint) is typing.Annotated]
+        assert len(texts) == len(command.params)
+        for parameter in texts:
+            assert parameter.help
+            assert parameter.help in shown, f"{name}: {parameter.help}"
+            if isinstance(parameter.show_default, str):
+                assert f"[default: ({parameter.show_default})]" in shown

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 import re
 import subprocess
@@ -11,12 +12,15 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from rinr_flower.bandwidth import Entry, Ledger
 from rinr_flower.report import AccuracyRecord, ControlRecord, FailureRecord, RunRecord, UpdateRecord
 from rinr_flower.report.comparison import write_comparison
-from rinr_flower.report.units import bytes_text, ratio_text, seconds_text
+from rinr_flower.report.units import bytes_text, joules_text, ratio_text, seconds_text
 from rinr_flower.report.write import summarise, write_report
+from rinr_flower.simulations.ending import ending
+from rinr_flower.simulations.result_table import show_result
 
 
 @pytest.fixture
@@ -126,6 +130,49 @@ def test_figures_are_written(run, report):
             assert picture.width > 600
             assert len(np.unique(np.asarray(picture.convert("L")))) > 10
         assert (run / f"{name}.svg").read_text().count("<path") > 10
+
+
+def test_sizes_are_written_in_the_unit_that_they_round_to():
+    assert [seconds_text(v) for v in (0.9994, 0.9997, 59.5, 59.98, 3596, 3597.5, 86300)] == [
+        "999 ms", "1 s", "59.5 s", "1 min", "59.9 min", "1 h", "1 days",
+    ]  # fmt: skip
+    assert [joules_text(v) for v in (0.00099994, 0.9997, 999.7)] == ["1 mJ", "1 J", "1 kJ"]
+    assert [bytes_text(v) for v in (999, 999_700)] == ["999 B", "1 MB"]
+
+
+def bare(record, which):
+    """The run with one device alone, or with zeros where the protocol accepts them."""
+    if which == "one device":
+        name = record.devices[0].name
+        return dataclasses.replace(
+            record,
+            devices=record.devices[:1],
+            payloads=record.payloads[:1],
+            controls=record.controls[:1],
+            accuracy=tuple(a for a in record.accuracy if a.device == name),
+            ledger=Ledger(entries=[e for e in record.ledger if e.source == name]),
+        )
+    zeros = {"camera bytes": ("camera_bytes",), "frames": ("frames",), "sizes": ("camera_bytes", "upload_bytes")}
+    payloads = (dataclasses.replace(p, **dict.fromkeys(zeros[which], 0)) for p in record.payloads)
+    return dataclasses.replace(record, payloads=tuple(payloads))
+
+
+@pytest.mark.parametrize("which", ["one device", "camera bytes", "frames", "sizes"])
+def test_a_run_without_anything_to_divide_by_has_a_report(run, tmp_path, which):
+    record = bare(RunRecord.load(run), which)
+    write_report(record, tmp_path)
+    page = re.sub(r"<(style|script)>.*?</\1>", "", (tmp_path / "report.html").read_text(), flags=re.DOTALL)
+    text = re.sub(r"<[^>]+>", " ", page)
+    assert not re.search(r"\b(nan|inf)\b", text)
+    head = json.loads((tmp_path / "report.json").read_text())["headline"]
+    compared = which in ("frames", "sizes")  # the ledger has the bytes that these records lack
+    assert ("gain" in head) == compared
+    assert ("no device receives a JPEG byte from another" in text) != compared
+    shown = io.StringIO()
+    show_result(record, Console(file=shown, width=80))
+    assert "webp via fog" in shown.getvalue()
+    assert len(ending(record)) == 3
+    assert write_comparison([record, record], tmp_path).exists()
 
 
 def test_a_report_of_a_ledger_alone(run, tmp_path):
