@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -194,7 +195,9 @@ def read_captures(content: RecordDict) -> tuple[Introduction, list[Capture]]:
 
 
 def _is_name(text: str) -> bool:
-    return len(text) <= MAX_NAME_LENGTH and text.isprintable()
+    """Whether all characters are printable, spaces of any kind among them (a folder's name may hold a no-break one)."""
+    spaced = "".join(" " if unicodedata.category(c) == "Zs" else c for c in text[: MAX_NAME_LENGTH + 1])
+    return len(text) <= MAX_NAME_LENGTH and spaced.isprintable()
 
 
 def _list_of(record: ConfigRecord, key: str, kind: type[Any]) -> list[Any]:

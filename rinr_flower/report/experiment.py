@@ -170,17 +170,21 @@ class Experiment:
         return [row for row in self.rows() if self.trained_rows == "all" or row in MAIN_ROWS]
 
     def clips_of_data(self) -> tuple[list[Clip], list[Clip]]:
-        """Frames that are shared and the frames after them, of every clip that is long enough.
+        """Frames that are shared and the frames after them, of every clip that is long enough and has boxes.
 
         Raises DataError if a data set has none.
         """
         shared, held_back = [], []
         for spec in self.data:
             whole = load(spec, frames=slice(0, self.frames + self.held_back), seed=self.seeds[0])
-            enough = [clip for clip in whole if len(clip) > self.frames][: self.clips]
+            enough = [clip for clip in whole if len(clip) > self.frames and _has_boxes(clip[: self.frames])]
+            enough = enough[: self.clips]
             if not enough:
                 longest = max(map(len, whole))
-                raise DataError(f"{spec}: no clip has {self.frames + 1} frames (the longest has {longest})")
+                raise DataError(
+                    f"{spec}: no clip has {self.frames + 1} frames (the longest has {longest}) and a box in one of the "
+                    f"first {self.frames}"
+                )
             for clip in enough:
                 small = _scaled(clip, self.max_width)
                 shared.append(small[: self.frames])
@@ -195,6 +199,10 @@ class Experiment:
             for f in dataclasses.fields(self)
             if f.name != "data" and getattr(self, f.name) != getattr(published, f.name)
         ]
+
+
+def _has_boxes(clip: Clip) -> bool:
+    return any(len(frame.boxes) for frame in clip.frames)
 
 
 def profile(name: str, /, **settings: Any) -> Experiment:

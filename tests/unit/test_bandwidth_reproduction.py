@@ -1,12 +1,15 @@
 """Repeating the source's experiments: profiles, variants, the journal, tables, and the command's errors."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import RapidInr, Residual, codecs, decode
@@ -14,7 +17,7 @@ from rinr_flower.codecs.nerv import Nerv
 from rinr_flower.codecs.object_sizes import PAPER_SIZES
 from rinr_flower.codecs.presets import VARIANTS, encode_variants, paper_variants
 from rinr_flower.datasets import load
-from rinr_flower.errors import ConfigError
+from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.frames import Clip
 from rinr_flower.inr.siren import SirenShape
 from rinr_flower.report.experiment import PROFILES, SOURCE, _scaled, profile
@@ -76,6 +79,20 @@ def test_networks_have_the_bytes_that_the_talk_prints():
     assert small.shape.parameters * 4 == pytest.approx(SOURCE["bytes_of_background"], rel=0.05)
     objects = [SirenShape(hidden, layers).parameters * 4 for _, hidden, layers in PAPER_SIZES]
     assert objects[2] == pytest.approx(SOURCE["bytes_of_object"], rel=0.15)
+
+
+def test_clips_without_boxes_are_left_out_before_anything_is_fitted(tmp_path: Path) -> None:
+    for name, label in (("empty", ""), ("boxed", "0 0.5 0.5 0.2 0.2\n")):
+        folder = tmp_path / name
+        folder.mkdir()
+        for number in range(4):
+            Image.new("RGB", (64, 48), (number, 90, 120)).save(folder / f"{number}.jpg")
+            (folder / f"{number}.txt").write_text(label)
+    experiment = profile("quick", data=[f"folder:{tmp_path / 'empty'}"], clips=1, frames=2, held_back=1)
+    with pytest.raises(DataError, match="a box in one of the first 2"):
+        experiment.clips_of_data()
+    shared, _ = dataclasses.replace(experiment, data=(f"folder:{tmp_path / 'boxed'}",)).clips_of_data()
+    assert [len(clip) for clip in shared] == [2]
 
 
 def test_data_is_a_list_or_one_specification():

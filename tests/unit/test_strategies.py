@@ -329,13 +329,14 @@ def test_reasons_are_one_line() -> None:
         ({"clips": ["a", "b"]}, "2 clips"),
         ({"clips": ["x" * 200]}, "'clips' holds 'xxx"),
         ({"clips": ["a\rb"]}, r"'clips' holds 'a\\rb'"),
+        ({"clips": ["a\u2028b"]}, r"'clips' holds 'a\\u2028b'"),
         ({"payloads": [b"bytes"]}, "earlier version"),
         ({"camera-bytes": [-1]}, "negative"),
         ({"camera-bytes": [True]}, "list of int"),
     ],
 )
 def test_malformed_uploads_are_named(change: dict[str, object], text: str) -> None:
-    content = captures_content("d", [Capture("d", "c", 5, b"12345")])
+    content = captures_content("d", [Capture("d", "north\u00a0gate\u3000\u00e9 1", 5, b"12345")])
     read_captures(content)
     record = content.config_records["captures"]
     content["captures"] = ConfigRecord({**record, **change})  # type: ignore[dict-item]
