@@ -42,7 +42,7 @@ def simulate(
         ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps", show_default="auto")] = None,
-    seed: Annotated[int | None, typer.Option(help="every random choice follows from it", show_default="0")] = None,
+    seed: Annotated[int | None, typer.Option(help="random choices follow from it", show_default="0")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", "--output", help="the run's folder", show_default="runs/DATE-TIME")
     ] = None,

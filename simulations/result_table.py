@@ -12,7 +12,7 @@ from rich.text import Text
 from rinr_flower.bandwidth import FOG
 from rinr_flower.report import RunRecord
 from rinr_flower.report.answer import extrapolated_bytes_text, scheme_words, start_model_text, time_text, video_hint
-from rinr_flower.report.units import bytes_text, decibel_text, number, ratio_text, seconds_text
+from rinr_flower.report.units import bytes_text, decibel_text, ratio_text, seconds_text, share_text
 from rinr_flower.report.write import summarise
 
 _ROUTES = {"fog": "via fog", "serverless": "direct", "training": "trained at fog", "federated": "federated"}
@@ -80,7 +80,7 @@ def _accuracy(summary: Mapping[str, Any]) -> Table:
         table.add_column(head, justify="right")
     for row in summary["accuracy"]:
         values = (row["map50"], row["map50_95"], row["least_map50"])
-        table.add_row(str(row["round"]), *(f"{number(value):.3f}" for value in values))
+        table.add_row(str(row["round"]), *map(share_text, values))
     return table
 
 

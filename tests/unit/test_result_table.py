@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import io
+import math
 from pathlib import Path
 
 from rich.console import Console
@@ -58,6 +59,12 @@ def test_a_device_near_zero_is_named(saved_run: Path) -> None:
     assert [line.split() for line in text.splitlines() if line.strip().startswith("1 ")] == [
         ["1", "0.568", "0.568", "0.003"]
     ]
+
+
+def test_an_accuracy_that_is_not_known_is_a_dash(saved_run: Path) -> None:
+    record = RunRecord.load(saved_run)
+    unknown = tuple(dataclasses.replace(row, map50=math.nan, map50_95=math.nan) for row in record.accuracy)
+    assert "nan" not in shown(dataclasses.replace(record, accuracy=unknown)).split("mAP on held-back")[1]
 
 
 def test_rivals_that_lack_for_want_of_pyav_are_named(saved_run: Path) -> None:
