@@ -103,4 +103,8 @@ def _xml(annotations: Path, image: Path) -> Path:
 
 
 def _objects(path: Path) -> list[VocObject]:
-    return read_objects(path) if path.is_file() else []
+    objects = read_objects(path) if path.is_file() else []
+    for number, item in enumerate(objects, 1):
+        if not item.name:
+            raise DataError(f"{path}: object {number} has no name, which is its class")
+    return objects

@@ -81,12 +81,15 @@ def test_voc_names_all_errors(tmp_path: Path) -> None:
     voc(tmp_path)
     (tmp_path / "Annotations/2007_000001.xml").write_text("<annotation>")
     (tmp_path / "Annotations/2007_000003.xml").write_text("<annotation><object><name>dog</name></object></annotation>")
-    with pytest.raises(DataError, match="2 errors") as caught:
+    nameless = (tmp_path / "Annotations/2007_000002.xml").read_text().replace("<name>", "<name/><was>")
+    (tmp_path / "Annotations/2007_000002.xml").write_text(nameless.replace("</name>", "</was>"))
+    with pytest.raises(DataError, match="3 errors") as caught:
         load(f"voc:{tmp_path}")
+    assert "2007_000002.xml: object 1 has no name" in str(caught.value)
     assert "2007_000001.xml: not readable as XML" in str(caught.value)
     assert "2007_000003.xml: object 1 has no bndbox" in str(caught.value)
     broken = Broken(skip=True)
-    assert sum(map(len, load(f"voc:{tmp_path}", broken=broken))) == 4
+    assert sum(map(len, load(f"voc:{tmp_path}", broken=broken))) == 3
 
 
 GT = [(1, 1, 10, 5, 20, 30, 1, 1, 1.0), (1, 2, 40.5, 3, 9, 9, 0, 11, 0.4), (2, 1, 12, 5, 20, 30, 1, 1, 0.9)]

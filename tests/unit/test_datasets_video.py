@@ -103,6 +103,15 @@ def test_yolo_labels_by_frame(tmp_path: Path) -> None:
         load(f"video:{tmp_path}/a.mp4,labels={tmp_path}/obj_train_data")
 
 
+def test_labels_of_another_film_are_not_taken(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        film(tmp_path / f"{name}.mp4")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a_1.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    with pytest.raises(DataError, match=r"no label files of b\.mp4, expected b_1\.txt"):
+        load(f"video:{tmp_path}/b.mp4")
+
+
 def test_class_names_of_films(tmp_path: Path) -> None:
     film(tmp_path / "a.mp4", 2)
     assert load(f"{tmp_path}/a.mp4")[0].class_names == ("object",)
