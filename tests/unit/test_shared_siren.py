@@ -15,7 +15,7 @@ from rinr_flower.codecs.frame_groups import frame_groups
 from rinr_flower.codecs.object_sizes import SHALLOW_SIZES, object_groups
 from rinr_flower.codecs.shared_weights import pack_shared, split_evenly, unpack_shared
 from rinr_flower.errors import ConfigError, PayloadError
-from rinr_flower.frames import Clip, Frame
+from rinr_flower.frames import Clip, Frame, box_windows
 from rinr_flower.inr.fit import Schedule
 from rinr_flower.inr.shared_siren import SharedBank, SharedWeights, fit_and_round, fit_of
 from rinr_flower.inr.siren import SirenShape, forward, initial_bank
@@ -166,6 +166,38 @@ def test_sharing_saves_most_bytes_at_nearly_the_same_quality() -> None:
     alone, together = (RapidInr(**options, shared=s).encode(clip) for s in (1, 6))  # type: ignore[arg-type]
     assert len(together) < 0.3 * len(alone)
     assert measure(clip, decode(together)).frame_db > measure(clip, decode(alone)).frame_db - 1.5
+
+
+@pytest.mark.parametrize("shared", [1, 3, 32])
+def test_every_box_inside_its_frame_has_a_network_that_fits_it(shared: int) -> None:
+    random = np.random.default_rng(shared)
+    shapes = [SirenShape(hidden, layers) for _, hidden, layers in SHALLOW_SIZES]
+    checked = 0
+    for _ in range(200):
+        width, height = (int(side) for side in random.integers(1, 200, 2))
+        counts = random.integers(0, 6, random.integers(1, 6))
+        corners = [random.uniform(-60, 260, (n, 2)) for n in counts]
+        sizes = [random.choice([0, 1, 5.5, 60, 300], (n, 2)) * random.uniform(0, 1, (n, 2)) for n in counts]
+        boxes = tuple(np.hstack([c, c + s]).astype(np.float32) for c, s in zip(corners, sizes, strict=True))
+        boxes = tuple(map(np.rint, boxes)) if random.random() < 0.5 else boxes
+        labels = tuple(random.integers(0, 2, n) for n in counts)
+        payload = Payload("residual", width, height, boxes, labels, ("a", "b"), {})
+        try:
+            groups = object_groups(payload, SHALLOW_SIZES, shapes, shared)
+        except PayloadError:  # networks that cost more than a small frame allows
+            continue
+        found = {place: [window] for g in groups for place, window in zip(g.places, g.windows, strict=True)}
+        places = [(frame, row) for frame, n in enumerate(counts) for row in range(n)]
+        expected = {(f, row): box_windows(boxes[f][row : row + 1], width, height) for f, row in places}
+        assert found == {place: windows for place, windows in expected.items() if windows}
+        for group in groups:
+            largest = max((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in group.windows)
+            assert group.kind == next(
+                i for i, (most, *_) in enumerate(SHALLOW_SIZES) if most is None or largest <= most
+            )
+            assert len(group.places) <= shared
+        checked += len(groups)
+    assert checked > 200
 
 
 def test_an_object_shares_its_network_and_keeps_its_own_first_layers() -> None:
