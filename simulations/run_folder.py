@@ -122,7 +122,7 @@ class RunFolder:
         self.after_round()
 
     def load(self) -> Kept | None:
-        """What was kept up to the last round that can be read, and is done again from there.
+        """Read back what was kept, up to the last round that can be read; the run goes on from there.
 
         Files of later rounds are deleted, and so are files half written.
 

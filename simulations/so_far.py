@@ -78,7 +78,7 @@ def record_so_far(
 
 
 def accuracy_of(memory: FogMemory) -> list[AccuracyRecord]:
-    """What devices have measured after every round, with what their training in that round took."""
+    """Accuracy rows of all rounds: what each device measured, and what its training in that round took."""
     trained = {(item.round, item.device): item.metrics for item in memory.trained}
     rows = []
     for item in memory.evaluated:

@@ -124,7 +124,7 @@ class Keep(Protocol):
         ...
 
     def load(self) -> Kept | None:
-        """What was kept, up to the last whole round; None if not even a round 0 was.
+        """Read back what was kept, up to the last whole round; None if not even a round 0 was.
 
         DataError if it is damaged so that rounds would be lost that devices take for over.
         """

@@ -43,9 +43,11 @@ class ObjectGroup(NamedTuple):
     windows: tuple[Window, ...]
 
 
-def size_class(area: int, sizes: Sizes) -> int:
-    """Index of the first size whose area limit holds ``area`` pixels."""
-    return int(_size_classes(np.array([area]), sizes)[0])
+def size_classes(areas: NDArray[np.int64], sizes: Sizes) -> NDArray[np.int64]:
+    """Index of the first size whose area limit holds each of ``areas``, in pixels."""
+    limits = np.array([np.inf if limit is None else limit for limit, _, _ in sizes])
+    found: NDArray[np.int64] = np.argmax(areas[:, None] <= limits, axis=1)
+    return found
 
 
 def object_groups(payload: Payload, sizes: Sizes, shapes: Sequence[SirenShape], shared: int) -> list[ObjectGroup]:
@@ -54,7 +56,7 @@ def object_groups(payload: Payload, sizes: Sizes, shapes: Sequence[SirenShape], 
 
     Raises PayloadError if there are more than MAX_BOXES boxes, if the networks together hold more than MAX_VALUES
     weights, or if those of one frame take more than MAX_PARAMETERS multiplications for each of its pixels; each is
-    evaluated at a multiple of TILE points. All boxes are worked on at once: a payload may hold as many as that.
+    evaluated at a multiple of TILE points. Works on arrays of all boxes, as a hostile payload may hold MAX_BOXES.
     """
     counts = [len(boxes) for boxes in payload.boxes]
     if (total := sum(counts)) > MAX_BOXES:
@@ -67,7 +69,7 @@ def object_groups(payload: Payload, sizes: Sizes, shapes: Sequence[SirenShape], 
     if not len(members):
         return []
     starts = np.cumsum(lengths) - lengths
-    kinds = _size_classes(np.maximum.reduceat(areas[members], starts), sizes)
+    kinds = size_classes(np.maximum.reduceat(areas[members], starts), sizes)
     frames = np.repeat(np.arange(len(counts)), counts)[members]
     _check_cost(payload, shapes, frames, areas[members], np.repeat(kinds, lengths))
     rows = np.concatenate([np.arange(count) for count in counts])[members]
@@ -84,12 +86,6 @@ def _pixel_windows(boxes: NDArray[np.float32], width: int, height: int) -> NDArr
     """Windows (boxes, 4) as ``frames.box_windows`` has them; one without width or height belongs to a box outside."""
     corners = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1).astype(np.int64)
     return np.concatenate([corners[:, :2].clip(0), corners[:, 2:].clip(max=(width, height))], axis=1)
-
-
-def _size_classes(areas: NDArray[np.int64], sizes: Sizes) -> NDArray[np.int64]:
-    limits = np.array([np.inf if limit is None else limit for limit, _, _ in sizes])
-    found: NDArray[np.int64] = np.argmax(areas[:, None] <= limits, axis=1)
-    return found
 
 
 def _members(payload: Payload, visible: NDArray[np.bool_], shared: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -129,15 +130,17 @@ def _titles(file: Path, videos: Any) -> dict[Any, str]:
 
 def _sort(file: Path, frames: list[dict[str, Any]]) -> None:
     """Put a video's images into their order."""
-    keys = [next((key for key in ORDER if key in image), "id") for image in frames]
-    places = [image[key] for image, key in zip(frames, keys, strict=True)]
+
+    def key_of(image: dict[str, Any]) -> str:
+        return next((key for key in ORDER if key in image), "id")
+
+    places = [image[key_of(image)] for image in frames]
     if not all(map(_is_id, places)) or len({isinstance(place, str) for place in places}) > 1:
         raise DataError(
-            f"{file}: {', '.join(dict.fromkeys(keys))} of the images of video {frames[0]['video_id']} are "
-            f"{str(places)[:80]}; expected numbers"
+            f"{file}: {', '.join(dict.fromkeys(map(key_of, frames)))} of the images of video "
+            f"{frames[0]['video_id']} are {str(places)[:80]}; expected numbers"
         )
-    order = sorted(range(len(frames)), key=places.__getitem__)
-    frames[:] = [frames[i] for i in order]
+    frames.sort(key=lambda image: image[key_of(image)])
 
 
 def _get(content: Any, key: str) -> Any:
@@ -166,16 +169,19 @@ def _labels(file: Path, annotations: Sequence[dict[str, Any]], class_of: dict[in
         where = f"{file}: annotation {annotation.get('id', '?')} of image {annotation['image_id']}"
         if annotation.get("iscrowd"):
             continue
-        box = annotation.get("bbox")
-        if not isinstance(box, list) or len(box) != 4 or not all(type(v) in (int, float) for v in box):
-            raise DataError(f"{where}: bbox is {str(box)[:80]}; expected [x, y, width, height] in pixels")
+        corners = _corners(where, annotation.get("bbox"))
         category = annotation.get("category_id")
         if not _is_id(category) or category not in class_of:
             raise DataError(f"{where}: category_id {category!r} is not in categories")
-        try:
-            x, y, width, height = map(float, box)
-        except OverflowError:
-            raise DataError(f"{where}: bbox is {str(box)[:80]}; expected [x, y, width, height] in pixels") from None
-        boxes.append([x, y, x + width, y + height])
+        boxes.append(corners)
         classes.append(class_of[category])
     return Labels(np.array(boxes, np.float64).reshape(-1, 4), np.array(classes, np.int64))
+
+
+def _corners(where: str, box: Any) -> list[float]:
+    """x1, y1, x2, y2 of a bbox."""
+    if isinstance(box, list) and len(box) == 4 and all(type(v) in (int, float) for v in box):
+        with suppress(OverflowError):
+            x, y, width, height = map(float, box)
+            return [x, y, x + width, y + height]
+    raise DataError(f"{where}: bbox is {str(box)[:80]}; expected [x, y, width, height] in pixels")

@@ -116,11 +116,12 @@ def _names(folder: Path) -> list[str]:
 
 def _numbered(folder: Path, file: Path) -> dict[int, Path]:
     """The label files of a video by the number at the end of their names; those of other videos are left out."""
-    paths = [path for path in visible(folder) if path.suffix == ".txt" and _NUMBER.search(path.stem)]
+    labels = (path for path in visible(folder) if path.suffix == ".txt")
+    numbers = {path: int(match[1]) for path in labels if (match := _NUMBER.search(path.stem))}
     others = [p.stem for p in visible(file.parent) if p.suffix.lower() in SUFFIXES and p.stem != file.stem]
-    own = [path for path in paths if _is_of(path, file.stem)]
-    unclaimed = [path for path in paths if not any(_is_of(path, other) for other in others)]
-    found = {int(_NUMBER.search(path.stem)[1]): path for path in own or unclaimed}  # type: ignore[index]
+    own = [path for path in numbers if _is_of(path, file.stem)]
+    unclaimed = [path for path in numbers if not any(_is_of(path, other) for other in others)]
+    found = {numbers[path]: path for path in own or unclaimed}
     if not found:
         raise DataError(f"{folder}: no label files of {file.name}, expected {file.stem}_1.txt, {file.stem}_2.txt, ...")
     return found

@@ -8,6 +8,7 @@ import sys
 import typing
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import typer
@@ -232,12 +233,12 @@ def test_help_holds_the_text_of_every_argument_and_option(app: typer.Typer, monk
     monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 300)
     top = typer.main.get_command(app)
     names = sorted(getattr(top, "commands", {})) or [""]
+    callbacks = {info.callback.__name__: info.callback for info in app.registered_commands if info.callback}
     for name in names:
-        command = top.commands[name] if name else top  # type: ignore[attr-defined]
+        command = top.commands[name] if isinstance(top, click.Group) else top
         shown = " ".join(CliRunner().invoke(app, [*([name] if name else []), "-h"]).output.split())
-        group = cli.app if name else app
-        registered = next(c for c in group.registered_commands if not name or c.callback.__name__ == name)  # type: ignore[union-attr]
-        hints = typing.get_type_hints(registered.callback, include_extras=True)
+        callback = callbacks[name] if name else next(iter(callbacks.values()))
+        hints = typing.get_type_hints(callback, include_extras=True)
         texts = [hint.__metadata__[0] for hint in hints.values() if typing.get_origin(hint) is typing.Annotated]
         assert len(texts) == len(command.params)
         for parameter in texts:

@@ -11,7 +11,7 @@ import torch
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.weights import Quantised, quantise
 from rinr_flower.codecs import Jpeg, RapidInr, Residual, codecs, decode
-from rinr_flower.codecs.object_sizes import PAPER_SIZES, size_class
+from rinr_flower.codecs.object_sizes import PAPER_SIZES, size_classes
 from rinr_flower.decoding import FrameStore
 from rinr_flower.errors import ConfigError, PayloadError
 from rinr_flower.frames import Clip, Frame, box_mask, box_windows
@@ -184,7 +184,8 @@ def test_windows_cover_boxes_and_stay_in_the_frame(boxes: list[list[float]], win
 
 
 def test_published_sizes_by_area() -> None:
-    assert [PAPER_SIZES[size_class(a, PAPER_SIZES)][1:] for a in (1000, 1001, 3000, 10_000, 10_001)] == [
+    areas = np.array([1000, 1001, 3000, 10_000, 10_001])
+    assert [PAPER_SIZES[i][1:] for i in size_classes(areas, PAPER_SIZES)] == [
         (10, 3), (15, 3), (15, 3), (17, 5), (24, 5)]  # fmt: skip
 
 
