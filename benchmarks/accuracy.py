@@ -40,7 +40,7 @@ from rinr_flower.errors import ConfigError, DataError, RinrError
 from rinr_flower.frames import Clip
 
 CODECS = ("jpeg", "jpeg:quality=20", "jpeg:quality=10", "avif", "roi_jpeg", "av1", "roi_av1", "scene", "scene@roi_jpeg")
-DETECTION = ("rinr_flower.detection.yolo", "rinr_flower.datasets")  # modules that every row depends on
+DETECTION = ("rinr_flower.detection.yolo",)  # modules that every row depends on; what readers gave is in the digests
 MODEL = "yolov8n"
 CONFIDENCE = 0.001  # of the least certain detection that counts, as in Detector.evaluate
 
