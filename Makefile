@@ -4,7 +4,7 @@
 install:  ## editable, with everything that tests and lint need
 	pip install -c constraints.txt -e '.[test]'
 
-test:     ## unit and contract tests, under three minutes
+test:     ## unit and contract tests, about three minutes
 	pytest
 
 all:      ## every test; RINR_DATA=/path/to/sequences adds those on real data

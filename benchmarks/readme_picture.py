@@ -1,11 +1,8 @@
-"""The picture of the README, from a run's own examples.
-
-python benchmarks/readme_picture.py RUN [docs/images/examples.png]
-"""
+"""The picture of the README, from a run's own examples."""
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -16,8 +13,11 @@ EDGE = 132  # width in pixels of the column with the zoomed object
 
 
 def main() -> None:
-    run = Path(sys.argv[1])
-    out = Path(sys.argv[2] if len(sys.argv) > 2 else "docs/images/examples.png")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("out", type=Path, nargs="?", default=Path("docs/images/examples.png"), help="the picture")
+    options = parser.parse_args()
+    run, out = options.run, options.out
     examples = RunRecord.load(run).examples[:3]
     width, height = Image.open(run / examples[0].original).size
     sheet = Image.new("RGB", (EDGE + len(examples) * (width + 8), 2 * (height + 26)), "white")

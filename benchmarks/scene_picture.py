@@ -1,11 +1,9 @@
-"""The figure of docs/scene.md: what one frame of a payload is made of.
-
-python benchmarks/scene_picture.py [docs/images/scene.png]
-"""
+"""The figure of docs/scene.md: what one frame of a payload is made of."""
 
 from __future__ import annotations
 
-import sys
+import argparse
+from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -27,6 +25,9 @@ def picture(values: torch.Tensor, size: tuple[int, int]) -> Image.Image:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, nargs="?", default=Path("docs/images/scene.png"), help="the picture")
+    out = parser.parse_args().out
     clip = load("sample:sequences=1,frames=16,width=320,height=192")[0]
     payload = Payload.from_bytes(codecs.create("scene").encode(clip))
     scene = open_scene(payload, torch.device("cpu"))
@@ -52,7 +53,7 @@ def main() -> None:
         draw.text((left, 0), title, font=font, fill=WORDS)
         sheet.paste(image, (left, LABEL + (height - image.height) // 2))
         left += image.width + GAP
-    sheet.save(sys.argv[1] if len(sys.argv) > 1 else "docs/images/scene.png", optimize=True)
+    sheet.save(out, optimize=True)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,10 @@
-"""The terminal's picture in the README: what a finished run printed at its end, as SVG.
-
-python benchmarks/terminal_picture.py RUN [docs/images/terminal.svg]
-"""
+"""The terminal's picture in the README: what a finished run printed at its end, as SVG."""
 
 from __future__ import annotations
 
+import argparse
 import io
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +20,11 @@ FONTS = re.compile(r"@font-face \{.*?\}\n", re.DOTALL)
 
 
 def main() -> None:
-    run = Path(sys.argv[1])
-    out = Path(sys.argv[2] if len(sys.argv) > 2 else "docs/images/terminal.svg")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("out", type=Path, nargs="?", default=Path("docs/images/terminal.svg"), help="the picture")
+    options = parser.parse_args()
+    run, out = options.run, options.out
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     record = replace(RunRecord.load(run), folder=Path("runs") / run.name)
     console.print(f"[bold]$ {COMMAND}[/bold]", highlight=False)

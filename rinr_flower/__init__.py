@@ -1,7 +1,7 @@
 """Edge devices that learn from each other's images over a slow link, as an extension of Flower.
 
-Importing this package touches neither Flower, Ray nor Ultralytics; ``rinr_flower.strategies``, ``rinr_flower.clients``
-and ``rinr_flower.detection`` import them when asked for.
+Importing this package touches neither Flower, Ray nor Ultralytics: ``rinr_flower.strategies`` and
+``rinr_flower.clients`` import Flower, a simulation starts Ray, and making a YOLO detector imports Ultralytics.
 """
 
 from pathlib import Path
