@@ -196,12 +196,13 @@ def _train(task: _Task, *, detector: str | Mapping[str, Any] | Architecture | No
             raise DataError("the fog asks for no training and sends no model updates; there is nothing to do")
         task.job.finish(task.round, task.kind, replace(held, arrays=arrays))
         return RecordDict({METRICS: MetricRecord({NUM_EXAMPLES: 1}), UPDATES: holding(common)})
-    model = task.brought_model() or arrays.get(MODEL)
+    training = _settings(task, detector)
+    model = task.brought_model() or arrays.get(MODEL) or training.build(task.device.device).state()
     incoming = {name_of(payload): payload for payload in read_payloads(task.content)}
-    array_bytes = Held({**arrays, MODEL: model or {}}).array_bytes
+    array_bytes = Held({**arrays, MODEL: model}).array_bytes
     held, received = _received(task.job, held, task.round, incoming, array_bytes)
     own = task.own.captured_until(task.round)
-    trained = task.device.train(task.round, own, received, model, _settings(task, detector), step)
+    trained = task.device.train(task.round, own, received, model, training, step)
     held = held.without(trained.refused)
 
     metrics: dict[str, int | float] = {

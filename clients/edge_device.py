@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from rinr_flower.array_file import Arrays
+from rinr_flower.bitstream.container import Payload
 from rinr_flower.clients.device_state import DeviceState
-from rinr_flower.clients.incoming import add_payloads
+from rinr_flower.clients.incoming import add_payloads, check_classes
 from rinr_flower.clients.own_frames import OwnClip, OwnFrames
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.decoding import FrameStore
 from rinr_flower.detection import Accuracy, Detector, State, TrainingLog
-from rinr_flower.errors import ConfigError
+from rinr_flower.errors import ConfigError, DataError, PayloadError
 from rinr_flower.messages.identity import DeviceIdentity
 from rinr_flower.messages.protocol import Capture
 from rinr_flower.messages.training import Training
@@ -104,12 +105,20 @@ class EdgeDevice:
     ) -> Trained:
         """Train on the own captures so far and on received payloads, given by name; a bad one costs itself alone.
 
-        ``step`` does the training; None is :func:`fit`.
+        ``step`` does the training; None is :func:`fit`. DataError if own frames have a class that ``training`` does not
+        name, or if ``step`` returns no log.
         """
+        for clip in own:
+            try:
+                check_classes(Payload.from_bytes(clip.data), training.class_names)
+            except PayloadError as error:
+                raise DataError(f"own clip {clip.name!r}: {error}; name it in the fog's train_config too") from error
         store = FrameStore([clip.data for clip in own], device=self.device)
         refused = add_payloads(store, received, training.class_names)
         detector = self._detector(model, training)
         log = (step or fit)(detector, store, training, server_round)
+        if not isinstance(log, TrainingLog) or not log.losses:
+            raise DataError(f"the training step returned {log!r}; it must return a TrainingLog with at least one loss")
         return Trained(detector.state(), log, len(store), tuple(refused))
 
     def evaluate(self, held_back: Sequence[OwnClip], model: Arrays | None, training: Training) -> Accuracy:

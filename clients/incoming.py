@@ -30,7 +30,7 @@ def add_payloads(store: FrameStore, payloads: Mapping[str, bytes], class_names: 
     refused = []
     for name, data in payloads.items():
         try:
-            _check_classes(Payload.from_bytes(data), class_names)
+            check_classes(Payload.from_bytes(data), class_names)
             store.add(data)
         except RinrError as error:
             log.warning("payload %s (%d bytes) is left out: %s", name, len(data), error)
@@ -38,7 +38,8 @@ def add_payloads(store: FrameStore, payloads: Mapping[str, bytes], class_names: 
     return refused
 
 
-def _check_classes(payload: Payload, class_names: Sequence[str]) -> None:
+def check_classes(payload: Payload, class_names: Sequence[str]) -> None:
+    """PayloadError if a payload has a box of a class that ``class_names`` lacks."""
     used: Iterable[int] = {int(number) for classes in payload.classes for number in classes}
     unknown = sorted({payload.class_names[number] for number in used} - set(class_names))
     if unknown:

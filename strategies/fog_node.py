@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from logging import getLogger
+from pathlib import Path
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -16,6 +17,7 @@ from flwr.serverapp.strategy import Result, Strategy
 
 from rinr_flower.bandwidth import FOG, Ledger
 from rinr_flower.codecs import Codec, codecs
+from rinr_flower.devices import pick_device
 from rinr_flower.errors import ConfigError
 from rinr_flower.messages.coded_model import StartModel
 from rinr_flower.messages.identity import FogIdentity
@@ -65,7 +67,7 @@ class FogNode(Strategy):
         nothing. The inner strategy samples from those that have answered and, where it waits for more nodes, from as
         many others as it lacks; those are not asked.
     seed : of the encoder; round and order of the captures do not change it.
-    device : torch device that the fog encodes on.
+    device : torch device that the fog encodes on; ``auto`` takes an accelerator if there is one.
     encoder : decodes and encodes what is uploaded, see ``encoding``. None takes a worker process per CPU core, so that
         bytes which crash a decoder cost their clip alone; ``encode_here`` works in this process.
     ledger : takes every message; None opens that of ``keep``, or begins a new one.
@@ -108,6 +110,12 @@ class FogNode(Strategy):
     ) -> None:
         if not 0 < fraction_query <= 1:
             raise ConfigError(f"fraction_query is {fraction_query}; it must be above 0 and at most 1")
+        if type(min_devices) is not int or min_devices < 1:
+            raise ConfigError(f"min_devices is {min_devices!r}; it must be a whole number of at least 1")
+        if isinstance(keep, str | Path):
+            raise ConfigError(
+                f"keep is {str(keep)!r}; give RunFolder.create({str(keep)!r}), or RunFolder(...) to resume"
+            )
         self.codec = codec if isinstance(codec, Codec) else codecs.create(codec)
         self.inner = LocalTraining() if inner is None else inner
         check_inner(self.inner)
@@ -116,7 +124,7 @@ class FogNode(Strategy):
         self.min_devices = min_devices
         self.fraction_query = fraction_query
         self.seed = seed
-        self.device = device
+        self.device = str(pick_device(device))
         self.encoder = local_encoder() if encoder is None else encoder
         self.keep = InMemory() if keep is None else keep
         if ledger is None:
@@ -349,9 +357,15 @@ class FogNode(Strategy):
                 f"{type(self).__name__} keeps one model in common with its devices, which no strategy around it may "
                 "change; put that strategy inside: inner=THAT_STRATEGY(FedAvg(), ...)"
             )
+        training = Training.of_config(config)
+        if common is not None and CLASS_NAMES not in config:
+            raise ConfigError(
+                f"{type(self).__name__} and its devices hold one model, whose classes train_config must name: "
+                f"train_config=ConfigRecord({{{CLASS_NAMES!r}: ['car', ...]}})"
+            )
         if self.start_model is None:
             if not arrays and common is not None:
-                arrays = record_of(Training.of_config(config).build().state())
+                arrays = record_of(training.build().state())
             self.start_model = StartModel.of(arrays)
             self.arrays = self.start_model.arrays
             if common is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,14 +21,16 @@ _MINIMUMS = {MessageType.TRAIN: "min_train_nodes", MessageType.EVALUATE: "min_ev
 
 def layers(strategy: Strategy) -> Iterator[Strategy]:
     """A strategy and the strategies inside it, from the outside in, as Flower's privacy strategies nest them."""
-    inner: Any = strategy
-    while isinstance(inner, Strategy):
-        yield inner
-        inner = vars(inner).get("strategy")
+    yield strategy
+    for value in vars(strategy).values():
+        if isinstance(value, Strategy):
+            yield from layers(value)
 
 
 def check_inner(strategy: Strategy) -> None:
     """ConfigError unless a fog node can send this strategy's messages to its devices."""
+    if not isinstance(strategy, Strategy):
+        raise ConfigError(f"the inner strategy is {strategy!r}; give an object of a Strategy, for example FedAvg()")
     for layer in layers(strategy):
         name = type(layer).__name__
         if isinstance(layer, FedXgbBagging) or name.startswith("FedXgb"):
@@ -71,17 +74,28 @@ def _option(name: str, value: Any) -> list[tuple[str, Any]]:
     return [(name, value.__qualname__)] if callable(value) and hasattr(value, "__qualname__") else []
 
 
-def numbers_in(strategy: Strategy) -> list[dict[str, float]]:
-    """Numbers in the attributes of a strategy and of those inside it, such as a clipping norm that adapts."""
-    return [
-        {k: v for k, v in vars(layer).items() if isinstance(v, int | float) and not isinstance(v, bool)}
-        for layer in layers(strategy)
-    ]
+def values_in(strategy: Strategy) -> list[dict[str, Any]]:
+    """Attributes of a strategy and of those inside it that JSON gives back as they are, such as a norm that adapts.
+
+    Numbers, NumPy's too, texts, and lists and mappings of them.
+    """
+    found: list[dict[str, Any]] = []
+    for layer in layers(strategy):
+        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in vars(layer).items()}
+        found.append({name: value for name, value in plain.items() if _is_json(value)})
+    return found
 
 
-def put_numbers(strategy: Strategy, numbers: list[Mapping[str, float]]) -> None:
-    """Give a strategy back what :func:`numbers_in` found in one like it."""
-    for layer, named in zip(layers(strategy), numbers, strict=True):
+def _is_json(value: Any) -> bool:
+    try:
+        return bool(json.loads(json.dumps(value)) == value)
+    except (TypeError, ValueError):
+        return False
+
+
+def put_values(strategy: Strategy, values: list[Mapping[str, Any]]) -> None:
+    """Give a strategy back what :func:`values_in` found in one like it."""
+    for layer, named in zip(layers(strategy), values, strict=True):
         for name, value in named.items():
             setattr(layer, name, value)
 
@@ -99,7 +113,7 @@ def check_resumable(strategy: Strategy) -> None:
 def arrays_in(strategy: Strategy) -> dict[str, NDArray[np.generic]]:
     """Arrays in the attributes of a strategy and of those inside it, by ``depth/attribute/kind/name``.
 
-    ArrayRecords, mappings and lists of arrays: that is all that Flower's own strategies carry from round to round.
+    Arrays, ArrayRecords, mappings and lists of arrays.
     """
     found: dict[str, NDArray[np.generic]] = {}
     for depth, layer in enumerate(layers(strategy)):
@@ -111,6 +125,8 @@ def arrays_in(strategy: Strategy) -> dict[str, NDArray[np.generic]]:
                 found |= {f"{key}/dict/{name}": item for name, item in value.items()}
             elif isinstance(value, list) and value and all(isinstance(item, np.ndarray) for item in value):
                 found |= {f"{key}/list/{index}": item for index, item in enumerate(value)}
+            elif isinstance(value, np.ndarray):
+                found[f"{key}/array/"] = value
     return found
 
 
@@ -124,6 +140,8 @@ def put_arrays(strategy: Strategy, arrays: Arrays) -> None:
     for (number, attribute, kind), named in found.items():
         if kind == "record":
             setattr(nested[number], attribute, record_of(named))
+        elif kind == "array":
+            setattr(nested[number], attribute, named[""])
         else:
             setattr(nested[number], attribute, named if kind == "dict" else list(named.values()))
 

@@ -11,11 +11,11 @@ from rinr_flower.messages.records import arrays_of_record, record_of
 from rinr_flower.strategies.inner import (
     arrays_in,
     check_resumable,
-    numbers_in,
     prefixed,
     put_arrays,
-    put_numbers,
+    put_values,
     under,
+    values_in,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def save(fog: FogNode, server_round: int, seconds: float) -> None:
     """Write down what is known after a round, in one piece and after the ledger."""
     fog.ledger.flush()
     state = {"strategy": describe(fog), "seconds": seconds, "ledger": len(fog.ledger), **fog.memory.state()}
-    state["numbers"] = numbers_in(fog.inner)
+    state["values"] = values_in(fog.inner)
     arrays = prefixed("inner", arrays_in(fog.inner))
     if server_round == 0:
         coded = None if fog.start_model is None else fog.start_model.coded
@@ -62,7 +62,7 @@ def restore(fog: FogNode) -> None:
         fog.arrays = record_of(model)
     if fog.memory.rounds:
         check_resumable(fog.inner)
-    put_numbers(fog.inner, kept.rounds[-1]["numbers"])
+    put_values(fog.inner, kept.rounds[-1]["values"])
     put_arrays(fog.inner, under("inner", kept.last))
     fog.policy.restore(kept.rounds[-1])
     if fog.policy.common is not None:

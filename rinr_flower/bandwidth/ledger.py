@@ -46,7 +46,8 @@ class Entry:
     ----------
     round : round number, from 1; 0 for what is sent once before the first round.
     source, destination : node names; the fog node is ``"fog"``.
-    kind : one of UPLOAD, PAYLOAD, SHARE, MODEL, UPDATE, START_MODEL, CONTROL, REFUSED, REPEATED, or the caller's own word.
+    kind : one of UPLOAD, PAYLOAD, SHARE, MODEL, UPDATE, START_MODEL, CONTROL, REFUSED, REPEATED, or the
+        caller's own word.
     payload_bytes : length of the bytes that matter: JPEG files with boxes, a codec's payload, a packed update.
     message_bytes : its share of the serialised message that carried it; at least ``payload_bytes``.
     content : what it is, for example the clip's name. Entries of one round, source, kind and content hold the same

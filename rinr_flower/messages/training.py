@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from rinr_flower.decoding import FrameStore
+from rinr_flower.decoding.augment import STRIDE
 from rinr_flower.detection import Architecture, Detector, TrainingLog, architecture
 from rinr_flower.errors import ConfigError
 
@@ -42,6 +44,21 @@ class Training:
     blur: float = 0.0
     proximal_mu: float = 0.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """ConfigError for a number that no training can use."""
+        for name, good, wanted in (
+            ("image_size", self.image_size >= STRIDE and self.image_size % STRIDE == 0, f"a multiple of {STRIDE}"),
+            ("steps", self.steps >= 1, "at least 1"),
+            ("batch", self.batch >= 1, "at least 1"),
+            ("learning_rate", 0 < self.learning_rate < math.inf, "a positive number"),
+            ("blur", 0 <= self.blur <= 1, "a share, 0..1"),
+            ("proximal_mu", 0 <= self.proximal_mu < math.inf, "0 or a positive number"),
+        ):
+            if not good:
+                raise ConfigError(
+                    f"{name.replace('_', '-')!r} of a training is {getattr(self, name)}; it must be {wanted}"
+                )
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> Training:

@@ -77,6 +77,12 @@ def test_settings_survive_the_way_to_a_device(detector: object) -> None:
         ({"class-names": []}, "must be a list of texts"),
         ({"learning-rate": True}, "must be a number"),
         ({"detector": "{broken"}, "a name or a JSON object"),
+        ({"steps": 0}, "'steps' of a training is 0; it must be at least 1"),
+        ({"batch": -1}, "'batch' .* at least 1"),
+        ({"image-size": 100}, "'image-size' .* a multiple of 32"),
+        ({"learning-rate": float("nan")}, "'learning-rate' .* is nan"),
+        ({"blur": 2.0}, "'blur' .* a share"),
+        ({"proximal-mu": -1.0}, "'proximal-mu'"),
     ],
 )
 def test_bad_settings_are_named(config: dict[str, object], text: str) -> None:

@@ -15,8 +15,10 @@ from small_clips import small_clip
 
 from rinr_flower.clients import DeviceFolder, DeviceState, EdgeDevice, Training, client_app
 from rinr_flower.clients.device_state import ARRAYS_KEPT, BUDGET
+from rinr_flower.clients.own_frames import OwnClip
 from rinr_flower.codecs import codecs
-from rinr_flower.errors import DataError
+from rinr_flower.detection import TrainingLog
+from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.files import name_of
 from rinr_flower.messages.protocol import bytes_record, holds_digest, query_content
 
@@ -95,6 +97,24 @@ def test_a_repeated_round_under_a_tight_budget_trains_on_the_same_frames(tmp_pat
     assert query(folder, 3)["holds"] == holds_digest([name_of(payload(50)), name_of(payload(51))])
     used = sum(path.stat().st_size for path in (folder.path / "state").rglob("*") if path.is_file())
     assert used <= budget
+
+
+def test_a_budget_below_the_models_is_refused_in_the_first_round_too(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="budget of 1,048,576 bytes is too small"):
+        train(make(tmp_path), 1, budget=1 << 20)
+
+
+@pytest.mark.parametrize("log", [None, TrainingLog(0.0, 0.0, ())])
+def test_a_training_step_must_return_a_log(log: TrainingLog | None, tmp_path: Path) -> None:
+    device, own = EdgeDevice(make(tmp_path)), [OwnClip("a", payload(1))]
+    with pytest.raises(DataError, match="must return a TrainingLog with at least one loss"):
+        device.train(1, own, {}, None, TRAINING, lambda *_: log)  # type: ignore[arg-type, return-value]
+
+
+def test_an_own_class_that_the_fog_does_not_name_is_named(tmp_path: Path) -> None:
+    device, own = EdgeDevice(make(tmp_path)), [OwnClip("night", payload(1, "mug"))]
+    with pytest.raises(DataError, match=r"own clip 'night': .* class 'mug', .* in the fog's train_config"):
+        device.train(1, own, {}, None, TRAINING)
 
 
 def test_a_wiped_device_says_that_it_holds_nothing(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from flwr.app import ArrayRecord, ConfigRecord
 from small_clips import small_clip
 from update_wire import UpdateWire, run, same
 
@@ -15,6 +16,7 @@ from rinr_flower.array_file import Arrays
 from rinr_flower.bandwidth import Entry, Ledger
 from rinr_flower.clients import DeviceFolder, EdgeDevice, client_app
 from rinr_flower.clients.device_state import BUDGET, JobState
+from rinr_flower.errors import ConfigError
 from rinr_flower.messages.coded_model import is_coded
 from rinr_flower.messages.common_model import tensors_of
 from rinr_flower.messages.protocol import read_updates
@@ -73,6 +75,11 @@ def test_the_fog_trains_and_devices_hold_its_weights_bit_for_bit(tmp_path: Path)
     assert kinds["update"][0] < kinds["start_model"][0] / 20
     last = strategy.trained[-1].metrics
     assert (last["num-examples"], last["steps"]) == (8, 1)
+
+
+def test_classes_of_a_model_in_common_must_be_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"hold one model, whose classes train_config must name: .*'class-names'"):
+        FogTraining().start(UpdateWire({}, {}), ArrayRecord(), 1, train_config=ConfigRecord({"steps": 1}))
 
 
 def test_missed_updates_arrive_later_and_are_applied_once(tmp_path: Path) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import flwr.serverapp.strategy as flower
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, MessageType
+from flwr.app import Array, ArrayRecord, Message, MessageType
 from flwr.clientapp.mod import adaptiveclipping_mod, fixedclipping_mod
 from flwr.serverapp.exception import AggregationError
 from flwr.serverapp.strategy import (
@@ -42,6 +43,7 @@ from rinr_flower.errors import ConfigError
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.strategies import CompressedFedAvg, EdgeOrFog, FogNode, FogTraining
 from rinr_flower.strategies.encoding import encode_here
+from rinr_flower.strategies.inner import arrays_in
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 
@@ -171,6 +173,8 @@ def test_strategies_for_trees_are_refused(name: str) -> None:
             "configrecord_key",
         ),
         (lambda: FogNode("jpeg"), "cannot stand inside another"),
+        (lambda: FedAvg, r"the inner strategy is <class .*give an object of a Strategy, for example FedAvg\(\)"),
+        (lambda: Around(FedXgbCyclic()), "aggregates boosted trees"),
     ],
 )
 def test_what_would_fail_on_every_device_is_refused_at_once(inner: Callable[[], Strategy], text: str) -> None:
@@ -259,6 +263,35 @@ def test_what_a_privacy_strategy_adapts_comes_back(tmp_path: Path) -> None:
     again = private(name, FedAvg())
     run(FogNode("jpeg", inner=again, keep=RunFolder(folder.path)), wire, rounds=3)
     assert again.clipping_norm == whole.clipping_norm != broken.clipping_norm
+
+
+class Around(FedAvg):
+    """A strategy of a user's own, with state of many types, around another under a name of its own."""
+
+    def __init__(self, base: Strategy) -> None:
+        super().__init__()
+        self.base = base
+        self.total, self.last, self.seen, self.best = np.zeros(2), np.float32(0), [0.5], {"round": 0}
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[Any, Any]:
+        self.total, self.last = self.total + server_round, np.float32(server_round)
+        self.seen, self.best = [*self.seen, float(server_round)], {"round": server_round}
+        return self.base.aggregate_train(server_round, replies)
+
+
+def test_the_state_of_a_strategy_of_ones_own_comes_back(tmp_path: Path) -> None:
+    folder = RunFolder.create(str(tmp_path / "run"))
+    wire = cameras(tmp_path / "a", 2)
+    run(FogNode("jpeg", inner=Around(FedAdam()), keep=folder), wire, rounds=2)
+    again = Around(FedAdam())
+    run(FogNode("jpeg", inner=again, keep=RunFolder(folder.path)), wire, rounds=3)
+    whole = Around(FedAdam())
+    run(FogNode("jpeg", inner=whole), cameras(tmp_path / "b", 2), rounds=3)
+    assert again.total.tolist() == [6, 6]
+    assert (again.last, again.seen, again.best) == (3, [0.5, 1, 2, 3], {"round": 3})
+    for mine, theirs in zip(arrays_in(again).items(), arrays_in(whole).items(), strict=True):
+        assert mine[0] == theirs[0]
+        assert np.array_equal(mine[1], theirs[1]), "FedAdam's momenta too"
 
 
 def test_an_inner_strategy_that_cannot_aggregate_is_a_failure_of_the_fog(tmp_path: Path) -> None:

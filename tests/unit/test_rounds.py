@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 from types import MethodType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,6 +86,20 @@ def test_only_some_devices_are_asked_where_fraction_query_says_so(tmp_path: Path
     assert len(asked(wire, "train")) == 6
     with pytest.raises(ConfigError, match="fraction_query is 0"):
         node(fraction_query=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"min_devices": "2"}, "min_devices is '2'; it must be a whole number of at least 1"),
+        ({"min_devices": 0}, "min_devices is 0"),
+        ({"keep": "runs/a"}, r"keep is 'runs/a'; give RunFolder.create\('runs/a'\)"),
+        ({"device": "gpu"}, "device 'gpu' is not available here; available: auto"),
+    ],
+)
+def test_a_bad_option_is_named_before_the_first_round(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        FogNode("jpeg", **options)
 
 
 def _queried(wire: Wire, number: int) -> list[int]:

@@ -42,8 +42,8 @@ class Scene(Codec):
         spends bytes.
     object_weight : how many times an error inside a box counts one outside it, 1 to 10,000, for a box of a hundredth
         of the frame; by the square root of the area more for smaller boxes, less for larger ones.
-    bytes_per_frame : a budget for the whole payload divided by its frames, exceeded by at most 5 %; ``quality`` is then found
-        by search. ConfigError if even the coarsest payload is larger.
+    bytes_per_frame : a budget for the whole payload divided by its frames, exceeded by at most 5 %; ``quality`` is then
+        found by search. ConfigError if even the coarsest payload is larger.
     max_width : a wider clip is coded at this width (it is still rendered at any size).
     """
 
