@@ -46,6 +46,11 @@ def data(
         console.print(f"{show}: contact sheet", highlight=False, soft_wrap=True)
     console.print(_clips(found))
     console.print(_classes(found))
+    for clip in found:
+        if lost := sum(shot.boxes(*shot.size)[2] for shot in clip.shots):
+            console.print(
+                Text(f"{clip.name}: {lost:,} boxes outside the frame or thinner than a pixel; they are dropped")
+            )
     if broken.reasons:
         console.print(
             Text(f"{len(broken.reasons)} broken, to be mended or left out (--skip-broken, skip_broken=true):")

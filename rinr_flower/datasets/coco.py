@@ -15,7 +15,7 @@ import numpy as np
 
 from rinr_flower.datasets.base import Dataset, datasets
 from rinr_flower.datasets.images import ImageShot, existing_file, existing_folder
-from rinr_flower.datasets.source import Broken, Labels, Source
+from rinr_flower.datasets.source import Broken, Labels, Source, drawn_on
 from rinr_flower.errors import DataError
 from rinr_flower.files import read_file
 
@@ -30,7 +30,8 @@ class Coco(Dataset):
     """The images of a COCO file with their boxes. They are a collection; with ``videos``, each video is a sequence.
 
     Classes are the categories in the order of their ids. Boxes that stand for a crowd (``iscrowd``) are left out, as
-    ultralytics leaves them out.
+    ultralytics leaves them out. An annotation without ``bbox`` gets the extent of its polygons. A picture of another
+    size than its ``width`` and ``height`` is an error.
 
     Attributes
     ----------
@@ -53,23 +54,34 @@ class Coco(Dataset):
                     f"{file}: an annotation whose image_id is missing or no number or text: {str(annotation)[:80]}"
                 )
             boxes.setdefault(annotation["image_id"], []).append(annotation)
-        images = {image["id"]: image for image in content["images"] if _is_image(file, image)}
+        images = _images(file, content["images"])
         orphans = [key for key in boxes if key not in images]
         with broken.caught():
             if orphans:
                 raise DataError(f"{file}: {len(orphans)} images have annotations but are not listed: {orphans[:5]}")
         videos: dict[Any, list[dict[str, Any]]] = {}
+        ids: dict[Path, Any] = {}
         for image in images.values():
             with broken.caught():
                 path = Path(image["file_name"])
                 if path.is_absolute() or ".." in path.parts:
-                    raise DataError(f"{file}: image {image['id']} is {path}, which leads out of the images' folder")
+                    raise DataError(
+                        f"{file}: image {image['id']} is {path}, which leads out of the images' folder; write "
+                        f"file_name relative to a folder and say {self.name}:{file},images=FOLDER"
+                    )
+                if ids.setdefault(path, image["id"]) != image["id"]:
+                    raise DataError(
+                        f"{file}: {path} is listed as image {ids[path]} and as image {image['id']}; list it once, with "
+                        "the annotations of both"
+                    )
                 video = image.get("video_id")
                 if video is not None and not _is_id(video):
                     raise DataError(
                         f"{file}: image {image['id']}: video_id is {video!r:.80}; expected a number or a text"
                     )
                 videos.setdefault(video, []).append(image)
+        if not videos:
+            return []  # told with the reasons
         folder = self._folder(file, [image["file_name"] for frames in videos.values() for image in frames])
         titles = _titles(file, content.get("videos"))
         found = []
@@ -77,7 +89,9 @@ class Coco(Dataset):
             if video is not None:
                 _sort(file, frames)
             shots = [
-                ImageShot(folder / image["file_name"], partial(_labels, file, boxes.get(image["id"], []), class_of))
+                ImageShot(
+                    folder / image["file_name"], partial(_labels, file, image, boxes.get(image["id"], []), class_of)
+                )
                 for image in frames
             ]
             name = file.stem if video is None else titles.get(video, str(video))
@@ -89,7 +103,7 @@ class Coco(Dataset):
         if self.images:
             return existing_folder(self.images, expected=f"the images of {file.name}")
         here, split = file.parent, file.stem.split("_")[-1]
-        inner = dict.fromkeys([".", "images", split, f"images/{split}", file.stem, "data"])
+        inner = dict.fromkeys([".", f"images/{split}", split, "images", file.stem, "data"])
         tried = [base / part for base in dict.fromkeys([here, here.parent]) for part in inner]
         for name in files[:100]:
             for folder in tried:
@@ -149,33 +163,66 @@ def _get(content: Any, key: str) -> Any:
 
 def _categories(file: Path, categories: Sequence[Any]) -> tuple[tuple[str, ...], dict[int, int]]:
     """Class names in the order of their ids, and the class of each id."""
-    try:
-        names = {int(category["id"]): str(category["name"]) for category in categories}
-    except (TypeError, ValueError, KeyError, OverflowError) as error:
-        raise DataError(f"{file}: categories: each has an id and a name ({error!r})") from error
+    names: dict[int, str] = {}
+    for category in categories:
+        number, name = _category_id(_get(category, "id")), _get(category, "name")
+        if number is None or name is None:
+            raise DataError(
+                f"{file}: categories: each has an id and a name, the id a whole number: {str(category)[:80]}"
+            )
+        if names.setdefault(number, str(name)) != str(name):
+            raise DataError(
+                f"{file}: category id {number} is listed twice ({names[number]}, {name}); give each category its own id"
+            )
     ids = sorted(names)
     return tuple(names[i] for i in ids) or ("object",), {category: row for row, category in enumerate(ids)}
 
 
-def _is_image(file: Path, image: Any) -> bool:
-    if isinstance(image, dict) and _is_id(image.get("id")) and isinstance(image.get("file_name"), str):
-        return True
-    raise DataError(f"{file}: images: each has an id and a file_name: {str(image)[:80]}")
+def _category_id(value: Any) -> int | None:
+    """A category's id, a whole number that may be written as text; None if it is none."""
+    with suppress(TypeError, ValueError, OverflowError):
+        if isinstance(value, str) or int(value) == value:
+            return int(value)
+    return None
 
 
-def _labels(file: Path, annotations: Sequence[dict[str, Any]], class_of: dict[int, int]) -> Labels:
+def _images(file: Path, listed: Sequence[Any]) -> dict[Any, dict[str, Any]]:
+    """The images by their ids, backslashes in their names made slashes."""
+    images: dict[Any, dict[str, Any]] = {}
+    for image in listed:
+        if not (isinstance(image, dict) and _is_id(image.get("id")) and isinstance(image.get("file_name"), str)):
+            raise DataError(f"{file}: images: each has an id and a file_name: {str(image)[:80]}")
+        image["file_name"] = name = image["file_name"].replace("\\", "/")
+        other = images.setdefault(image["id"], image)["file_name"]
+        if other != name:
+            raise DataError(f"{file}: image id {image['id']} is listed twice ({other}, {name}); number the images anew")
+    return images
+
+
+def _labels(
+    file: Path, image: dict[str, Any], annotations: Sequence[dict[str, Any]], class_of: dict[int, int]
+) -> Labels:
     boxes, classes = [], []
     for annotation in annotations:
         where = f"{file}: annotation {annotation.get('id', '?')} of image {annotation['image_id']}"
         if annotation.get("iscrowd"):
             continue
-        corners = _corners(where, annotation.get("bbox"))
-        category = annotation.get("category_id")
-        if not _is_id(category) or category not in class_of:
-            raise DataError(f"{where}: category_id {category!r} is not in categories")
+        corners = _corners(where, annotation.get("bbox") or _extent(annotation.get("segmentation")))
+        category = _category_id(annotation.get("category_id"))
+        if category not in class_of:
+            raise DataError(f"{where}: category_id {annotation.get('category_id')!r} is not in categories")
         boxes.append(corners)
         classes.append(class_of[category])
-    return Labels(np.array(boxes, np.float64).reshape(-1, 4), np.array(classes, np.int64))
+    size = drawn_on(image.get("width"), image.get("height"), f"{file.name} (image {image['id']})")
+    return Labels(np.array(boxes, np.float64).reshape(-1, 4), np.array(classes, np.int64), drawn_on=size)
+
+
+def _extent(polygons: Any) -> list[float] | None:
+    """The bbox around polygons, each a list x1, y1, x2, y2, ...; None if these are none."""
+    with suppress(TypeError, ValueError, OverflowError):
+        x, y = np.concatenate([np.array(polygon, np.float64).reshape(-1, 2) for polygon in polygons]).T
+        return [float(x.min()), float(y.min()), float(np.ptp(x)), float(np.ptp(y))]
+    return None
 
 
 def _corners(where: str, box: Any) -> list[float]:
@@ -184,4 +231,7 @@ def _corners(where: str, box: Any) -> list[float]:
         with suppress(OverflowError):
             x, y, width, height = map(float, box)
             return [x, y, x + width, y + height]
-    raise DataError(f"{where}: bbox is {str(box)[:80]}; expected [x, y, width, height] in pixels")
+    raise DataError(
+        f"{where}: bbox is {str(box)[:80]}; expected [x, y, width, height] in pixels, or polygons in segmentation; "
+        "export the boxes too, or delete the annotation"
+    )

@@ -12,7 +12,7 @@ import numpy as np
 from rinr_flower.datasets.base import Dataset, datasets
 from rinr_flower.datasets.images import ImageShot, existing_folder, folders_below, image_files
 from rinr_flower.datasets.source import Broken, Labels, Source
-from rinr_flower.datasets.voc_xml import read_objects
+from rinr_flower.datasets.voc_xml import read_annotation
 from rinr_flower.errors import ConfigError, DataError
 
 LAYOUT = "DAC-SDC images with an XML file of the same name beside each, in images/ or in a folder for each sequence"
@@ -56,5 +56,5 @@ def _labels(path: Path) -> Labels:
     """The boxes of one XML file, xmin..xmax and ymin..ymax as edges in pixels. Raises DataError naming the file."""
     if not path.is_file():
         raise DataError(f"{path}: no such annotation; expected {LAYOUT}")
-    boxes = np.array([item.corners for item in read_objects(path)]).reshape(-1, 4)
+    boxes = np.array([item.corners for item in read_annotation(path).objects]).reshape(-1, 4)
     return Labels(boxes, np.zeros(len(boxes), np.int64))

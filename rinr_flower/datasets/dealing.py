@@ -219,8 +219,13 @@ def deal(
         if value < 1:
             raise ConfigError(f"{option} = {value} must be at least 1")
     pool = [of_clip(source) if isinstance(source, Clip) else source for source in sources]
-    if len({source.class_names for source in pool}) > 1:
-        raise DataError("the clips name different classes; devices can only share clips with one list of class names")
+    other = next((source for source in pool if source.class_names != pool[0].class_names), None)
+    if other is not None:
+        lists = [f"{source.name} has {', '.join(source.class_names)[:80]}" for source in (pool[0], other)]
+        raise DataError(
+            f"the clips name different classes: {'; '.join(lists)}; devices can only share clips with one list of "
+            "class names: describe all in one YAML that has all names, or put the same classes.txt into every folder"
+        )
     dealing = dealings.create(how)
     gathered = Broken() if broken is None else broken
     need = rounds * frames_per_clip + holdout

@@ -9,7 +9,18 @@ from functools import partial
 from pathlib import Path
 
 from rinr_flower.datasets.base import Dataset, datasets
-from rinr_flower.datasets.images import IMAGE_SUFFIXES, ImageShot, existing_folder, image_files, read_text, visible
+from rinr_flower.datasets.images import (
+    IMAGE_SUFFIXES,
+    ImageShot,
+    existing_folder,
+    files_below,
+    image_files,
+    in_subfolders,
+    natural_path,
+    read_text,
+    visible,
+    warn_of_subfolders,
+)
 from rinr_flower.datasets.source import Broken, Source, class_names
 from rinr_flower.datasets.yolo_labels import label_path, read_labels
 from rinr_flower.errors import DataError
@@ -24,10 +35,19 @@ def label_files(folder: Path, images: Sequence[Path]) -> tuple[list[Path | None]
 
     Both are looked for where :class:`Folder` says; without a ``classes.txt`` there are no names.
     """
-    beside = sorted(p for p in visible(folder.parent) if p.name.endswith("labels") and p.is_dir())
-    places = (folder, folder / "labels", *beside, label_path(folder / "image").parent)
-    found = [next((q for p in places if (q := p / f"{i.stem}.txt").is_file()), None) for i in images]
-    return found, _class_list(places)
+    places = _places(folder)
+    files = ([path if (path := place / f"{i.stem}.txt").is_file() else None for i in images] for place in places)
+    return next(filter(any, files), [None] * len(images)), _class_list(places)
+
+
+def _places(folder: Path) -> tuple[Path, ...]:
+    """Where the labels of a folder may be; the first place that has any has them all."""
+    parent = folder.parent
+    named = [parent / f"{folder.name}{joint}labels" for joint in ("_", "-", "")]
+    beside = [path for path in visible(parent) if path.name.endswith("labels") and path.is_dir()]
+    if len(beside) > 1 or any((parent / path.name.removesuffix("labels").rstrip("_-")).is_dir() for path in beside):
+        beside = []  # val takes no train_labels, which belong to the folder train
+    return (folder, folder / "labels", label_path(folder / "image").parent, parent / "labels", *named, *beside)
 
 
 @datasets.register("folder")
@@ -35,9 +55,11 @@ def label_files(folder: Path, images: Sequence[Path]) -> tuple[list[Path | None]
 class Folder(Dataset):
     """One folder of images with YOLO label files, in the order of the names.
 
-    An image's labels are a ``.txt`` file of its name beside it, or in a folder ``labels`` inside the images' folder or
-    beside it (there, any name that ends in ``labels``). An image without one has no objects. Class names are the lines
-    of ``classes.txt`` where there is one.
+    An image's labels are a ``.txt`` file of its name. All are in the first of these places that has any: beside the
+    images, ``labels`` inside their folder, ``labels`` for ``images`` in its path, and beside the folder ``labels``,
+    ``FOLDER_labels`` (``-`` or nothing for ``_``), or the only folder there whose name ends in ``labels``, unless it is
+    named after another one. An image without one has no objects. Class names are the lines of ``classes.txt`` where
+    there is one. Images in subfolders are not read; a warning counts them.
 
     Attributes
     ----------
@@ -51,7 +73,8 @@ class Folder(Dataset):
         folder = root if image_files(root) or not (root / "images").is_dir() else root / "images"
         images = image_files(folder)
         if not images:
-            raise DataError(f"{root}: no images ({', '.join(IMAGE_SUFFIXES)}) here; expected {LAYOUT}")
+            raise DataError(f"{root}: no images ({', '.join(IMAGE_SUFFIXES)}) here; {_instead(root)}expected {LAYOUT}")
+        warn_of_subfolders(folder)
         found, names = label_files(folder, images)
         if not any(found):
             log.warning("%s: no label file beside any image or in %s: no boxes", folder, folder.parent / "labels")
@@ -60,6 +83,16 @@ class Folder(Dataset):
             for image, labels in zip(images, found, strict=True)
         ]
         return [Source(folder.name, shots, names or class_names(shots), consecutive=None)]
+
+
+def _instead(root: Path) -> str:
+    """What to give instead of a folder without images."""
+    below = sorted(files_below(root), key=natural_path)
+    for kind, ending in (("yolo", "data.yaml"), ("coco", ".coco.json")):
+        given = [path for path in below if path.name.endswith(ending)]
+        if given:
+            return f"give {kind}:{next((p for p in given if p.parent.name == 'train'), given[0])}; "
+    return in_subfolders(root)
 
 
 def _class_list(places: tuple[Path, ...]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import io
 import logging
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -42,6 +43,19 @@ class ImageShot(FileShot):
     @cached_property
     def size(self) -> tuple[int, int]:
         return image_size(self.path)
+
+    def check(self) -> None:
+        """Also that the picture has the size for which the boxes were drawn, where the annotations say it."""
+        super().check()
+        said = self.labels.drawn_on
+        if said is not None and said[:2] != self.size:
+            (width, height), (w, h, origin) = self.size, said
+            before = (h, w) == self.size
+            raise DataError(
+                f"{self.name}: it has {width}x{height} pixels, {origin} says {w:g}x{h:g}: the boxes were drawn on "
+                + ("the picture before its EXIF rotation" if before else "a picture of another size")
+                + "; export the labels for these files"
+            )
 
     def picture(self) -> tuple[NDArray[np.uint8], bytes]:
         """Read the file; its bytes are kept if it is a JPEG that is shown as it is stored."""
@@ -100,6 +114,24 @@ def folders_below(folder: Path) -> list[Path]:
     """``folder`` and all folders in it at any depth, in natural order."""
     found = {path.parent for path in files_below(folder)}
     return sorted(found, key=natural_path)
+
+
+def in_subfolders(folder: Path) -> str:
+    """``3 images in subfolders are not read: give a/b or a/c; `` with at most three of them, or nothing."""
+    found = [path.parent for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+    deeper = [parent for parent in found if parent != folder]
+    if not deeper:
+        return ""
+    names = [str(path) for path in sorted(set(deeper), key=natural_path)]
+    more = f" (and {len(names) - 3} more)" if len(names) > 3 else ""
+    return f"{len(deeper)} images in subfolders are not read: give {' or '.join(names[:3])}{more}; "
+
+
+def warn_of_subfolders(folder: Path) -> None:
+    """Log a warning if there are images in folders below ``folder``."""
+    with suppress(OSError):  # a folder that may not be listed
+        if told := in_subfolders(folder):
+            log.warning("%s: %s", folder, told.removesuffix("; "))
 
 
 def visible(folder: Path) -> list[Path]:

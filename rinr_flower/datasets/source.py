@@ -7,11 +7,13 @@ dealt out of a data set of any size.
 from __future__ import annotations
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +33,23 @@ _SHOWN = 30  # errors of a data set that its message lists
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Boxes (n, 4) x1, y1, x2, y2 in pixels, or in fractions of the image's size, and their classes (n,)."""
+    """Boxes (n, 4) x1, y1, x2, y2 in pixels, or in fractions of the image's size, and their classes (n,).
+
+    ``drawn_on`` is the picture's width and height as the annotations say them, and where they do (:func:`drawn_on`).
+    """
 
     boxes: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
     classes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     normalised: bool = False
+    drawn_on: tuple[float, float, str] | None = None
+
+
+def drawn_on(width: Any, height: Any, origin: str) -> tuple[float, float, str] | None:
+    """The size that annotations give for a picture; None unless both are positive numbers."""
+    with suppress(TypeError, ValueError, OverflowError):
+        if 0 < float(width) < math.inf and 0 < float(height) < math.inf:
+            return float(width), float(height), origin
+    return None
 
 
 class Shot(ABC):
@@ -65,9 +79,13 @@ class Shot(ABC):
         """Read the picture; also how many boxes were dropped: not finite, empty or outside the image."""
         image, file = self.picture()
         height, width = image.shape[:2]
-        scale = np.array([width, height, width, height]) if self.labels.normalised else np.ones(4)
-        boxes, classes, dropped = clean_boxes(self.labels.boxes * scale, self.labels.classes, width, height)
+        boxes, classes, dropped = self.boxes(width, height)
         return Frame(image, boxes, classes, file), dropped
+
+    def boxes(self, width: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
+        """The boxes in pixels and their classes for a picture of this size, and how many were dropped."""
+        scale = np.array([width, height, width, height]) if self.labels.normalised else np.ones(4)
+        return clean_boxes(self.labels.boxes * scale, self.labels.classes, width, height)
 
 
 class FileShot(Shot):

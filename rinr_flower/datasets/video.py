@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from rinr_flower.datasets.yolo_labels import read_labels
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.frames import MAX_FRAME_PX
 
+log = logging.getLogger(__name__)
+
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
 EXPECTED = "a video file, or a folder of them"
 _NUMBER = re.compile(r"(\d+)$")
@@ -33,7 +36,8 @@ class Video(Dataset):
 
     Labels are YOLO files, one a frame, whose names end in the frame's number: from 1 (``clip_1.txt``, as ultralytics
     writes them), or from 0 if there is a number 0 (``frame_000000.txt``, as CVAT writes them); or one MOT file whose
-    rows begin with the frame's number, from 1. Class names are the lines of ``classes.txt`` or ``labels.txt`` beside.
+    rows begin with the frame's number, from 1. If there is neither 0 nor 1, nor the number of the last frame, a warning
+    says that they are taken to begin with 1. Class names are the lines of ``classes.txt`` or ``labels.txt`` beside.
 
     Attributes
     ----------
@@ -99,6 +103,12 @@ class Video(Dataset):
             return lambda index: partial(labels_of, tracks, index + 1), names
         by_number = _numbered(place, file)
         first = 0 if 0 in by_number else 1
+        if 1 not in by_number and first and max(by_number) < frames:
+            log.warning(
+                "%s: no label file has the number 0, so 1 is taken for the first frame of %s; if it is the second, "
+                "add an empty file %s",
+                place, file.name, place / f"{_NUMBER.sub('', next(iter(by_number.values())).stem)}0.txt",
+            )  # fmt: skip
         beyond = [path for number, path in by_number.items() if number - first >= frames]
         if beyond:
             raise DataError(f"{beyond[0]}: labels of a frame that {file} does not have; it has {frames} frames")
@@ -145,7 +155,7 @@ class VideoReader:
             width, height = stream.codec_context.width, stream.codec_context.height
             if not 0 < width * height <= MAX_FRAME_PX:
                 raise DataError(f"{path}: {width}x{height} pixels; a frame has at most {MAX_FRAME_PX:,}")
-            self._count = sum(1 for packet in container.demux(stream) if packet.size)
+            self._count = sum(1 for packet in container.demux(stream) if packet.size and not packet.is_discard)
             container.seek(0)
             first = next(container.decode(stream), None)
         if first is None or not self._count:

@@ -3,6 +3,7 @@ such XML files as labelling tools write them."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,10 +13,21 @@ from pathlib import Path
 import numpy as np
 
 from rinr_flower.datasets.base import Dataset, datasets
-from rinr_flower.datasets.images import IMAGE_SUFFIXES, ImageShot, existing_folder, image_files, read_text, visible
+from rinr_flower.datasets.images import (
+    IMAGE_SUFFIXES,
+    ImageShot,
+    existing_folder,
+    image_files,
+    in_subfolders,
+    read_text,
+    visible,
+    warn_of_subfolders,
+)
 from rinr_flower.datasets.source import Broken, Labels, Source
-from rinr_flower.datasets.voc_xml import VocObject, read_objects
+from rinr_flower.datasets.voc_xml import VocAnnotation, read_annotation
 from rinr_flower.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
 
 LAYOUT = "JPEGImages/ and Annotations/*.xml, images/ and annotations/*.xml, or images with XML files beside them"
 CLASSES = (
@@ -30,7 +42,8 @@ class Voc(Dataset):
     """Images with Pascal VOC's XML annotations, a collection.
 
     Classes are VOC's twenty where no others occur, else the names that occur in all files, sorted. Corners are 1-based
-    pixels, both inside the box. An image without an XML file has no objects.
+    pixels, both inside the box. An image without an XML file has no objects. A picture of another size than its
+    ``<size>`` is an error. Images in subfolders are not read; a warning counts them.
 
     Attributes
     ----------
@@ -50,12 +63,17 @@ class Voc(Dataset):
         if self.split:
             found = self._listed(root, images, found, broken)
         if not found:
-            raise DataError(f"{images}: no images here; expected {LAYOUT}")
-        reads: list[Callable[[], list[VocObject]]] = [cache(partial(_objects, _xml(annotations, i))) for i in found]
+            raise DataError(f"{images}: no images here; {in_subfolders(images)}expected {LAYOUT}")
+        if not self.split:
+            warn_of_subfolders(images)
+        files = {p.stem: p for p in visible(annotations) if p.suffix.lower() == ".xml" and not p.is_dir()}
+        if not any(image.stem in files for image in found):
+            log.warning("%s: no XML file for any image in %s: no boxes", images, annotations)
+        reads: list[Callable[[], VocAnnotation]] = [cache(partial(_annotation, files.get(i.stem))) for i in found]
         names: set[str] = set()
         for read in reads:
             with suppress(DataError):  # told when all labels are checked
-                names |= {item.name for item in read()}
+                names |= {item.name for item in read().objects}
         classes = CLASSES if names <= set(CLASSES) else tuple(sorted(names))
         shots = [
             ImageShot(image, partial(self._labels, read, classes)) for image, read in zip(found, reads, strict=True)
@@ -78,11 +96,14 @@ class Voc(Dataset):
                 chosen += [by_stem[stem]] if stem else []
         return chosen
 
-    def _labels(self, read: Callable[[], list[VocObject]], classes: tuple[str, ...]) -> Labels:
-        objects = [item for item in read() if self.difficult or not item.difficult]
+    def _labels(self, read: Callable[[], VocAnnotation], classes: tuple[str, ...]) -> Labels:
+        annotation = read()
+        objects = [item for item in annotation.objects if self.difficult or not item.difficult]
         corners = np.array([item.corners for item in objects], np.float64).reshape(-1, 4)
         return Labels(
-            corners - np.array([1, 1, 0, 0]), np.array([classes.index(item.name) for item in objects], np.int64)
+            corners - np.array([1, 1, 0, 0]),
+            np.array([classes.index(item.name) for item in objects], np.int64),
+            drawn_on=annotation.drawn_on,
         )
 
 
@@ -98,13 +119,9 @@ def _folders(root: Path) -> tuple[Path, Path]:
     return root, root
 
 
-def _xml(annotations: Path, image: Path) -> Path:
-    return annotations / f"{image.stem}.xml"
-
-
-def _objects(path: Path) -> list[VocObject]:
-    objects = read_objects(path) if path.is_file() else []
-    for number, item in enumerate(objects, 1):
+def _annotation(path: Path | None) -> VocAnnotation:
+    annotation = VocAnnotation([]) if path is None else read_annotation(path)
+    for number, item in enumerate(annotation.objects, 1):
         if not item.name:
             raise DataError(f"{path}: object {number} has no name, which is its class")
-    return objects
+    return annotation

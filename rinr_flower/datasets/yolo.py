@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +34,8 @@ class Yolo(Dataset):
 
     ``train``, ``val`` (or ``validation``) and ``test`` are folders (searched at any depth), text files that list
     images, or lists of these, relative to ``path:``. A relative ``path:`` is looked for where ultralytics does, in the
-    working directory and in its own data sets folder, and beside the YAML file. ``download:`` is never run.
+    working directory and in its own data sets folder, and beside the YAML file. ``download:`` is never run. An image
+    that is listed more than once is read once, where it comes first.
 
     Attributes
     ----------
@@ -54,12 +55,20 @@ class Yolo(Dataset):
         wanted = splits if split == "all" else [split]
         root = description.root(wanted)
         folders: dict[Path, list[Path]] = {}
+        real, seen, repeats = cache(Path.resolve), set[Path](), 0
         for part in wanted:
             for source in description.parts[part]:
                 place = _place(root, source)
                 with broken.caught():
                     for image in description.images(place, root, f"{file}: {part}", broken):
-                        folders.setdefault(image.parent, []).append(image)
+                        actual = real(image.parent) / image.name
+                        if actual in seen:
+                            repeats += 1
+                        else:
+                            seen.add(actual)
+                            folders.setdefault(image.parent, []).append(image)
+        if repeats:
+            log.warning("%s: %d images are listed more than once; each is read where it comes first", file, repeats)
         return [description.source(folder, images, root) for folder, images in folders.items()]
 
 

@@ -206,7 +206,10 @@ def test_data_lists_what_is_there_and_what_is_broken(tmp_path: Path) -> None:
     sheet = np.asarray(Image.open(tmp_path / "sheet.png")).astype(int)
     assert (np.abs(sheet - [255, 77, 77]).sum(axis=2) < 9).sum() > 300, "a box is drawn"
     assert "1 broken" in rinr("data", tmp_path / "images").stdout, "only headers are read"
-    assert "2 broken" in rinr("data", tmp_path / "images", "--check").stdout
+    (tmp_path / "images/0.txt").write_text("0 0.5 0.5 0.5 0.5\n0 0.5 0.5 0.001 0.5\n0 1.005 0.5 0.001 0.5\n")
+    checked = rinr("data", tmp_path / "images", "--check").stdout
+    assert "2 broken" in checked
+    assert "images: 2 boxes outside the frame or thinner than a pixel" in checked
 
 
 def test_registered_components_are_listed() -> None:

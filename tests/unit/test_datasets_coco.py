@@ -10,7 +10,7 @@ import pytest
 from image_folders import picture
 from pycocotools.coco import COCO
 
-from rinr_flower.datasets import load, sources
+from rinr_flower.datasets import Broken, load, sources
 from rinr_flower.errors import DataError
 
 
@@ -141,6 +141,10 @@ def change(path: Path, **values: Any) -> None:
         ({"annotations": {"image_id": [1]}}, "an annotation whose image_id is missing or no number or text"),
         ({"annotations": {"category_id": [1]}}, r"annotation 10 of image 999: category_id \[1\] is not in categories"),
         ({"annotations": {"bbox": [10**400, 1, 1, 1]}}, "annotation 10 of image 999: bbox is"),
+        ({"images": {"id": 999}}, r"image id 999 is listed twice \(0+\.jpg, 0+1\.jpg\); number the images anew"),
+        ({"images": {"file_name": "000000000001.jpg"}}, r"0+1\.jpg is listed as image 1000 and as image 999; list it"),
+        ({"categories": {"id": 1}}, r"category id 1 is listed twice \(dog, person\)"),
+        ({"annotations": {"bbox": [], "segmentation": {"counts": ""}}}, "bbox is None; .*or polygons in segmentation"),
         ({"videos": 3}, "videos is 3; expected a list of objects"),
         ({"videos": [3]}, r"videos is \[3\]; expected a list of objects"),
         ({"videos": [{"id": [1]}]}, "expected a list of objects, each with an id and a name"),
@@ -152,6 +156,66 @@ def test_errors_name_the_annotation(values: dict[str, Any], text: str, tmp_path:
     with pytest.raises(DataError, match=text) as caught:
         load(f"coco:{path}")
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        ((128, 96), r"0+1\.jpg: it has 64x48 pixels, .*\.json \(image 999\) says 128x96: .* of another size; export"),
+        ((48, 64), "says 48x64: the boxes were drawn on the picture before its EXIF rotation"),
+        ((0, 96), ""),
+        ((None, 96), ""),
+        (("wide", 96), ""),
+    ],
+)
+def test_boxes_of_a_picture_of_another_size_are_refused(size: tuple[Any, Any], text: str, tmp_path: Path) -> None:
+    path = coco_set(tmp_path)
+    content = json.loads(path.read_text())
+    content["images"][1] |= {"width": size[0], "height": size[1]}
+    path.write_text(json.dumps(content))
+    broken = Broken(skip=True)
+    assert len(sources(f"coco:{path}", broken=broken)[0]) == (6 if text else 7)
+    if text:
+        with pytest.raises(DataError, match=text):
+            load(f"coco:{path}")
+
+
+def test_what_other_tools_write_is_read_too(tmp_path: Path) -> None:
+    path = coco_set(tmp_path)
+    before = load(f"coco:{path}")
+    content = json.loads(path.read_text())
+    for category in content["categories"]:
+        category["id"] = str(category["id"])
+    for annotation in content["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        annotation |= {"bbox": [], "segmentation": [[x, y, x + width, y, x, y + height]]}
+    for image in content["images"]:
+        image["file_name"] = f"val2017\\{image['file_name']}"
+    path.write_text(json.dumps(content))
+    for clip, other in zip(load(f"coco:{path}"), before, strict=True):
+        assert [f.boxes.tolist() for f in clip.frames] == [f.boxes.tolist() for f in other.frames]
+        assert [f.classes.tolist() for f in clip.frames] == [f.classes.tolist() for f in other.frames]
+    for annotation in content["annotations"]:
+        annotation["category_id"] = str(annotation["category_id"])
+    path.write_text(json.dumps(content))
+    assert len(load(f"coco:{path}")) == len(before)
+
+
+def test_the_folder_of_the_split_comes_before_images(tmp_path: Path) -> None:
+    path = coco_set(tmp_path, "annotations/instances_val.json", "val")
+    (tmp_path / "images").mkdir()
+    picture(64, 48, seed=9).save(tmp_path / "images/000000000001.jpg")
+    picture(40, 56, seed=9).save(tmp_path / "images/000000000000.jpg")
+    assert {Path(shot.name).parent for shot in sources(f"coco:{path}")[0].shots} == {tmp_path / "val"}
+
+
+def test_images_that_all_lead_out_are_told_with_the_reason(tmp_path: Path) -> None:
+    path = coco_set(tmp_path)
+    content = json.loads(path.read_text())
+    content["images"] = [image | {"file_name": f"../val2017/{image['file_name']}"} for image in content["images"]]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"7 errors[^$]*leads out of .*; write file_name relative .*images=FOLDER"):
+        load(f"coco:{path}")
 
 
 def test_what_is_no_json_is_named(tmp_path: Path) -> None:

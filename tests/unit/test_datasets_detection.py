@@ -77,6 +77,52 @@ def test_folders_of_labelling_tools(images: str, annotations: str, tmp_path: Pat
     assert sum(len(s.labels.boxes) for s in source.shots) == 6
 
 
+def test_voc_size_is_compared_with_the_picture(tmp_path: Path) -> None:
+    voc(tmp_path)
+    for number, width in ((1, "128"), (3, "0"), (5, "wide")):
+        path = tmp_path / f"Annotations/2007_{number:06d}.xml"
+        path.write_text(path.read_text().replace("<width>64<", f"<width>{width}<"))
+    with pytest.raises(
+        DataError, match=r"2007_000001\.jpg: it has 64x48 pixels, <size> in 2007_000001\.xml says 128x48"
+    ):
+        load(f"voc:{tmp_path}")
+    assert len(sources(f"voc:{tmp_path}", broken=Broken(skip=True))[0]) == 5
+
+
+def test_voc_files_of_any_case_and_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    voc(tmp_path)
+    for path in (tmp_path / "Annotations").iterdir():
+        path.rename(path.with_suffix(".XML"))
+    assert sum(len(s.labels.boxes) for s in sources(f"voc:{tmp_path}")[0].shots) == 6
+    assert not caplog.records
+    for path in (tmp_path / "Annotations").iterdir():
+        path.unlink()
+    load(f"voc:{tmp_path}")
+    assert "no XML file for any image in" in caplog.text
+
+
+def test_voc_tells_of_images_in_subfolders(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    voc(tmp_path)
+    (tmp_path / "JPEGImages").rename(tmp_path / "cam1")
+    (tmp_path / "JPEGImages").mkdir()
+    (tmp_path / "cam1").rename(tmp_path / "JPEGImages/cam1")
+    with pytest.raises(DataError, match=r"no images here; 6 images in subfolders are not read: give .*/cam1; expected"):
+        load(f"voc:{tmp_path}")
+    picture(50, 37).save(tmp_path / "JPEGImages/2007_000000.jpg")
+    assert len(sources(f"voc:{tmp_path}")[0]) == 1
+    assert "6 images in subfolders are not read: give" in caplog.text
+
+
+def test_cdata_is_text_and_a_document_type_is_refused(tmp_path: Path) -> None:
+    voc(tmp_path, name="<![CDATA[cat & dog]]>")
+    assert sources(f"voc:{tmp_path}")[0].class_names == ("cat & dog", "person")
+    (tmp_path / "Annotations/2007_000001.xml").write_text("<!DOCTYPE annotation><annotation/>")
+    with pytest.raises(
+        DataError, match=r"2007_000001\.xml: declares a document type .*delete the <!DOCTYPE \.\.\.> line"
+    ):
+        load(f"voc:{tmp_path}")
+
+
 def test_voc_names_all_errors(tmp_path: Path) -> None:
     voc(tmp_path)
     (tmp_path / "Annotations/2007_000001.xml").write_text("<annotation>")

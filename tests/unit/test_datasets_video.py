@@ -103,6 +103,33 @@ def test_yolo_labels_by_frame(tmp_path: Path) -> None:
         load(f"video:{tmp_path}/a.mp4,labels={tmp_path}/obj_train_data")
 
 
+@pytest.mark.parametrize(("numbers", "warned"), [((3, 5), True), ((3, 12), False), ((1, 5), False), ((0, 5), False)])
+def test_a_guess_at_the_first_number_is_told(
+    numbers: tuple[int, ...], warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    film(tmp_path / "a.mp4")
+    (tmp_path / "a").mkdir()
+    for number in numbers:
+        (tmp_path / f"a/frame_{number:06d}.txt").write_text("")
+    load(f"video:{tmp_path}/a.mp4")
+    assert ("no label file has the number 0" in caplog.text) is warned
+
+
+def test_frames_that_an_edit_list_cuts_off_do_not_count(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4")
+    with av.open(str(tmp_path / "a.mp4")) as whole, av.open(str(tmp_path / "b.mp4"), "w") as cut:
+        stream = whole.streams.video[0]
+        copy = cut.add_stream_from_template(stream)
+        late = round(5 / stream.average_rate / stream.time_base)
+        for packet in whole.demux(stream):
+            if packet.dts is not None:
+                packet.pts -= late
+                packet.dts -= late
+                packet.stream = copy
+                cut.mux(packet)
+    assert len(load(f"video:{tmp_path}/b.mp4")[0]) == FRAMES - 5
+
+
 def test_labels_of_another_film_are_not_taken(tmp_path: Path) -> None:
     for name in ("a", "b"):
         film(tmp_path / f"{name}.mp4")

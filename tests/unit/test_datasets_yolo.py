@@ -40,6 +40,14 @@ def test_yolo_lists_of_images(tmp_path: Path) -> None:
     assert [(c.name, len(c)) for c in load(f"yolo:{file}")] == [("images/train", 1), ("images/val", 1)]
 
 
+def test_an_image_that_is_listed_twice_is_read_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = yolo(tmp_path)
+    (tmp_path / "data/a.txt").write_text("images/train/1.jpg\nimages/train/1.jpg\n")
+    file.write_text(file.read_text().replace("[images/val]", "[images, a.txt]"))
+    assert [(c.name, len(c)) for c in load(f"yolo:{file},split=all")] == [("images/train", 2), ("images/val", 2)]
+    assert "set.yaml: 4 images are listed more than once" in caplog.text
+
+
 def test_yolo_download_is_never_run(tmp_path: Path) -> None:
     file = yolo(tmp_path, f"download: |\n  open({str(tmp_path / 'ran')!r}, 'w')\n")
     load(f"yolo:{file}")
@@ -116,6 +124,49 @@ def test_folder_class_names(tmp_path: Path) -> None:
     assert load(f"folder:{tmp_path}")[0].class_names == ("class 0", "class 1", "class 2")
     (tmp_path / "classes.txt").write_text("cup\nhat\ncar\n")
     assert load(f"folder:{tmp_path}/images")[0].class_names == ("cup", "hat", "car")
+
+
+def test_folder_takes_no_labels_of_another_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def lay(labels: str, label: int) -> None:
+        (tmp_path / labels).mkdir()
+        (tmp_path / labels / "1.txt").write_text(f"{label} 0.5 0.5 0.5 0.5\n")
+
+    def classes(folder: str) -> list[int]:
+        return [c for frame in load(f"folder:{tmp_path}/{folder}")[0].frames for c in frame.classes.tolist()]
+
+    for folder in ("train", "val"):
+        write_images(tmp_path / folder, ["1.jpg", "2.jpg"])
+    lay("train_labels", 1)
+    assert classes("val") == []
+    assert "no label file" in caplog.text
+    (tmp_path / "train_labels").rename(tmp_path / "yolo_labels")
+    assert classes("val") == [1], "the only one there"
+    lay("val_labels", 2)
+    (tmp_path / "yolo_labels/2.txt").write_text("1 0.5 0.5 0.5 0.5\n")
+    assert classes("val") == [2], "one place for all images"
+    assert classes("train") == []
+    lay("labels", 3)
+    assert classes("val") == [3]
+
+
+def test_folder_tells_of_images_in_subfolders(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for camera in range(4):
+        write_images(tmp_path / f"cam{camera}", ["1.jpg"])
+    with pytest.raises(
+        DataError, match=r"4 images in subfolders .*: give .*cam0 or .*cam1 or .*cam2 \(and 1 more\); exp"
+    ):
+        load(f"folder:{tmp_path}")
+    write_images(tmp_path, ["1.jpg"])
+    assert len(load(f"folder:{tmp_path}")[0]) == 1
+    assert "4 images in subfolders are not read: give" in caplog.text
+
+
+@pytest.mark.parametrize("file", ["data.yaml", "train/_annotations.coco.json"])
+def test_folder_names_the_file_that_describes_it(file: str, tmp_path: Path) -> None:
+    write_images(tmp_path / "train", ["1.jpg"])
+    (tmp_path / file).write_text("")
+    with pytest.raises(DataError, match=f"give (yolo|coco):{tmp_path}/{file};"):
+        load(f"folder:{tmp_path}")
 
 
 def test_rotated_jpeg_is_turned_and_its_file_dropped(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_counts_below_one_are_refused(option: str) -> None:
 
 def test_clips_that_name_different_classes_cannot_be_shared() -> None:
     clips = [Clip("a", numbered([9])[0].frames, ("cup",)), Clip("b", numbered([9])[0].frames, ("hat",))]
-    with pytest.raises(DataError, match="different classes"):
+    with pytest.raises(DataError, match=r"different classes: a has cup; b has hat; .*one YAML"):
         deal(clips, 2, frames_per_clip=1, holdout=1)
 
 
