@@ -152,6 +152,8 @@ class Scenario:
         ):
             if getattr(self, name) < low:
                 raise ConfigError(f"scenario key {name!r} is {getattr(self, name)}; it must be at least {low}")
+        if self.seed >= 2**63:
+            raise ConfigError(f"scenario key 'seed' is {self.seed}; it must be below 2**63")
         if self.image_size < 32 or self.image_size % 32:
             raise ConfigError(f"scenario key 'image_size' is {self.image_size}; it must be a multiple of 32")
         if not 0 <= self.blur <= 1:

@@ -52,6 +52,11 @@ def test_overrides_win_and_reach_into_mappings(tmp_path: Path) -> None:
     assert scenario.link_model().latency_s == 0.5
 
 
+@pytest.mark.parametrize("value", [2**53 + 1, str(2**53 + 1)])
+def test_whole_numbers_above_those_of_a_float_are_kept(value: object) -> None:
+    assert load_scenario("default", {"seed": value}).seed == 2**53 + 1
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [
@@ -74,6 +79,11 @@ def test_overrides_win_and_reach_into_mappings(tmp_path: Path) -> None:
         ({"strategy": "fog_training", "aggregation": "FedAvg"}, "'fog_training' averages no models"),
         ({"aggregation": "FedBest"}, "unknown aggregation 'FedBest'; known: none, .*FedAvg"),
         ({"aggregation": {"name": "FedAvg", "speed": 1}}, "aggregation FedAvg: .*speed"),
+        (
+            {"aggregation.fraction_train": 0.5},
+            "'none' takes no options; got fraction_train; add aggregation.name=FedAvg",
+        ),
+        ({"seed": 2**63}, "'seed' is 9223372036854775808; it must be below"),
         ({"image_size": 100}, "multiple of 32"),
         ({"holdout": 0}, "'holdout' is 0"),
         ({"learning_rate": 0}, "greater than 0"),
