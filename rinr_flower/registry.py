@@ -128,7 +128,10 @@ def convert(value: Any, hint: Any, *, where: str) -> Any:
             raise ConfigError(f"{where}: {value!r} is not a finite number")
         if hint is int and number != int(number):
             raise ConfigError(f"{where}: {value!r} is not a whole number")
-        return hint(number)
+        try:
+            return hint(value)  # not by way of a float, which changes whole numbers above 2**53
+        except ValueError:  # "1e5"
+            return int(number)
     if hint is str:
         return str(value)
     return value

@@ -14,10 +14,17 @@ _NOT_ALONE = ("DifferentialPrivacy", "FedXgb", "Result", "Strategy")  # wrappers
 
 
 def aggregation(spec: str | Mapping[str, Any]) -> Strategy | None:
-    """A strategy of Flower's by its class name, alone or as a mapping with ``name`` and options; ``none`` is None."""
+    """A strategy of Flower's by its class name, alone or as a mapping with ``name`` and options; ``none`` is None.
+
+    ConfigError if the name is unknown, or the options are not the strategy's; ``none`` takes none.
+    """
     options = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
     name = str(options.pop("name", "none"))
     if name == "none":
+        if options:
+            raise ConfigError(
+                f"aggregation 'none' takes no options; got {', '.join(map(str, options))}; add aggregation.name=FedAvg"
+            )
         return None
     known = [n for n in flower_strategies.__all__ if not n.startswith(_NOT_ALONE)]
     if name not in known:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -102,11 +103,16 @@ PLAIN_KEYS = {
 def scenario_of(context: Context, overrides: dict[str, int] | None = None) -> Scenario:
     """The scenario of a run, from its configuration: ``scenario``, ``set`` and ``out``, or ``resume`` alone.
 
-    Of PLAIN_KEYS those count that are not empty and not 0; ``set`` has precedence over them.
+    Of PLAIN_KEYS those count that are not empty and not 0; ``set`` has precedence over them. It is split at blanks as a
+    shell does, so quotes keep a value with blanks together.
     """
     config = context.run_config
     plain = {name: config[key] for key, name in PLAIN_KEYS.items() if config.get(key)}
-    values = {**plain, **parsed_settings(str(config["set"]).split())}
+    try:
+        values = {**plain, **parsed_settings(shlex.split(str(config["set"])))}
+    except ValueError as error:
+        reason = str(error).removeprefix("--set ")
+        raise ConfigError(f"the run's configuration 'set' is {config['set']!r}: {reason}") from error
     if resume := str(config.get("resume", "")):
         return begun_scenario(Path(resume), None, values)
     out = str(config["out"]) or str(Path.home() / "rinr-runs" / str(context.run_id))

@@ -42,7 +42,8 @@ class RunFolder:
     line, which is left out.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
+        path = Path(path)
         self.path = path
         try:
             self.job = str(json.loads((path / "job.json").read_text(encoding="utf-8"))["job"])

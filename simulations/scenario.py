@@ -38,6 +38,17 @@ CONTROLS: tuple[Mapping[str, Any], ...] = (
 VIDEO_CONTROLS: tuple[Mapping[str, Any], ...] = ({"name": "x264"}, {"name": "av1"}, {"name": "roi_av1"})
 
 
+UNUSED: Mapping[str, tuple[str, ...]] = {
+    "fog": ("compressor",),
+    "fog_training": ("codec",),
+    "compressed_fedavg": ("codec", "upload"),
+    "jpeg_serverless": ("codec", "upload", "compressor"),
+    "jpeg_relay": ("codec", "upload", "compressor"),
+    "auto": (),
+}
+"""Scenario keys that a strategy does not use."""
+
+
 def default_controls() -> list[dict[str, Any]]:
     """The rivals of every report; those that code video where PyAV is installed (the extra ``video``)."""
     video = VIDEO_CONTROLS if importlib.util.find_spec("av") else ()
@@ -152,6 +163,8 @@ class Scenario:
         ):
             if getattr(self, name) < low:
                 raise ConfigError(f"scenario key {name!r} is {getattr(self, name)}; it must be at least {low}")
+        if self.seed >= 2**63:
+            raise ConfigError(f"scenario key 'seed' is {self.seed}; it must be below 2**63")
         if self.image_size < 32 or self.image_size % 32:
             raise ConfigError(f"scenario key 'image_size' is {self.image_size}; it must be a multiple of 32")
         if not 0 <= self.blur <= 1:
@@ -219,12 +232,15 @@ def load_scenario(file: str | Path | None = None, overrides: Mapping[str, Any] |
 
     ``file`` is a path or the name of a scenario that is shipped (``default``, ``quick``, ...); None is ``default``.
     A key of ``overrides`` may reach into a mapping with dots: ``codec.steps``. Raises ConfigError on an unknown key, a
-    value of the wrong type or out of range, and a file that is not there or not a mapping.
+    value of the wrong type or out of range, a file that is not there or not a mapping, and overrides that the strategy
+    does not use; those of a file may be meant for other strategies.
     """
     values = _read("default" if file is None else file)
     for key, value in (overrides or {}).items():
         _put(values, key, value)
-    return build_dataclass(Scenario, values, where="a scenario")
+    scenario = build_dataclass(Scenario, values, where="a scenario")
+    _check_used(scenario, {key.partition(".")[0] for key in overrides or {}})
+    return scenario
 
 
 def begun_scenario(folder: Path, file: str | Path | None, overrides: Mapping[str, Any]) -> Scenario:
@@ -268,6 +284,21 @@ def _fields_of(kind: type[T], values: object, key: str) -> T:
     if not isinstance(values, dict):
         raise ConfigError(f"scenario key {key!r} is {values!r}; it holds keys and values")
     return build_dataclass(kind, values, where=f"scenario key {key!r}")
+
+
+def _check_used(scenario: Scenario, given: set[str]) -> None:
+    """ConfigError if the strategy does not use one of the keys ``given``, unless it stands for what is done anyway."""
+    unused = [
+        f"{key} ({value if isinstance(value, str) else value.get('name', value)})"
+        for key in UNUSED[scenario.strategy]
+        if key in given and (value := getattr(scenario, key)) != "jpeg"
+    ]
+    if unused:
+        others = [name for name, keys in UNUSED.items() if given.isdisjoint(keys)]
+        raise ConfigError(
+            f"strategy {scenario.strategy!r} does not use {' and '.join(unused)}; leave it out, or take another "
+            f"strategy: {', '.join(others)}"
+        )
 
 
 def _read(file: str | Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rinr_flower.bandwidth import FOG, Ledger
 from rinr_flower.errors import DataError
 from rinr_flower.files import read_record
 from rinr_flower.report import AccuracyRecord, DeviceRecord, PayloadRecord, RunRecord
+from rinr_flower.report.kept_rounds import accuracy_row
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.strategies.memory import FogMemory
 
@@ -83,17 +84,7 @@ def accuracy_of(memory: FogMemory) -> list[AccuracyRecord]:
     rows = []
     for item in memory.evaluated:
         training = trained.get((item.round, item.device), {})
-        rows.append(
-            AccuracyRecord(
-                item.round,
-                item.device,
-                float(item.metrics.get("map50", "nan")),
-                float(item.metrics.get("map50-95", "nan")),
-                int(training.get("num-examples", 0)),
-                float(training.get("render-seconds", "nan")),
-                float(training.get("train-seconds", "nan")),
-            )
-        )
+        rows.append(AccuracyRecord(**accuracy_row(item.round, item.device, item.metrics, training)))
     return rows
 
 

@@ -5,10 +5,11 @@
 #
 # FOLDER/fog is the fog machine's /etc/rinr-flower, FOLDER/DEVICE that device's. FOLDER/ca.key stays off both.
 # What is there is kept: run it again with more devices to add them, then copy FOLDER/fog/{devices.pub,nodes} again.
+# Other names need a new certificate: it exits with 2 until FOLDER/fog/server.crt is deleted.
 set -euo pipefail
 umask 077
 if [ $# -lt 3 ]; then
-    sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 folder=$1 names=$2
@@ -26,13 +27,20 @@ fi
 # The SuperLink's certificate. It must hold every name that anyone connects to; 127.0.0.1 is what the superexec uses.
 alternatives=DNS:localhost,IP:127.0.0.1
 for name in $names; do
+    kind=IP check=-checkip
     case $name in
-        localhost | 127.0.0.1) ;;
-        *[!0-9.]*) alternatives+=,DNS:$name ;;
-        *) alternatives+=,IP:$name ;;
+        localhost | 127.0.0.1) continue ;;
+        *:*) ;;
+        *[!0-9.]*) kind=DNS check=-checkhost ;;
     esac
+    alternatives+=,$kind:$name
+    if [ -e fog/server.crt ] && ! openssl x509 -in fog/server.crt -noout $check "$name" | grep "does match" >/dev/null; then
+        echo "$0: '$name' is not in $folder/fog/server.crt; for a new certificate delete that file, run this again with" \
+            "every name, and copy $folder/fog/server.key and server.crt to the fog machine" >&2
+        exit 2
+    fi
 done
-if [ ! -e fog/server.key ]; then
+if [ ! -e fog/server.crt ]; then
     openssl req -new "${curve[@]}" -subj "/CN=${names%% *}" -keyout fog/server.key -out server.csr 2>/dev/null
     printf '%s\n' "subjectAltName=$alternatives" extendedKeyUsage=serverAuth basicConstraints=CA:FALSE \
         subjectKeyIdentifier=hash authorityKeyIdentifier=keyid >server.ext

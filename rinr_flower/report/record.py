@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from rinr_flower.bandwidth.ledger import Ledger
 from rinr_flower.errors import DataError
 from rinr_flower.files import write_file
+from rinr_flower.report.kept_rounds import kept_values
 
 VERSION = 1
 T = TypeVar("T")
@@ -199,12 +200,16 @@ class RunRecord:
     def load(cls, folder: Path) -> RunRecord:
         """Read a run's folder, whole or not; ``missing`` says what is not there.
 
-        Raises DataError if the folder holds neither a readable ``run.json`` nor a ledger, or is of a later version.
+        Without ``run.json`` the record is of the whole rounds that the folder holds, see ``kept_rounds.kept_values``.
+        Raises DataError if the folder holds no readable ``run.json``, no whole round and no ledger, or is of a later
+        version.
         """
         if not folder.is_dir():
             raise DataError(f"{folder}: no such run folder")
         missing: list[str] = []
-        values = _read_json(folder / "run.json", missing)
+        whole = values = _read_json(folder / "run.json", missing)
+        if whole is None:
+            values = _kept(folder, missing)
         ledger = Ledger()
         if (folder / "ledger.csv").exists():
             ledger = Ledger.read(folder / "ledger.csv")
@@ -212,13 +217,15 @@ class RunRecord:
         else:
             missing.append("ledger.csv is missing: nothing was metered, or the run was stopped before its first round")
         if values is None and not len(ledger):
-            raise DataError(f"{folder}: not a run folder: it has neither a readable run.json nor a ledger.csv")
+            raise DataError(
+                f"{folder}: not a run folder: it has no readable run.json, no whole round and no ledger.csv"
+            )
         hints = typing.get_type_hints(cls)
         loaded: dict[str, Any] = {}
         for name in _SAVED:
             if values is not None and name in values:
                 loaded[name] = _rows(hints[name], values[name], name, missing)
-            elif values is not None and name not in _LATER:
+            elif whole is not None and name not in _LATER:
                 missing.append(f"run.json has no {name!r}")
         return cls(**loaded, ledger=ledger, missing=tuple(missing), folder=folder)
 
@@ -295,9 +302,27 @@ def _rows(hint: Any, value: Any, name: str, missing: list[str]) -> Any:
     return tuple(rows)
 
 
+def _kept(folder: Path, missing: list[str]) -> Mapping[str, Any] | None:
+    """Sections of ``run.json`` from the rounds that were finished; None if there are none."""
+    try:
+        values = kept_values(folder)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # their checksums fit, their content does not
+        missing.append(f"{folder / 'rounds'} holds a state that is not a fog node's: {error!r}")
+        return None
+    if values:
+        missing.append(
+            "the report is of the rounds that were finished; PSNR, rivals and accuracy before training are measured "
+            "at the end of a run"
+        )
+    return values or None
+
+
 def _read_json(path: Path, missing: list[str]) -> Mapping[str, Any] | None:
     if not path.exists():
-        missing.append("run.json is missing: the run did not end, or its record was deleted")
+        missing.append(
+            f"run.json is missing: the run has not ended ('flower-simulation --resume {path.parent}' goes on), a "
+            "strategy of your own made it, or it was deleted"
+        )
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

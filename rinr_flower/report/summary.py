@@ -24,7 +24,7 @@ def summarise(record: RunRecord, *, title: str = "") -> dict[str, Any]:
     link = link_of(record, missing)
     schemes = schemes_of(record)
     if not schemes:
-        missing.append("no payload is recorded: nothing was encoded, so there is nothing to compare")
+        missing.append("no payload is recorded, so there is nothing to compare")
     codecs = codec_rows(record)
     accuracy = accuracy_rows(record.accuracy)
     rows = [scheme_row(s, schemes, link, record) for s in schemes]

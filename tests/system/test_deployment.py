@@ -107,6 +107,22 @@ def test_keys_are_added_for_new_devices_and_kept_for_old_ones(tmp_path: Path) ->
     assert run([*command, "../up"], check=False, capture_output=True, timeout=60).returncode == 2
 
 
+def test_the_certificate_holds_every_name_or_the_script_says_how_to_make_a_new_one(tmp_path: Path) -> None:
+    script, keys = str(EXAMPLE / "make_keys.sh"), tmp_path / "keys"
+    run([script, str(keys), "fog.example.org 192.0.2.10 fe80::1", "camera-1"], check=True, timeout=60)
+    shown = ["openssl", "x509", "-in", str(keys / "fog/server.crt"), "-noout", "-ext", "subjectAltName"]
+    text = run(shown, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert "DNS:fog.example.org, IP Address:192.0.2.10, IP Address:FE80:0:0:0:0:0:0:1" in text
+    run([script, str(keys), "fe80::1 fog.example.org", "camera-1"], check=True, timeout=60)
+    other = [script, str(keys), "fog.example.org fog.example.com", "camera-1"]
+    refused = run(other, check=False, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    assert f"'fog.example.com' is not in {keys}/fog/server.crt; for a new certificate delete" in refused.stderr
+    (keys / "fog/server.crt").unlink()
+    run(other, check=True, timeout=60)
+    assert "DNS:fog.example.com" in run(shown, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
 @pytest.mark.parametrize(
     ("config", "text"),
     [

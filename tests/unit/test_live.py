@@ -17,7 +17,9 @@ from browser import BROWSER, Browser
 from kept_runs import Device, fog, go, wire_of
 
 from rinr_flower.errors import ConfigError, DataError
-from rinr_flower.files import write_file
+from rinr_flower.files import write_file, write_record
+from rinr_flower.report import RunRecord
+from rinr_flower.report.write import write_report
 from rinr_flower.simulations.activity import noted
 from rinr_flower.simulations.live_page import live_content
 from rinr_flower.simulations.live_server import LiveServer, address, served
@@ -53,6 +55,24 @@ def test_the_page_shows_what_the_folder_knows_and_changes_nothing(run: Path) -> 
     assert row is not None
     assert f'data-value="{float(uploaded)}"' in row[0]
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_report_without_run_json_is_of_the_whole_rounds(run: Path, tmp_path: Path) -> None:
+    record, so_far = RunRecord.load(run), read_so_far(run).record
+    assert [(p.round, p.device, p.payload_bytes) for p in record.payloads] == [
+        (p.round, p.device, p.payload_bytes) for p in so_far.payloads
+    ]
+    assert all(p.codec == "jpeg" and p.frames and p.width for p in record.payloads)
+    assert [str(row) for row in record.accuracy] == [str(row) for row in so_far.accuracy]
+    assert [d.name for d in record.devices] == ["device-0", "device-1", "device-2"]
+    assert record.scenario == {"rounds": 3, "num_clients": 4, "codec": {"name": "jpeg", "quality": 30}}
+    assert f"--resume {run}' goes on" in record.missing[0]
+    write_report(record, tmp_path / "report")
+    report = json.loads((tmp_path / "report/report.json").read_text())
+    assert report["codecs"][0]["bytes"] == sum(p.payload_bytes for p in record.payloads)
+    assert not any("no payload" in text for text in report["missing"])
+    write_record(run / "rounds/002.json", {"shared": [{}]})
+    assert "not a fog node's: KeyError" in RunRecord.load(run).missing[1]
 
 
 def test_a_torn_round_is_one_that_goes_on(run: Path) -> None:

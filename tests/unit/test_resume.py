@@ -228,3 +228,8 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"job\.json"):
         RunFolder(tmp_path / "empty")
+
+
+def test_a_folder_can_be_named_by_a_text(tmp_path: Path) -> None:
+    made = RunFolder.create(str(tmp_path / "run"))
+    assert RunFolder(str(tmp_path / "run")).job == made.job

@@ -6,8 +6,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 from flwr.app import Context, RecordDict
 
+from rinr_flower.errors import ConfigError
 from rinr_flower.simulations.flower_run import PLAIN_KEYS, scenario_of
 from rinr_flower.simulations.scenario import load_scenario
 
@@ -32,6 +34,24 @@ def test_plain_keys_stand_beside_the_scenario_and_set_goes_before_them() -> None
         context(num_server_rounds=5, codec="avif", learning_rate=0.01, local_steps=7, out="/x", set="steps=9 batch=2")
     )
     assert (made.rounds, made.codec, made.learning_rate, made.steps, made.batch) == (5, "avif", 0.01, 9, 2)
+
+
+def test_set_is_split_as_a_shell_does() -> None:
+    made = scenario_of(context(out="/x", set="rounds=1 'codec={name: jpeg, quality: 30}' data='sample:a b'"))
+    assert (made.rounds, made.codec, made.data) == (1, {"name": "jpeg", "quality": 30}, "sample:a b")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("rounds", "'rounds' is not key=value"),
+        ("data='a", "No closing quotation"),
+        ("codec={", "the value is not YAML"),
+    ],
+)
+def test_a_set_that_cannot_be_read_is_named(text: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=f"^the run's configuration 'set' is .*{reason}"):
+        scenario_of(context(out="/x", set=text))
 
 
 def test_every_plain_key_is_in_the_app_and_names_a_key_of_a_scenario() -> None:

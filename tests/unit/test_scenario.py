@@ -52,6 +52,18 @@ def test_overrides_win_and_reach_into_mappings(tmp_path: Path) -> None:
     assert scenario.link_model().latency_s == 0.5
 
 
+def test_a_file_may_hold_keys_of_other_strategies(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("codec: avif\ncompressor: stc\n", encoding="utf-8")
+    assert load_scenario(file, {"strategy": "jpeg_relay"}).codec == "avif"
+    assert load_scenario(None, {"strategy": "jpeg_serverless", "codec": "jpeg"}).codec == "jpeg"
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, str(2**53 + 1)])
+def test_whole_numbers_above_those_of_a_float_are_kept(value: object) -> None:
+    assert load_scenario("default", {"seed": value}).seed == 2**53 + 1
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [
@@ -71,9 +83,21 @@ def test_overrides_win_and_reach_into_mappings(tmp_path: Path) -> None:
         ),
         ({"compressor": "zip"}, "unknown update compressor 'zip'; known: .*factorised"),
         ({"compressor": {"name": "stc", "fraction": 2}}, "fraction 2"),
+        (
+            {"strategy": "jpeg_relay", "codec": "avif", "upload.name": "roi_jpeg"},
+            r"'jpeg_relay' does not use codec \(avif\) and upload \(roi_jpeg\); leave .*: fog, auto$",
+        ),
+        ({"strategy": "compressed_fedavg", "upload": "webp"}, r"not use upload \(webp\).*: fog, fog_training, auto$"),
+        ({"strategy": "fog_training", "codec.quality": 3, "codec.name": "webp"}, r"not use codec \(webp\)"),
+        ({"compressor.rank": 4}, r"'fog' does not use compressor \({'rank': 4}\)"),
         ({"strategy": "fog_training", "aggregation": "FedAvg"}, "'fog_training' averages no models"),
         ({"aggregation": "FedBest"}, "unknown aggregation 'FedBest'; known: none, .*FedAvg"),
         ({"aggregation": {"name": "FedAvg", "speed": 1}}, "aggregation FedAvg: .*speed"),
+        (
+            {"aggregation.fraction_train": 0.5},
+            "'none' takes no options; got fraction_train; add aggregation.name=FedAvg",
+        ),
+        ({"seed": 2**63}, "'seed' is 9223372036854775808; it must be below"),
         ({"image_size": 100}, "multiple of 32"),
         ({"holdout": 0}, "'holdout' is 0"),
         ({"learning_rate": 0}, "greater than 0"),
