@@ -21,7 +21,8 @@ from wire import Wire
 
 from rinr_flower.clients import DeviceFolder, EdgeDevice, client_app
 from rinr_flower.decoding import FrameStore
-from rinr_flower.detection import Detector, TrainingLog
+from rinr_flower.detection import Detector, TrainingLog, Yolo
+from rinr_flower.detection.state import write_state
 from rinr_flower.frames import Frame
 from rinr_flower.messages.training import Training
 from rinr_flower.strategies import FogNode
@@ -47,7 +48,7 @@ def short(detector: Detector, store: FrameStore, training: Training, server_roun
     return detector.fit(store, range(len(store)), steps=1, batch=2, size=64)
 
 
-@pytest.mark.parametrize(("page", "number"), [("README.md", 0), ("docs/strategies.md", 0), ("docs/strategies.md", 2)])
+@pytest.mark.parametrize(("page", "number"), [("README.md", 0), ("docs/strategies.md", 0), ("docs/strategies.md", 3)])
 def test_a_server_app_of_the_docs_trains_its_devices(
     page: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,8 +81,17 @@ def _positional(code: str) -> str:
     )
 
 
+def test_the_weights_of_the_docs(tmp_path: Path) -> None:
+    state = Yolo(("car",), seed=3).state()
+    write_state(tmp_path / "own.npz", state)
+    code = snippets("docs/strategies.md")[1].replace("yolov8n.pt", str(tmp_path / "own.npz"))
+    arrays = run(code, "docs/strategies.md")["arrays"]
+    assert list(arrays) == list(state)
+    assert all(np.array_equal(arrays[name].numpy(), array) for name, array in state.items())
+
+
 def test_the_overridden_step_of_the_docs(tmp_path: Path) -> None:
-    names = run(snippets("docs/strategies.md")[1], "docs/strategies.md")
+    names = run(snippets("docs/strategies.md")[2], "docs/strategies.md")
     strategy = names["NightShift"]("jpeg", encoder=encode_here)
     strategy.start(cameras(tmp_path, 2), ArrayRecord(), 1, timeout=1)
     assert strategy.shared == [], "no clip of these devices is of the night"
@@ -149,7 +159,7 @@ def _keys(folder: Path) -> None:
 def test_the_kept_and_signed_run_of_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     _keys(tmp_path)
-    names = run(snippets("docs/strategies.md")[3], "docs/strategies.md")
+    names = run(snippets("docs/strategies.md")[4], "docs/strategies.md")
     assert names["strategy"].recall() == 0
     assert names["strategy"].ledger.path == names["run"].ledger
     assert sorted(names["identity"].devices) == ["camera-1"]
@@ -165,7 +175,7 @@ def _camera(folder: Path, count: int) -> None:
 def test_the_opened_client_of_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     _camera(tmp_path / "camera", 6)
-    names = run(snippets("docs/strategies.md")[4], "docs/strategies.md")
+    names = run(snippets("docs/strategies.md")[5], "docs/strategies.md")
     wire = Wire({10: names["app"]})
     config = ConfigRecord(Training(image_size=64, steps=1, batch=2, detector="yolo11n").to_config())
     start = ArrayRecord({k: Array(v) for k, v in Training(detector="yolo11n").build().state().items()})
