@@ -37,14 +37,14 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
 
 def load_public_key(path: Path) -> Ed25519PublicKey:
     """The public half, a file that ends in ``.pub``; ConfigError that names the file."""
-    return _public_key(_read_file(path), str(path))
+    return _public_key(_read_file(path, f"the .pub file of a pair, {_MADE_BY}"), str(path))
 
 
 def load_device_keys(path: Path) -> dict[str, Ed25519PublicKey]:
     """Public keys by device name, from a file of one key a line; ConfigError that names the line."""
     found: dict[str, Ed25519PublicKey] = {}
     known: dict[bytes, str] = {}
-    for number, line in enumerate(_read_file(path).splitlines(), start=1):
+    for number, line in enumerate(_read_file(path, f"cat camera-*.pub > {path}").splitlines(), start=1):
         if not line.strip() or line.startswith(b"#"):
             continue
         where = f"{path}:{number}"
@@ -83,8 +83,8 @@ def _ed25519(read: Callable[[], object], kind: type[Key], what: str, where: str)
     return key
 
 
-def _read_file(path: Path) -> bytes:
+def _read_file(path: Path, made_by: str = _MADE_BY) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"the key file {path} cannot be read: {error.strerror}; make one: {_MADE_BY}") from error
+        raise ConfigError(f"the key file {path} cannot be read: {error.strerror}; make one: {made_by}") from error

@@ -276,6 +276,8 @@ def test_unusable_key_files_are_named_and_not_shown(tmp_path: Path) -> None:
     path = tmp_path / "key"
     with pytest.raises(ConfigError, match=f"{path} cannot be read: No such file"):
         load_private_key(path)
+    with pytest.raises(ConfigError, match=rf"No such file.*make one: cat camera-\*.pub > {path}"):
+        load_device_keys(path)
     path.mkdir()
     with pytest.raises(ConfigError, match=f"{path} cannot be read: Is a directory"):
         load_public_key(path)
