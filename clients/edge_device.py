@@ -109,8 +109,9 @@ class EdgeDevice:
         name, or if ``step`` returns no log.
         """
         for clip in own:
+            payload = Payload.from_bytes(clip.data)
             try:
-                check_classes(Payload.from_bytes(clip.data), training.class_names)
+                check_classes(payload, training.class_names)
             except PayloadError as error:
                 raise DataError(f"own clip {clip.name!r}: {error}; name it in the fog's train_config too") from error
         store = FrameStore([clip.data for clip in own], device=self.device)

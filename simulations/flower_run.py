@@ -103,13 +103,14 @@ PLAIN_KEYS = {
 def scenario_of(context: Context, overrides: dict[str, int] | None = None) -> Scenario:
     """The scenario of a run, from its configuration: ``scenario``, ``set`` and ``out``, or ``resume`` alone.
 
-    Of PLAIN_KEYS those count that are not empty and not 0; ``set`` has precedence over them. It is split at blanks as a
-    shell does, so quotes keep a value with blanks together.
+    Of PLAIN_KEYS those count that are not empty and not 0; ``set`` has precedence over them. It is split at
+    blanks; a setting with blanks stands in quotes, as a whole.
     """
     config = context.run_config
     plain = {name: config[key] for key, name in PLAIN_KEYS.items() if config.get(key)}
     try:
-        values = {**plain, **parsed_settings(shlex.split(str(config["set"])))}
+        given = shlex.split(str(config["set"]), posix=False)  # quotes inside a setting stay
+        values = {**plain, **parsed_settings([_unquoted(item) for item in given])}
     except ValueError as error:
         reason = str(error).removeprefix("--set ")
         raise ConfigError(f"the run's configuration 'set' is {config['set']!r}: {reason}") from error
@@ -117,6 +118,10 @@ def scenario_of(context: Context, overrides: dict[str, int] | None = None) -> Sc
         return begun_scenario(Path(resume), None, values)
     out = str(config["out"]) or str(Path.home() / "rinr-runs" / str(context.run_id))
     return load_scenario(str(config["scenario"]), {**values, "out": out, **(overrides or {})})
+
+
+def _unquoted(item: str) -> str:
+    return item[1:-1] if len(item) > 1 and item[0] == item[-1] and item[0] in "'\"" else item
 
 
 def _settled(grid: Grid, seconds: float = 2.0) -> int:

@@ -291,7 +291,7 @@ def _check_used(scenario: Scenario, given: set[str]) -> None:
     unused = [
         f"{key} ({value if isinstance(value, str) else value.get('name', value)})"
         for key in UNUSED[scenario.strategy]
-        if key in given and (value := getattr(scenario, key)) != "jpeg"
+        if key in given and (value := getattr(scenario, key)) not in ({}, "jpeg", {"name": "jpeg"})
     ]
     if unused:
         others = [name for name, keys in UNUSED.items() if given.isdisjoint(keys)]

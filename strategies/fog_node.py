@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from logging import getLogger
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ class FogNode(Strategy):
     ) -> None:
         if not 0 < fraction_query <= 1:
             raise ConfigError(f"fraction_query is {fraction_query}; it must be above 0 and at most 1")
-        if type(min_devices) is not int or min_devices < 1:
+        if isinstance(min_devices, bool) or not isinstance(min_devices, Integral) or min_devices < 1:
             raise ConfigError(f"min_devices is {min_devices!r}; it must be a whole number of at least 1")
         if isinstance(keep, str | Path):
             raise ConfigError(
@@ -124,7 +125,7 @@ class FogNode(Strategy):
         self.min_devices = min_devices
         self.fraction_query = fraction_query
         self.seed = seed
-        self.device = str(pick_device(device))
+        self.device = str(pick_device(str(device)))
         self.encoder = local_encoder() if encoder is None else encoder
         self.keep = InMemory() if keep is None else keep
         if ledger is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,13 @@ from rinr_flower.strategies.keeping import Arrays
 _MINIMUMS = {MessageType.TRAIN: "min_train_nodes", MessageType.EVALUATE: "min_evaluate_nodes"}
 
 
-def layers(strategy: Strategy) -> Iterator[Strategy]:
-    """A strategy and the strategies inside it, from the outside in, as Flower's privacy strategies nest them."""
-    yield strategy
-    for value in vars(strategy).values():
-        if isinstance(value, Strategy):
-            yield from layers(value)
+def layers(strategy: Strategy) -> list[Strategy]:
+    """A strategy and the strategies in its attributes, from the outside in: Flower's privacy strategies nest them."""
+    found = [strategy]
+    for layer in found:  # grows
+        inside = (value for value in vars(layer).values() if isinstance(value, Strategy))
+        found += [value for value in inside if not any(value is known for known in found)]
+    return found
 
 
 def check_inner(strategy: Strategy) -> None:
@@ -71,31 +72,37 @@ def settings(strategy: Strategy) -> list[dict[str, Any]]:
 def _option(name: str, value: Any) -> list[tuple[str, Any]]:
     if value is None or isinstance(value, bool | int | float | str):
         return [(name, value)]
+    if _is_plain(value):
+        return [(name, deepcopy(value))]
     return [(name, value.__qualname__)] if callable(value) and hasattr(value, "__qualname__") else []
 
 
 def values_in(strategy: Strategy) -> list[dict[str, Any]]:
     """Attributes of a strategy and of those inside it that JSON gives back as they are, such as a norm that adapts.
 
-    Numbers, NumPy's too, texts, and lists and mappings of them.
+    Numbers, texts, and lists and mappings of them.
     """
-    found: list[dict[str, Any]] = []
-    for layer in layers(strategy):
-        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in vars(layer).items()}
-        found.append({name: value for name, value in plain.items() if _is_json(value)})
-    return found
+    return [{name: value for name, value in vars(layer).items() if _is_plain(value)} for layer in layers(strategy)]
 
 
-def _is_json(value: Any) -> bool:
-    try:
-        return bool(json.loads(json.dumps(value)) == value)
-    except (TypeError, ValueError):
-        return False
+def _is_plain(value: Any) -> bool:
+    """Whether JSON gives a value back as it is: of these types themselves, not of one derived from them."""
+    if type(value) is list:
+        return all(map(_is_plain, value))
+    if type(value) is dict:
+        return all(type(name) is str and _is_plain(item) for name, item in value.items())
+    return value is None or type(value) in (bool, int, float, str)
 
 
 def put_values(strategy: Strategy, values: list[Mapping[str, Any]]) -> None:
     """Give a strategy back what :func:`values_in` found in one like it."""
-    for layer, named in zip(layers(strategy), values, strict=True):
+    nested = layers(strategy)
+    if len(nested) != len(values):
+        raise ConfigError(
+            f"the run was begun with an inner strategy around {len(values) - 1} others, not {len(nested) - 1}; "
+            "strategies inside it must be there when it is made"
+        )
+    for layer, named in zip(nested, values, strict=True):
         for name, value in named.items():
             setattr(layer, name, value)
 
@@ -113,7 +120,7 @@ def check_resumable(strategy: Strategy) -> None:
 def arrays_in(strategy: Strategy) -> dict[str, NDArray[np.generic]]:
     """Arrays in the attributes of a strategy and of those inside it, by ``depth/attribute/kind/name``.
 
-    Arrays, ArrayRecords, mappings and lists of arrays.
+    Arrays and scalars of numbers, ArrayRecords, mappings and lists of arrays. Others are left out.
     """
     found: dict[str, NDArray[np.generic]] = {}
     for depth, layer in enumerate(layers(strategy)):
@@ -121,13 +128,19 @@ def arrays_in(strategy: Strategy) -> dict[str, NDArray[np.generic]]:
             key = f"{depth}/{attribute}"
             if isinstance(value, ArrayRecord):
                 found |= prefixed(f"{key}/record", arrays_of_record(value))
-            elif isinstance(value, dict) and value and all(isinstance(item, np.ndarray) for item in value.values()):
+            elif isinstance(value, dict) and value and all(map(_is_numbers, value.values())):
                 found |= {f"{key}/dict/{name}": item for name, item in value.items()}
-            elif isinstance(value, list) and value and all(isinstance(item, np.ndarray) for item in value):
+            elif isinstance(value, list) and value and all(map(_is_numbers, value)):
                 found |= {f"{key}/list/{index}": item for index, item in enumerate(value)}
-            elif isinstance(value, np.ndarray):
+            elif _is_numbers(value):
                 found[f"{key}/array/"] = value
+            elif isinstance(value, np.generic) and _is_numbers(np.asarray(value)):
+                found[f"{key}/scalar/"] = np.asarray(value)
     return found
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8
 
 
 def put_arrays(strategy: Strategy, arrays: Arrays) -> None:
@@ -136,12 +149,12 @@ def put_arrays(strategy: Strategy, arrays: Arrays) -> None:
     for key, array in arrays.items():
         depth, attribute, kind, name = key.split("/", 3)
         found.setdefault((int(depth), attribute, kind), {})[name] = array
-    nested = list(layers(strategy))
+    nested = layers(strategy)
     for (number, attribute, kind), named in found.items():
         if kind == "record":
             setattr(nested[number], attribute, record_of(named))
-        elif kind == "array":
-            setattr(nested[number], attribute, named[""])
+        elif kind in ("array", "scalar"):
+            setattr(nested[number], attribute, named[""] if kind == "array" else named[""][()])
         else:
             setattr(nested[number], attribute, named if kind == "dict" else list(named.values()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,13 +41,19 @@ def label_files(folder: Path, images: Sequence[Path]) -> tuple[list[Path | None]
     return next(filter(any, files), [None] * len(images)), _class_list(places)
 
 
+def _has_images_of_its_own(labels: Path) -> bool:
+    name = labels.name.removesuffix("labels").rstrip("_-")
+    return any((labels.parent / f"{name}{end}").is_dir() for end in ("", "_images", "-images", "images"))
+
+
 def _places(folder: Path) -> tuple[Path, ...]:
     """Where the labels of a folder may be; the first place that has any has them all."""
     parent = folder.parent
-    named = [parent / f"{folder.name}{joint}labels" for joint in ("_", "-", "")]
+    stem = re.sub("[_-]?images$", "", folder.name)
+    named = [parent / f"{name}{joint}labels" for name in dict.fromkeys([folder.name, stem]) for joint in ("_", "-", "")]
     beside = [path for path in visible(parent) if path.name.endswith("labels") and path.is_dir()]
-    if len(beside) > 1 or any((parent / path.name.removesuffix("labels").rstrip("_-")).is_dir() for path in beside):
-        beside = []  # val takes no train_labels, which belong to the folder train
+    if len(beside) > 1 or any(_has_images_of_its_own(path) for path in beside):
+        beside = []  # val takes no train_labels, which belong to train or train_images
     return (folder, folder / "labels", label_path(folder / "image").parent, parent / "labels", *named, *beside)
 
 

@@ -45,10 +45,10 @@ class ImageShot(FileShot):
         return image_size(self.path)
 
     def check(self) -> None:
-        """Also that the picture has the size for which the boxes were drawn, where the annotations say it."""
+        """Also that the picture has the size for which its boxes were drawn, where the annotations say it."""
         super().check()
         said = self.labels.drawn_on
-        if said is not None and said[:2] != self.size:
+        if said is not None and len(self.labels.boxes) and said[:2] != self.size:
             (width, height), (w, h, origin) = self.size, said
             before = (h, w) == self.size
             raise DataError(

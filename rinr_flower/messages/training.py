@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from rinr_flower.decoding import FrameStore
-from rinr_flower.decoding.augment import STRIDE
 from rinr_flower.detection import Architecture, Detector, TrainingLog, architecture
 from rinr_flower.errors import ConfigError
 
@@ -48,7 +47,7 @@ class Training:
     def __post_init__(self) -> None:
         """ConfigError for a number that no training can use."""
         for name, good, wanted in (
-            ("image_size", self.image_size >= STRIDE and self.image_size % STRIDE == 0, f"a multiple of {STRIDE}"),
+            ("image_size", self.image_size >= 1, "at least 1"),
             ("steps", self.steps >= 1, "at least 1"),
             ("batch", self.batch >= 1, "at least 1"),
             ("learning_rate", 0 < self.learning_rate < math.inf, "a positive number"),

@@ -178,6 +178,9 @@ def test_boxes_of_a_picture_of_another_size_are_refused(size: tuple[Any, Any], t
     if text:
         with pytest.raises(DataError, match=text):
             load(f"coco:{path}")
+    content["annotations"] = [item for item in content["annotations"] if item["image_id"] != content["images"][1]["id"]]
+    path.write_text(json.dumps(content))
+    assert len(sources(f"coco:{path}")[0]) == 7, "a picture without boxes"
 
 
 def test_what_other_tools_write_is_read_too(tmp_path: Path) -> None:

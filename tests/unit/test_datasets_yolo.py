@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,17 @@ def test_folder_takes_no_labels_of_another_one(tmp_path: Path, caplog: pytest.Lo
     assert classes("train") == []
     lay("labels", 3)
     assert classes("val") == [3]
+
+
+def test_folder_takes_the_labels_that_are_named_as_its_images(tmp_path: Path) -> None:
+    for number, part in enumerate(("train", "val")):
+        write_images(tmp_path / f"{part}_images", ["1.jpg"])
+        (tmp_path / f"{part}_labels").mkdir()
+        (tmp_path / f"{part}_labels" / "1.txt").write_text(f"{number} 0.5 0.5 0.5 0.5\n")
+    for number, part in enumerate(("train", "val")):
+        assert load(f"folder:{tmp_path}/{part}_images")[0].frames[0].classes.tolist() == [number]
+    shutil.rmtree(tmp_path / "val_labels")
+    assert load(f"folder:{tmp_path}/val_images")[0].frames[0].classes.tolist() == [], "not those of train_images"
 
 
 def test_folder_tells_of_images_in_subfolders(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

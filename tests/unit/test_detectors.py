@@ -79,7 +79,7 @@ def test_settings_survive_the_way_to_a_device(detector: object) -> None:
         ({"detector": "{broken"}, "a name or a JSON object"),
         ({"steps": 0}, "'steps' of a training is 0; it must be at least 1"),
         ({"batch": -1}, "'batch' .* at least 1"),
-        ({"image-size": 100}, "'image-size' .* a multiple of 32"),
+        ({"image-size": 0}, "'image-size' .* at least 1"),
         ({"learning-rate": float("nan")}, "'learning-rate' .* is nan"),
         ({"blur": 2.0}, "'blur' .* a share"),
         ({"proximal-mu": -1.0}, "'proximal-mu'"),

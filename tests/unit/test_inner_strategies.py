@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -272,10 +273,13 @@ class Around(FedAvg):
         super().__init__()
         self.base = base
         self.total, self.last, self.seen, self.best = np.zeros(2), np.float32(0), [0.5], {"round": 0}
+        self.names, self.count = np.array(["a"]), Counter("ab")  # of types that are not kept
+        base.outer = self  # type: ignore[attr-defined]
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[Any, Any]:
-        self.total, self.last = self.total + server_round, np.float32(server_round)
-        self.seen, self.best = [*self.seen, float(server_round)], {"round": server_round}
+        self.total, self.last = self.total + server_round, np.float32(self.last + server_round)
+        self.seen, self.best = [*self.seen, float(server_round)], {"round": self.best["round"] + server_round}
+        self.count.update(["round"])
         return self.base.aggregate_train(server_round, replies)
 
 
@@ -288,10 +292,33 @@ def test_the_state_of_a_strategy_of_ones_own_comes_back(tmp_path: Path) -> None:
     whole = Around(FedAdam())
     run(FogNode("jpeg", inner=whole), cameras(tmp_path / "b", 2), rounds=3)
     assert again.total.tolist() == [6, 6]
-    assert (again.last, again.seen, again.best) == (3, [0.5, 1, 2, 3], {"round": 3})
+    assert (again.last, again.seen, again.best) == (6, [0.5, 1, 2, 3], {"round": 6})
+    assert (type(again.last), again.count) == (np.float32, Counter({"a": 1, "b": 1, "round": 1}))
     for mine, theirs in zip(arrays_in(again).items(), arrays_in(whole).items(), strict=True):
         assert mine[0] == theirs[0]
         assert np.array_equal(mine[1], theirs[1]), "FedAdam's momenta too"
+
+
+class Steps(FedAvg):
+    """Makes a strategy inside it when it is needed."""
+
+    def __init__(self, milestones: list[int]) -> None:
+        super().__init__()
+        self.milestones = milestones
+        self.base: FedAvg | None = None
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[Any, Any]:
+        self.base = self.base or FedAvg()
+        self.milestones.append(server_round)
+        return self.base.aggregate_train(server_round, replies)
+
+
+def test_a_run_goes_on_with_the_same_lists_and_the_same_strategies_inside(tmp_path: Path) -> None:
+    folder = RunFolder.create(str(tmp_path / "run"))
+    run(FogNode("jpeg", inner=Steps([5]), keep=folder), cameras(tmp_path, 2), rounds=1)
+    for milestones, text in (([6], "begun with inner"), ([5], "around 1 others, not 0; strategies inside it must be")):
+        with pytest.raises(ConfigError, match=text):
+            FogNode("jpeg", inner=Steps(milestones), keep=RunFolder(folder.path)).recall()
 
 
 def test_an_inner_strategy_that_cannot_aggregate_is_a_failure_of_the_fog(tmp_path: Path) -> None:

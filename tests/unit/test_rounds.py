@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.common.serde import message_to_proto
 from flwr.serverapp import Grid
@@ -292,3 +293,7 @@ def test_payloads_are_the_same_object_in_all_messages(tmp_path: Path) -> None:
     node().start(Watching(cameras(tmp_path, 3).apps), start(), 1, timeout=1)
     assert len(seen) == 1 + 2 + 4
     assert all(len(ids) == 1 for ids in seen.values())
+
+
+def test_numbers_of_numpy_and_devices_of_torch_are_options_too() -> None:
+    assert FogNode("jpeg", min_devices=np.int64(2), device=torch.device("cpu")).device == "cpu"  # type: ignore[arg-type]

@@ -36,16 +36,18 @@ def test_plain_keys_stand_beside_the_scenario_and_set_goes_before_them() -> None
     assert (made.rounds, made.codec, made.learning_rate, made.steps, made.batch) == (5, "avif", 0.01, 9, 2)
 
 
-def test_set_is_split_as_a_shell_does() -> None:
-    made = scenario_of(context(out="/x", set="rounds=1 'codec={name: jpeg, quality: 30}' data='sample:a b'"))
-    assert (made.rounds, made.codec, made.data) == (1, {"name": "jpeg", "quality": 30}, "sample:a b")
+def test_a_setting_with_blanks_stands_in_quotes() -> None:
+    made = scenario_of(context(out="/x", set="rounds=1 'codec={name: jpeg, quality: 30}' \"data=folder:o'brien's b\""))
+    assert (made.rounds, made.codec, made.data) == (1, {"name": "jpeg", "quality": 30}, "folder:o'brien's b")
+    made = scenario_of(context(out="/x", set='codec={"name":"jpeg","quality":30} data=folder:o\'brien'))
+    assert (made.codec, made.data) == ({"name": "jpeg", "quality": 30}, "folder:o'brien")
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("rounds", "'rounds' is not key=value"),
-        ("data='a", "No closing quotation"),
+        ("'data=a", "No closing quotation"),
         ("codec={", "the value is not YAML"),
     ],
 )

@@ -57,6 +57,7 @@ def test_a_file_may_hold_keys_of_other_strategies(tmp_path: Path) -> None:
     file.write_text("codec: avif\ncompressor: stc\n", encoding="utf-8")
     assert load_scenario(file, {"strategy": "jpeg_relay"}).codec == "avif"
     assert load_scenario(None, {"strategy": "jpeg_serverless", "codec": "jpeg"}).codec == "jpeg"
+    assert load_scenario(None, {"strategy": "jpeg_relay", "upload.name": "jpeg", "compressor": {}}).compressor == {}
 
 
 @pytest.mark.parametrize("value", [2**53 + 1, str(2**53 + 1)])
