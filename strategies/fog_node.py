@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from logging import getLogger
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +110,7 @@ class FogNode(Strategy):
     ) -> None:
         if not 0 < fraction_query <= 1:
             raise ConfigError(f"fraction_query is {fraction_query}; it must be above 0 and at most 1")
-        if isinstance(min_devices, bool) or not isinstance(min_devices, Integral) or min_devices < 1:
+        if isinstance(min_devices, bool) or not hasattr(min_devices, "__index__") or min_devices < 1:
             raise ConfigError(f"min_devices is {min_devices!r}; it must be a whole number of at least 1")
         if isinstance(keep, str | Path):
             raise ConfigError(
@@ -122,7 +121,7 @@ class FogNode(Strategy):
         check_inner(self.inner)
         self.inner_settings = settings(self.inner)
         self.upload = upload
-        self.min_devices = min_devices
+        self.min_devices = int(min_devices)
         self.fraction_query = fraction_query
         self.seed = seed
         self.device = str(pick_device(str(device)))
