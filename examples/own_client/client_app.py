@@ -49,10 +49,8 @@ def tensors(clips):
 def query(message: Message, context: Context) -> Message:
     server_round, upload = read_query(message.content)
     clip = camera(context)[4 * (server_round - 1) : 4 * server_round]  # four new frames in every round
-    captures = []
-    if upload is not None:  # else the fog asks for the name alone
-        data = codecs.create(upload).encode(clip)
-        captures = [Capture(clip.name, f"round {server_round}", clip.file_bytes(), data)]
+    data = None if upload is None else codecs.create(upload).encode(clip)  # None: the fog asks for the name alone
+    captures = [] if data is None else [Capture(clip.name, f"round {server_round}", clip.file_bytes(), data)]
     return Message(captures_content(clip.name, captures), reply_to=message)
 
 
