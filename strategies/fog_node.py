@@ -11,6 +11,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
@@ -98,7 +99,7 @@ class FogNode(Strategy):
         min_devices: int = 1,
         fraction_query: float = 1.0,
         seed: int = 0,
-        device: str = "cpu",
+        device: torch.device | str = "cpu",
         encoder: Encoder | None = None,
         ledger: Ledger | None = None,
         keep: Keep | None = None,

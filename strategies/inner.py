@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -70,9 +70,7 @@ def settings(strategy: Strategy) -> list[dict[str, Any]]:
 
 
 def _option(name: str, value: Any) -> list[tuple[str, Any]]:
-    if value is None or isinstance(value, bool | int | float | str):
-        return [(name, value)]
-    if _is_plain(value):
+    if _is_plain(value) or isinstance(value, int | float | str):
         return [(name, deepcopy(value))]
     return [(name, value.__qualname__)] if callable(value) and hasattr(value, "__qualname__") else []
 
@@ -143,6 +141,16 @@ def _is_numbers(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8
 
 
+_RESTORED: Mapping[str, Callable[[Arrays], Any]] = {
+    "record": record_of,
+    "dict": dict,
+    "list": lambda named: list(named.values()),
+    "array": lambda named: named[""],
+    "scalar": lambda named: named[""][()],
+}
+"""How an attribute is made of its arrays, by the kind in their names."""
+
+
 def put_arrays(strategy: Strategy, arrays: Arrays) -> None:
     """Give a strategy back what :func:`arrays_in` found in one like it."""
     found: dict[tuple[int, str, str], dict[str, NDArray[np.generic]]] = {}
@@ -151,12 +159,7 @@ def put_arrays(strategy: Strategy, arrays: Arrays) -> None:
         found.setdefault((int(depth), attribute, kind), {})[name] = array
     nested = layers(strategy)
     for (number, attribute, kind), named in found.items():
-        if kind == "record":
-            setattr(nested[number], attribute, record_of(named))
-        elif kind in ("array", "scalar"):
-            setattr(nested[number], attribute, named[""] if kind == "array" else named[""][()])
-        else:
-            setattr(nested[number], attribute, named if kind == "dict" else list(named.values()))
+        setattr(nested[number], attribute, _RESTORED[kind](named))
 
 
 def as_types(arrays: ArrayRecord, types: Mapping[str, str]) -> ArrayRecord:

@@ -93,7 +93,7 @@ class Folder(Dataset):
 
 
 def _instead(root: Path) -> str:
-    """What to give instead of a folder without images."""
+    """Advice for the error of a folder without images: the specification or the folders to give instead."""
     below = sorted(files_below(root), key=natural_path)
     for kind, ending in (("yolo", "data.yaml"), ("coco", ".coco.json")):
         given = [path for path in below if path.name.endswith(ending)]

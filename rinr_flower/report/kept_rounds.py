@@ -1,4 +1,4 @@
-"""What a run's folder knows without ``run.json``: what the fog node kept after each whole round."""
+"""Sections of ``run.json`` for a run without one, from the state that the fog node kept after each whole round."""
 
 from __future__ import annotations
 
