@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from rinr_flower.bitstream.weights import MAX_VALUES
 from rinr_flower.codecs.rapid_inr import MAX_PARAMETERS
 from rinr_flower.codecs.shared_weights import split_evenly
 from rinr_flower.errors import PayloadError
-from rinr_flower.frames import Window
 from rinr_flower.inr.siren import TILE, SirenShape
 
 PAPER_SIZES = ((1_000, 10, 3), (3_000, 15, 3), (10_000, 17, 5), (None, 24, 5))
@@ -28,19 +27,28 @@ MIN_COUNTED_PX = 1 << 12  # the objects of a smaller frame may cost as much as t
 Sizes = tuple[tuple[int | None, int, int], ...]
 
 
-class ObjectGroup(NamedTuple):
-    """Boxes of one object that one network draws.
+@dataclass(frozen=True)
+class ObjectGroups:
+    """Which boxes the object networks of a payload draw, network after network.
 
     Attributes
     ----------
-    kind : index of the network's size.
-    places : (frame, row among the boxes of that frame) of each.
-    windows : whole pixels of each.
+    kinds : int64 (networks,): index of each one's size, ascending.
+    counts : int64 (networks,): boxes that each draws, all of one object.
+    places : int64 (boxes, 2): frame, and row among the boxes of that frame.
+    windows : int64 (boxes, 4): x1, y1, x2, y2 in whole pixels.
     """
 
-    kind: int
-    places: tuple[tuple[int, int], ...]
-    windows: tuple[Window, ...]
+    kinds: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    places: NDArray[np.int64]
+    windows: NDArray[np.int64]
+
+    def of_kind(self, kind: int) -> ObjectGroups:
+        """Those of one size."""
+        mine = self.kinds == kind
+        boxes = np.repeat(mine, self.counts)
+        return ObjectGroups(self.kinds[mine], self.counts[mine], self.places[boxes], self.windows[boxes])
 
 
 def size_classes(areas: NDArray[np.int64], sizes: Sizes) -> NDArray[np.int64]:
@@ -50,7 +58,7 @@ def size_classes(areas: NDArray[np.int64], sizes: Sizes) -> NDArray[np.int64]:
     return found
 
 
-def object_groups(payload: Payload, sizes: Sizes, shapes: Sequence[SirenShape], shared: int) -> list[ObjectGroup]:
+def object_groups(payload: Payload, sizes: Sizes, shapes: Sequence[SirenShape], shared: int) -> ObjectGroups:
     """The networks of a payload, by size and then in order of their first boxes; each draws at most ``shared`` boxes
     of one object and has the size of the largest of them. A box outside its frame has none.
 
@@ -58,28 +66,22 @@ def object_groups(payload: Payload, sizes: Sizes, shapes: Sequence[SirenShape], 
     weights, or if those of one frame take more than MAX_PARAMETERS multiplications for each of its pixels; each is
     evaluated at a multiple of TILE points. Works on arrays of all boxes, as a hostile payload may hold MAX_BOXES.
     """
-    counts = [len(boxes) for boxes in payload.boxes]
-    if (total := sum(counts)) > MAX_BOXES:
+    counts = np.array([len(boxes) for boxes in payload.boxes], np.int64)
+    if (total := int(counts.sum())) > MAX_BOXES:
         raise PayloadError(f"{total:,} boxes with networks; at most {MAX_BOXES:,} are allowed, split the clip")
-    if not total:
-        return []
-    windows = _pixel_windows(np.concatenate(payload.boxes), payload.width, payload.height)
+    boxes = np.concatenate([np.zeros((0, 4), np.float32), *payload.boxes])
+    windows = _pixel_windows(boxes, payload.width, payload.height)
     areas = (windows[:, 2:] - windows[:, :2]).clip(0).prod(1)
     members, lengths = _members(payload, areas > 0, shared)
-    if not len(members):
-        return []
     starts = np.cumsum(lengths) - lengths
-    kinds = size_classes(np.maximum.reduceat(areas[members], starts), sizes)
-    frames = np.repeat(np.arange(len(counts)), counts)[members]
-    _check_cost(payload, shapes, frames, areas[members], np.repeat(kinds, lengths))
-    rows = np.concatenate([np.arange(count) for count in counts])[members]
-    places = list(zip(frames.tolist(), rows.tolist(), strict=True))
-    corners: list[Window] = list(map(tuple, windows[members].tolist()))
-    found = [
-        ObjectGroup(kind, tuple(places[at : at + length]), tuple(corners[at : at + length]))
-        for kind, at, length in zip(kinds.tolist(), starts.tolist(), lengths.tolist(), strict=True)
-    ]
-    return sorted(found, key=lambda group: (group.kind, group.places[0]))
+    kinds = size_classes(np.maximum.reduceat(areas[members], starts), sizes) if len(members) else lengths
+    frames = np.repeat(np.arange(len(payload)), counts)
+    _check_cost(payload, shapes, frames[members], areas[members], np.repeat(kinds, lengths))
+    rows = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
+    order = np.lexsort((members[starts], kinds))
+    boxes_in_order = members[np.argsort(np.repeat(np.argsort(order), lengths), kind="stable")]
+    places = np.stack([frames, rows], axis=1)[boxes_in_order]
+    return ObjectGroups(kinds[order], lengths[order], places, windows[boxes_in_order])
 
 
 def _pixel_windows(boxes: NDArray[np.float32], width: int, height: int) -> NDArray[np.int64]:
@@ -94,7 +96,7 @@ def _members(payload: Payload, visible: NDArray[np.bool_], shared: int) -> tuple
         alone = np.flatnonzero(visible)
         return alone, np.ones_like(alone)
     first = np.cumsum([0, *map(len, payload.boxes)])
-    members, lengths = [], []
+    members, lengths = [np.zeros(0, np.int64)], []
     for track in link(payload.boxes, payload.classes):
         numbers = first[list(track.frames)] + track.rows
         members.append(numbers[visible[numbers]])
@@ -116,7 +118,7 @@ def _check_cost(
     allowed = MAX_PARAMETERS * max(payload.width * payload.height, MIN_COUNTED_PX)
     products = np.zeros(len(payload), np.int64)
     np.add.at(products, frames, TILE * -(-areas // TILE) * parameters)
-    if (most := int(products.max())) > allowed:
+    if (most := int(products.max(initial=0))) > allowed:
         raise PayloadError(
             f"the object networks of a frame take {most:,} multiplications; "
             f"{payload.width}x{payload.height} pixels allow {allowed:,}"

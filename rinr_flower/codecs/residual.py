@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -148,23 +147,23 @@ class Residual(Codec):
         renderer = MixedRenderer(device)
         renderer.add(background_only(payload, payload.codec, parts))
         groups = object_groups(payload, self.sizes, self._shapes, self.shared)
-        windows = {place: window for g in groups for place, window in zip(g.places, g.windows, strict=True)}
-        pictures: dict[tuple[int, int], torch.Tensor] = {}
-        for f, placed in itertools.groupby(sorted(windows), key=lambda place: place[0]):
+        pictures: dict[int, torch.Tensor] = {}
+        for f in np.unique(groups.places[:, 0]).tolist():
             image = torch.tensor(clip.frames[f].image, device=device).float() / 127.5 - 1
             if self.mode == "residual":
                 image -= native_frame(renderer, f, payload).clamp(0, 1).permute(1, 2, 0) * 2 - 1
-            for place in placed:
-                x1, y1, x2, y2 = windows[place]
-                pictures[place] = image[y1:y2, x1:x2].clone()
+            for box in np.flatnonzero(groups.places[:, 0] == f).tolist():
+                x1, y1, x2, y2 = groups.windows[box].tolist()
+                pictures[box] = image[y1:y2, x1:x2].clone()
         found = []
-        for group in groups:
-            targets = [pictures[place] for place in group.places]
+        starts = np.cumsum(groups.counts) - groups.counts
+        for kind, start, count in zip(groups.kinds.tolist(), starts.tolist(), groups.counts.tolist(), strict=True):
+            targets = [pictures[box] for box in range(start, start + count)]
             scale = 1.0
             if self.mode == "residual":
                 largest = max(t.abs().max().item() for t in targets)
                 scale = float(round_up_bfloat16(np.array([largest], np.float32))[0])
-            found.append(ObjectTarget(c, group.kind, [t / (scale or 1.0) for t in targets], scale))
+            found.append(ObjectTarget(c, kind, [t / (scale or 1.0) for t in targets], scale))
         return found
 
     def _wrap(self, background: bytes) -> bytes:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.bitstream.stream import ByteReader
 from rinr_flower.bitstream.weights import Quantised, read_scales
 from rinr_flower.codecs.base import codecs
 from rinr_flower.codecs.mixed import MixedRenderer
-from rinr_flower.codecs.object_sizes import MAX_SIZES, ObjectGroup, object_groups
+from rinr_flower.codecs.object_sizes import MAX_SIZES, ObjectGroups, object_groups
 from rinr_flower.codecs.rapid_inr import MAX_SHARED, read_bits, read_shape
 from rinr_flower.codecs.shared_weights import unpack_shared
 from rinr_flower.errors import PayloadError
-from rinr_flower.frames import Window
 from rinr_flower.inr.siren import Banks, ResidentBank, SirenShape, evaluate_grouped
 from rinr_flower.rendering.fused import MAX_OBJECTS, Item, draw, kernel_draws
 from rinr_flower.rendering.renderer import Renderer, View
@@ -32,12 +33,13 @@ def background_only(payload: Payload, codec: str, parts: Mapping[str, bytes]) ->
     return replace(payload, codec=codec, parts=parts, boxes=none[0], classes=none[1])
 
 
-class _Resident(NamedTuple):
-    """An object on the decoding side: its window, network, and factor (None for direct)."""
+class _Objects(NamedTuple):
+    """The objects of a frame on the decoding side, in the order of their boxes: windows int64 (objects, 4), networks,
+    and factors (None for direct)."""
 
-    window: Window
-    place: tuple[ResidentBank, int]
-    scale: float | None
+    windows: NDArray[np.int64]
+    places: list[tuple[ResidentBank, int]]
+    scales: list[float | None]
 
 
 def residual_renderer(device: torch.device) -> Renderer:
@@ -52,7 +54,7 @@ class ResidualRenderer(Renderer):
     device: torch.device
     _background: MixedRenderer = field(init=False)
     _banks: Banks = field(init=False)
-    _objects: list[list[_Resident]] = field(init=False, default_factory=list)
+    _objects: list[_Objects] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self._background = MixedRenderer(self.device)
@@ -67,15 +69,18 @@ class ResidualRenderer(Renderer):
             raise PayloadError(f"residual payload with a background in the unknown codec {name!r}")
         parts = {k: v for k, v in payload.parts.items() if k != "object"}
         inner = background_only(payload, name, {**parts, "background": wrapped.raw(wrapped.left)})
-        networks = _read_objects(payload)
+        groups, networks = _read_objects(payload)
         self._background.add(inner)
-        placed: list[dict[int, _Resident]] = [{} for _ in range(len(payload))]
-        for shape, bits, groups, tensors, scales in networks:
-            homes = iter(self._banks.add(shape, bits, tensors))
-            for group, scale in zip(groups, scales, strict=True):
-                for (frame, row), window in zip(group.places, group.windows, strict=True):
-                    placed[frame][row] = _Resident(window, next(homes), scale)
-        self._objects += [[rows[row] for row in sorted(rows)] for rows in placed]
+        homes = [home for shape, bits, tensors, _ in networks for home in self._banks.add(shape, bits, tensors)]
+        scales = [scale for *_, factors in networks for scale in factors]
+        order = np.lexsort(groups.places.T[::-1])
+        ends = np.searchsorted(groups.places[order, 0], np.arange(len(payload)), side="right").tolist()
+        for start, end in itertools.pairwise([0, *ends]):
+            mine = order[start:end]
+            numbers = mine.tolist()
+            self._objects.append(
+                _Objects(groups.windows[mine], [homes[n] for n in numbers], [scales[n] for n in numbers])
+            )
 
     def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
         out = self._background.render(frames, view).clamp_(0, 1)
@@ -83,14 +88,15 @@ class ResidualRenderer(Renderer):
         points = view.points()
         places, inside, coordinates, targets = [], [], [], []
         for row, frame in enumerate(frames.tolist()):
-            for o, where in _seen(self._objects[frame], points[row]):
-                x1, y1, x2, y2 = o.window
+            objects = self._objects[frame]
+            for number, where in _seen(objects.windows, points[row]):
+                x1, y1, x2, y2 = objects.windows[number].tolist()
                 size = torch.tensor([2 / (x2 - x1), 2 / (y2 - y1)], device=self.device)
                 corner = torch.tensor([x1, y1], dtype=torch.float32, device=self.device)
-                places.append(o.place)
+                places.append(objects.places[number])
                 coordinates.append((points[row][where] - corner) * size - 1)
                 inside.append((row, where))
-                targets.append(o.scale)
+                targets.append(objects.scales[number])
         for value, (row, where), scale in zip(evaluate_grouped(places, coordinates), inside, targets, strict=True):
             if scale is None:
                 flat[row, :, where] = value.T * 0.5 + 0.5
@@ -107,24 +113,24 @@ class FusedResiduals(ResidualRenderer):
     """Objects over backgrounds, drawn by the kernel; nothing is read back from the device."""
 
     def render(self, frames: torch.Tensor, view: View) -> torch.Tensor:
-        if max((len(self._objects[f]) for f in frames.tolist()), default=0) > MAX_OBJECTS:
+        if max((len(self._objects[f].places) for f in frames.tolist()), default=0) > MAX_OBJECTS:
             return super().render(frames, view)
         out = self._background.render(frames, view).clamp_(0, 1).contiguous()
         items: list[Item] = []
         for row, frame in enumerate(frames.tolist()):
-            end = len(items) + len(self._objects[frame])
-            for o in self._objects[frame]:
-                items.append(Item(o.place, row, o.window, o.scale, (len(items) + 1, end)))
+            objects = self._objects[frame]
+            end = len(items) + len(objects.places)
+            for window, place, scale in zip(objects.windows.tolist(), objects.places, objects.scales, strict=True):
+                items.append(Item(place, row, tuple(window), scale, (len(items) + 1, end)))
         return out if draw(out, view, items, whole=False) else super().render(frames, view)
 
 
-def _seen(objects: Sequence[_Resident], points: torch.Tensor) -> Iterator[tuple[_Resident, torch.Tensor]]:
-    """Every object that is seen, and which of the ``points`` (n, 2) belong to it, ascending; where windows overlap, to
-    the last one. Windows are whole pixels, so their owners are painted once: a point costs the same however many there
-    are."""
-    if not objects:
+def _seen(windows: NDArray[np.int64], points: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    """Number of every window that is seen, and which of the ``points`` (n, 2) belong to it, ascending; where windows
+    overlap, to the last one. Windows are whole pixels, so their owners are painted once: a point costs the same however
+    many there are."""
+    if not len(windows):
         return
-    windows = np.array([o.window for o in objects])
     (left, top), (right, bottom) = windows[:, :2].min(axis=0).tolist(), windows[:, 2:].max(axis=0).tolist()
     owners = np.full((bottom - top, right - left), -1, np.int16)
     for number, (x1, y1, x2, y2) in enumerate((windows - [left, top, left, top]).tolist()):
@@ -133,18 +139,18 @@ def _seen(objects: Sequence[_Resident], points: torch.Tensor) -> Iterator[tuple[
     near = torch.nonzero((x >= left) & (x < right) & (y >= top) & (y < bottom))[:, 0]
     column, row = (points[near].long() - torch.tensor([left, top], device=points.device)).unbind(1)
     owner, order = torch.from_numpy(owners).to(points.device)[row, column].sort(stable=True)
-    counts = torch.bincount(owner.long() + 1, minlength=len(objects) + 1).tolist()
+    counts = torch.bincount(owner.long() + 1, minlength=len(windows) + 1).tolist()
     for number, where in enumerate(torch.split(near[order], counts)[1:]):
         if len(where):
-            yield objects[number], where
+            yield number, where
 
 
-_Networks = tuple[SirenShape, int, list[ObjectGroup], list[Quantised], Sequence[float | None]]
-"""The networks of one size: shape, bit width, which boxes they draw, tensors for each box, factors (None: direct)."""
+_Networks = tuple[SirenShape, int, list[Quantised], Sequence[float | None]]
+"""The networks of one size: shape, bit width, and for each box tensors and a factor (None: direct)."""
 
 
-def _read_objects(payload: Payload) -> list[_Networks]:
-    """The networks of every size that has any."""
+def _read_objects(payload: Payload) -> tuple[ObjectGroups, list[_Networks]]:
+    """Which boxes have networks, and the networks of every size that has any, in the same order."""
     reader = ByteReader(payload.part("object"), "object part of a residual payload")
     residual = reader.u8()
     if residual > 1:
@@ -162,16 +168,16 @@ def _read_objects(payload: Payload) -> list[_Networks]:
     groups = object_groups(payload, tuple(sizes), shapes, shared)
     networks: list[_Networks] = []
     for kind, shape in enumerate(shapes):
-        mine = [group for group in groups if group.kind == kind]
-        if not mine:
+        counts = groups.counts[groups.kinds == kind]
+        if not len(counts):
             continue
-        scales: list[float | None] = [None] * len(mine)
+        scales: list[float | None] = [None] * int(counts.sum())
         if residual:
-            factors = read_scales(reader, len(mine), "residual factors")
+            factors = read_scales(reader, len(counts), "residual factors")
             if not (factors <= MAX_FACTOR).all():
                 raise PayloadError(f"object part of a residual payload holds a factor over {MAX_FACTOR}")
-            scales = factors.tolist()
-        tensors = unpack_shared(reader, shape, [len(g.places) for g in mine], bits, "object weights")
-        networks.append((shape, bits, mine, tensors, scales))
+            scales = np.repeat(factors, counts).tolist()
+        tensors = unpack_shared(reader, shape, counts.tolist(), bits, "object weights")
+        networks.append((shape, bits, tensors, scales))
     reader.end()
-    return networks
+    return groups, networks

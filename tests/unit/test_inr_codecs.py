@@ -159,14 +159,14 @@ def test_object_networks_against_the_formula() -> None:
     clip = textured_clip(1)
     payload = Residual(background=Jpeg(quality=10), sizes=((None, 6, 2),), steps=50).encode(clip)
     objects = FrameStore([payload])._renderer._renderers["residual"]._objects[0]  # type: ignore[attr-defined]
-    bank, row = objects[0].place
+    bank, row = objects.places[0]
     weights = [Quantised(v.numpy(), s.numpy()) for v, s in zip(*bank.tensors, strict=True)]
-    x1, y1, x2, y2 = objects[0].window
+    x1, y1, x2, y2 = objects.windows[0].tolist()
     y, x = np.mgrid[y1:y2, x1:x2] + 0.5
     points = np.stack([(x - x1) / (x2 - x1) * 2 - 1, (y - y1) / (y2 - y1) * 2 - 1], axis=-1).reshape(-1, 2)
     value = reference_siren(weights, row, points, bank.shape.w0).reshape(y2 - y1, x2 - x1, 3)
     base = decode(Jpeg(quality=10).encode(clip)).images()[0, y1:y2, x1:x2] / 255
-    expected = (base + value * objects[0].scale / 2).clip(0, 1) * 255
+    expected = (base + value * objects.scales[0] / 2).clip(0, 1) * 255
     assert np.abs(decode(payload).images()[0, y1:y2, x1:x2] - expected).max() <= 0.51
 
 

@@ -183,16 +183,20 @@ def test_every_box_inside_its_frame_has_a_network_that_fits_it(shared: int) -> N
         labels = tuple(random.integers(0, 2, n) for n in counts)
         payload = Payload("residual", width, height, boxes, labels, ("a", "b"), {})
         groups = object_groups(payload, SHALLOW_SIZES, shapes, shared)
-        found = {place: [window] for g in groups for place, window in zip(g.places, g.windows, strict=True)}
+        where, windows = list(map(tuple, groups.places.tolist())), list(map(tuple, groups.windows.tolist()))
+        found = {place: [window] for place, window in zip(where, windows, strict=True)}
         places = [(frame, row) for frame, n in enumerate(counts) for row in range(n)]
         expected = {(f, row): box_windows(boxes[f][row : row + 1], width, height) for f, row in places}
         assert found == {place: windows for place, windows in expected.items() if windows}
-        for group in groups:
-            largest = max((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in group.windows)
-            assert group.kind == next(
-                i for i, (most, *_) in enumerate(SHALLOW_SIZES) if most is None or largest <= most
-            )
-            assert len(group.places) <= shared
+        end, order = 0, []
+        for kind, count in zip(groups.kinds.tolist(), groups.counts.tolist(), strict=True):
+            start, end = end, end + count
+            largest = max((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in windows[start:end])
+            assert kind == next(i for i, (most, *_) in enumerate(SHALLOW_SIZES) if most is None or largest <= most)
+            assert 1 <= count <= shared
+            assert len({labels[frame][row] for frame, row in where[start:end]}) == 1
+            order.append((kind, where[start]))
+        assert (end, order) == (len(where), sorted(order))
         seen += len(found)
         unseen += len(places) - len(found)
     assert min(seen, unseen) > 300
@@ -202,10 +206,11 @@ def test_an_object_shares_its_network_and_keeps_its_own_first_layers() -> None:
     clip = pan()
     payload = Payload.of_clip("residual", clip, {})
     shapes = [SirenShape(hidden, layers) for _, hidden, layers in SHALLOW_SIZES]
-    (group,) = object_groups(payload, SHALLOW_SIZES, shapes, 32)
-    assert group.places == tuple((f, 0) for f in range(6))
-    assert [len(g.places) for g in object_groups(payload, SHALLOW_SIZES, shapes, 4)] == [3, 3]
-    assert len(object_groups(payload, SHALLOW_SIZES, shapes, 1)) == 6
+    groups = object_groups(payload, SHALLOW_SIZES, shapes, 32)
+    assert groups.counts.tolist() == [6]
+    assert groups.places.tolist() == [[f, 0] for f in range(6)]
+    assert object_groups(payload, SHALLOW_SIZES, shapes, 4).counts.tolist() == [3, 3]
+    assert object_groups(payload, SHALLOW_SIZES, shapes, 1).counts.tolist() == [1] * 6
     options = {"background": Jpeg(quality=5), "steps": 200, "candidates": 1, "sizes": ((None, 16, 3),)}
     alone, together = (Residual(**options, shared=s).encode(clip) for s in (1, 32))  # type: ignore[arg-type]
     coarse = measure(clip, decode(Jpeg(quality=5).encode(clip))).object_db
