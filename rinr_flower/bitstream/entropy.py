@@ -1,7 +1,8 @@
 """Entropy coding of integer arrays with constriction's ANS coder.
 
-Both models are tables of integers over a common power-of-two total, handed to constriction as exactly representable
-floats, so that every machine derives the same symbols. The writer keeps whichever of three forms is smallest.
+Both models are tables of integers over a common power-of-two total, which float32 holds exactly. constriction divides
+2^24 among their symbols with one float32 product for each, see docs/format.md. The writer keeps whichever of three
+forms is smallest.
 """
 
 from __future__ import annotations

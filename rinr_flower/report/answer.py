@@ -110,7 +110,8 @@ def tiles(summary: Mapping[str, Any]) -> list[Html]:
             )
         )
     if summary["stored_bytes"]:
-        found.append(tile(bytes_text(summary["stored_bytes"]), "stored at the SuperLink, each object once"))
+        stored = bytes_text(summary["stored_bytes"])
+        found.append(tile(stored, "of the fog's messages, stored at the SuperLink, each object once"))
     return found
 
 

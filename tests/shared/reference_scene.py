@@ -6,11 +6,11 @@ size, and the boxes. ``decode`` gives the frames at the working size as float64 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from importlib.resources import files
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import cos, pi, sqrt
 
-import constriction
 import numpy as np
 
 WEIGHTS = files("rinr_flower.codecs.scene.format")
@@ -20,7 +20,7 @@ with np.load(WEIGHTS.joinpath("trunk.npz").open("rb")) as _found:
     TRUNK = {name: _found[name] / 64 for name in _found.files}
 CANVAS, RESIDUAL, OBJECT, BEND = range(4)
 LEVELS = [round(8 * np.log2(1 + m)) for m in range(21)]
-TOTAL = 1 << 16
+TOTAL, WHOLE, WORD = 1 << 16, 1 << 24, 1 << 32
 
 
 class Bytes:
@@ -90,9 +90,44 @@ def ans(inner: Bytes, table: list[int], count: int) -> np.ndarray:
     used = np.flatnonzero(table)
     if len(used) == 1:
         return np.full(count, used[0])
-    words = np.frombuffer(inner.data[inner.at :], "<u4").astype(np.uint32)
-    model = constriction.stream.model.Categorical(np.array(table, np.float32)[used] / TOTAL, perfect=False)
-    return used[constriction.stream.stack.AnsCoder(words).decode(model, count)]
+    starts, state, found = starts_of([table[k] for k in used]), 0, []
+    words = np.frombuffer(inner.data[inner.at :], "<u4").tolist()
+    while words and state < WORD:
+        state = state * WORD + words.pop()
+    for _ in range(count):
+        rest = state % WHOLE
+        k = bisect_right(starts, rest) - 1
+        state = state // WHOLE * (starts[k + 1] - starts[k]) + rest - starts[k]
+        if words and state < WORD:
+            state = state * WORD + words.pop()
+        found.append(used[k])
+    return np.array(found)
+
+
+def starts_of(table: list[int]) -> list[int]:
+    """Where each symbol of a table begins among WHOLE, and WHOLE: the one product of single precision."""
+    before = [0, *accumulate(table)][:-1]
+    free = np.float32(WHOLE - len(table))
+    return [k + int(np.float32(c / TOTAL) * free) for k, c in enumerate(before)] + [WHOLE]
+
+
+class Range:
+    """A range decoder of 32-bit words: its place and width are 64-bit numbers."""
+
+    def __init__(self, data: bytes) -> None:
+        self.words = iter(np.frombuffer(data, "<u4").tolist())
+        self.ahead = next(self.words, 0) * WORD + next(self.words, 0)  # the stream less the place
+        self.width = WORD * WORD - 1
+
+    def decode(self, table: list[int]) -> int:
+        starts, unit = starts_of(table), self.width // WHOLE
+        k = bisect_right(starts, self.ahead // unit) - 1
+        self.ahead -= unit * starts[k]
+        self.width = unit * (starts[k + 1] - starts[k])
+        if self.width < WORD:
+            self.width *= WORD
+            self.ahead = self.ahead * WORD + next(self.words, 0)
+        return k
 
 
 class Tables:
@@ -108,8 +143,7 @@ class Tables:
             row = before[contexts[k]]
             table = [max(c * TOTAL // sum(row), 1) for c in row]
             table[table.index(max(table))] += TOTAL - sum(table)
-            model = constriction.stream.model.Categorical(np.array(table, np.float32) / TOTAL, perfect=False)
-            found[k] = int(coders[kinds[k]].decode(model))
+            found[k] = coders[kinds[k]].decode(table)
         for context in before:
             row = list(before[context])
             for k, symbol in enumerate(found):
@@ -207,10 +241,7 @@ def table_of(band: Band, octave: int, t: int, y: int, x: int) -> int:
 
 def coefficients(volumes: list[list[list[Band]]], data: dict[int, bytes]) -> None:
     """Read the values of all bands, wave by wave."""
-    coders = {
-        kind: constriction.stream.queue.RangeDecoder(np.frombuffer(d, "<u4").astype(np.uint32))
-        for kind, d in sorted(data.items()) if d
-    }  # fmt: skip
+    coders = {kind: Range(part) for kind, part in sorted(data.items()) if part}
     bands = [b for planes in volumes for plane in planes for b in plane if b.kind in coders]
     occupied, flags, magnitudes, signs = (Tables(NET[n]) for n in ("occupied", "flags", "magnitudes", "signs"))
     cells: dict[int, list[tuple[Band, int, int, int]]] = {}
@@ -254,7 +285,7 @@ def coefficients(volumes: list[list[list[Band]]], data: dict[int, bytes]) -> Non
                 found = magnitudes.read(coders, [p[0].kind for p in places], [table_of(*p) for p in places])
                 for (band, _, t, y, x), value in zip(places, found, strict=True):
                     band.values[t, y, x] = value
-    half = constriction.stream.model.Categorical(np.array([0.5, 0.5], np.float32), perfect=False)
+    half = [TOTAL // 2] * 2
     for kind, coder in coders.items():
         mine = [b for b in bands if b.kind == kind]
         places = [(b, at) for b in mine for at in zip(*np.nonzero(b.values == 20), strict=True)]
@@ -279,7 +310,7 @@ def coefficients(volumes: list[list[list[Band]]], data: dict[int, bytes]) -> Non
             band.values *= band.signs
 
 
-def gamma(coder: object, kind: int, count: int, half: object) -> list[int]:
+def gamma(coder: Range, kind: int, count: int, half: list[int]) -> list[int]:
     """Elias-gamma codes of ``count`` values, bit plane by bit plane."""
     tables, lengths, growing = Tables(NET["lengths"]), [0] * count, list(range(count))
     while growing:
@@ -292,7 +323,7 @@ def gamma(coder: object, kind: int, count: int, half: object) -> list[int]:
     for bit in range(max(lengths, default=0)):
         for k in range(count):
             if lengths[k] > bit:
-                out[k] = 2 * out[k] + int(coder.decode(half))  # type: ignore[attr-defined]
+                out[k] = 2 * out[k] + coder.decode(half)
     return out
 
 
