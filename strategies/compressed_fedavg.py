@@ -15,6 +15,7 @@ from rinr_flower.messages.common_model import FEDERATED
 from rinr_flower.messages.protocol import ARRAYS, COMPRESSOR, METRICS, RETURN_MODEL
 from rinr_flower.strategies.common_model import CommonModel
 from rinr_flower.strategies.fog_node import FogNode
+from rinr_flower.strategies.options import refuse
 from rinr_flower.strategies.policy import Outgoing, Policy, Round
 from rinr_flower.updates import UpdateCompressor
 
@@ -83,5 +84,6 @@ class CompressedFedAvg(FogNode):
         inner: Strategy | None = None,
         **options: Any,
     ) -> None:
+        refuse(self, options, "codec", "upload", "policy")
         averaging = FedAvg() if inner is None else inner
         super().__init__("jpeg", upload=None, inner=averaging, policy=UpdatesBothWays(compressor), **options)

@@ -16,6 +16,7 @@ from rinr_flower.report.record import from_json, to_json
 from rinr_flower.strategies.common_model import CommonModel
 from rinr_flower.strategies.fog_node import FogNode
 from rinr_flower.strategies.fog_training import TrainingAtFog
+from rinr_flower.strategies.options import refuse
 from rinr_flower.strategies.payload_sharing import PayloadSharing
 from rinr_flower.strategies.policy import Outgoing, Policy, Round
 from rinr_flower.updates import UpdateCompressor
@@ -133,6 +134,7 @@ class EdgeOrFog(FogNode):
         broadcast: bool = False,
         **options: Any,
     ) -> None:
+        refuse(self, options, "inner", "policy")
         policy = FewerBytes(PayloadSharing(), TrainingAtFog(compressor), broadcast=broadcast)
         super().__init__(codec, policy=policy, **options)
 

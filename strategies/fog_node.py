@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from logging import getLogger
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,10 +18,10 @@ from flwr.serverapp.strategy import Result, Strategy
 from rinr_flower.bandwidth import FOG, Ledger
 from rinr_flower.codecs import Codec, codecs
 from rinr_flower.devices import pick_device
-from rinr_flower.errors import ConfigError
+from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.messages.coded_model import StartModel
 from rinr_flower.messages.identity import FogIdentity
-from rinr_flower.messages.protocol import ARRAYS, query_content
+from rinr_flower.messages.protocol import ARRAYS, check_model, check_numbers, numbers_of, query_content
 from rinr_flower.messages.records import record_of, refill
 from rinr_flower.messages.training import CLASS_NAMES, Training
 from rinr_flower.strategies.collecting import Collected, read_answers
@@ -30,12 +29,13 @@ from rinr_flower.strategies.encode_once import encode_once
 from rinr_flower.strategies.encoding import Encoder, local_encoder
 from rinr_flower.strategies.exchange import Exchange
 from rinr_flower.strategies.grids import StreamedGrid
-from rinr_flower.strategies.inner import as_types, check_inner, nodes_needed, settings
+from rinr_flower.strategies.inner import as_types, check_inner, needs_model, nodes_needed, settings
 from rinr_flower.strategies.keeping import Captured, InMemory, Keep
 from rinr_flower.strategies.limits import CaptureLimits
 from rinr_flower.strategies.local_training import LocalTraining
 from rinr_flower.strategies.memory import FogMemory, Shared
 from rinr_flower.strategies.metering import Meter
+from rinr_flower.strategies.options import instance, number, whole
 from rinr_flower.strategies.payload_sharing import PayloadSharing
 from rinr_flower.strategies.policy import Outgoing, Policy, Progress, Round
 from rinr_flower.strategies.relay import Relay
@@ -109,11 +109,14 @@ class FogNode(Strategy):
         timeout: float = 3600,
         progress: Progress | None = None,
     ) -> None:
-        if not 0 < fraction_query <= 1:
-            raise ConfigError(f"fraction_query is {fraction_query}; it must be above 0 and at most 1")
-        if isinstance(min_devices, bool) or not hasattr(min_devices, "__index__") or min_devices < 1:
-            raise ConfigError(f"min_devices is {min_devices!r}; it must be a whole number of at least 1")
-        if isinstance(keep, str | Path):
+        for name, value, kind in (
+            ("ledger", ledger, Ledger),
+            ("identity", identity, FogIdentity),
+            ("policy", policy, Policy),
+        ):
+            instance(name, value, kind, optional=True)
+        instance("limits", limits, CaptureLimits)
+        if keep is not None and not hasattr(keep, "save_round"):
             raise ConfigError(
                 f"keep is {str(keep)!r}; give RunFolder.create({str(keep)!r}), or RunFolder(...) to resume"
             )
@@ -122,9 +125,9 @@ class FogNode(Strategy):
         check_inner(self.inner)
         self.inner_settings = settings(self.inner)
         self.upload = upload
-        self.min_devices = int(min_devices)
-        self.fraction_query = fraction_query
-        self.seed = seed
+        self.min_devices = whole("min_devices", min_devices, least=1)
+        self.fraction_query = number("fraction_query", fraction_query, lambda x: 0 < x <= 1, "above 0 and at most 1")
+        self.seed = whole("seed", seed)
         self.device = str(pick_device(str(device)))
         self.encoder = local_encoder() if encoder is None else encoder
         self.keep = InMemory() if keep is None else keep
@@ -132,7 +135,7 @@ class FogNode(Strategy):
             ledger = Ledger() if self.keep.ledger is None else Ledger.open(self.keep.ledger)
         self.ledger = ledger
         self.meter = Meter(self.ledger)
-        self.exchange = Exchange(self.keep.job, identity, self.meter, timeout)
+        self.exchange = Exchange(self.keep.job, identity, self.meter, _seconds(timeout))
         self.limits = limits
         self.policy = PayloadSharing() if policy is None else policy
         self.progress = progress
@@ -173,9 +176,12 @@ class FogNode(Strategy):
         DataError
             If something cannot be kept, or what was kept cannot be read.
         ConfigError
-            If what was kept is of a strategy with other settings, or if ``num_rounds`` are done already.
+            If what was kept is of a strategy with other settings, if ``num_rounds`` are done already, or if the inner
+            strategy needs ``initial_arrays`` that are not given.
         """
-        self.exchange.timeout_s = timeout
+        instance("initial_arrays", initial_arrays, ArrayRecord)
+        num_rounds = whole("num_rounds", num_rounds)
+        self.exchange.timeout_s = _seconds(timeout)
         done = self.recall()
         if num_rounds < done or (self._started and num_rounds == done):
             raise ConfigError(
@@ -252,7 +258,7 @@ class FogNode(Strategy):
         types = {name: array.dtype for name, array in models.items()}  # some strategies empty the record
         arrays, metrics = self.relay.aggregated(self.inner.aggregate_train, server_round, usable) or (None, None)
         if arrays is not None:
-            arrays = as_types(arrays, types)
+            arrays = self._checked(server_round, as_types(arrays, types))
         arrays, metrics = self.policy.aggregated(self.round, arrays, metrics)
         self.memory.note_result(server_round, "train", metrics)
         if arrays is not None:
@@ -365,7 +371,14 @@ class FogNode(Strategy):
                 f"train_config=ConfigRecord({{{CLASS_NAMES!r}: ['car', ...]}})"
             )
         if self.start_model is None:
-            if not arrays and common is not None:
+            needs = needs_model(self.inner)
+            if not arrays and common is None and needs and CLASS_NAMES not in config:
+                raise ConfigError(
+                    f"initial_arrays are empty, and {needs} computes with the model of the round before; give "
+                    "initial_arrays, or name the classes, and the fog begins with first weights: "
+                    f"train_config=ConfigRecord({{{CLASS_NAMES!r}: ['car', ...]}})"
+                )
+            if not arrays and (common is not None or needs):
                 arrays = record_of(training.build().state())
             self.start_model = StartModel.of(arrays)
             self.arrays = self.start_model.arrays
@@ -383,6 +396,19 @@ class FogNode(Strategy):
         """Go on with ``arrays`` if they are newer than what the loop over rounds began with."""
         if arrays is not self._given:
             self.arrays = arrays
+
+    def _checked(self, server_round: int, arrays: ArrayRecord) -> ArrayRecord | None:
+        """A model that the inner strategy has made; None if devices could not use it, which is noted."""
+        try:
+            if self.arrays:
+                check_model(arrays, self.arrays)
+            for name, array in arrays.items() if not self.arrays else ():
+                check_numbers(name, numbers_of(name, array))
+        except DataError as error:
+            reason = f"the model of {type(self.inner).__name__} is not used: {error}"
+            self.memory.fail(server_round, FOG, "error", reason)
+            return None
+        return arrays
 
     def _least(self) -> int:
         """Number of nodes without which there is no round."""
@@ -423,3 +449,7 @@ class FogNode(Strategy):
             self._open = self.round = None
             self.memory.rounds = number
             save(self, number, time.monotonic() - began)
+
+
+def _seconds(timeout: float) -> float:
+    return number("timeout", timeout, lambda x: x > 0, "of seconds above 0")

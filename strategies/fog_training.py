@@ -15,6 +15,7 @@ from rinr_flower.errors import RinrError
 from rinr_flower.messages.protocol import CONFIG, METRICS, NUM_EXAMPLES, TRAIN_HERE
 from rinr_flower.strategies.common_model import CommonModel
 from rinr_flower.strategies.fog_node import FogNode
+from rinr_flower.strategies.options import refuse
 from rinr_flower.strategies.policy import Outgoing, Policy, Round
 from rinr_flower.strategies.update_training import TrainedUpdate, train_update
 from rinr_flower.updates import UpdateCompressor
@@ -130,4 +131,5 @@ class FogTraining(FogNode):
         upload: str | Mapping[str, Any] = "jpeg",
         **options: Any,
     ) -> None:
+        refuse(self, options, "codec", "inner", "policy")
         super().__init__(upload, upload=upload, policy=TrainingAtFog(compressor), **options)

@@ -29,7 +29,7 @@ def layers(strategy: Strategy) -> list[Strategy]:
 
 
 def check_inner(strategy: Strategy) -> None:
-    """ConfigError unless a fog node can send this strategy's messages to its devices."""
+    """ConfigError unless a fog node, or CompressedUpdates, can send this strategy's messages to its devices."""
     if not isinstance(strategy, Strategy):
         raise ConfigError(f"the inner strategy is {strategy!r}; give an object of a Strategy, for example FedAvg()")
     for layer in layers(strategy):
@@ -38,12 +38,26 @@ def check_inner(strategy: Strategy) -> None:
             raise ConfigError(f"inner strategy {name} aggregates boosted trees; devices here train neural networks")
         if hasattr(layer, "fraction_query"):
             raise ConfigError(f"inner strategy {name} collects captures itself; a fog node cannot stand inside another")
+        if hasattr(getattr(layer, "common", None), "chain"):
+            raise ConfigError(
+                f"inner strategy {name} sends updates of a model in common itself; put the strategy that averages in "
+                "its place, in a fog node as CompressedFedAvg(inner=FedAvg())"
+            )
         for attribute, value in (("arrayrecord_key", ARRAYS), ("configrecord_key", CONFIG)):
             if (found := getattr(layer, attribute, value)) != value:
                 raise ConfigError(
                     f"inner strategy {name} has {attribute}={found!r}; in the messages of a fog node that record is "
                     f"called {value!r}, so leave the option out"
                 )
+
+
+def needs_model(strategy: Strategy) -> str:
+    """Name of the layer that computes with the model of the round before; empty if none does.
+
+    Flower's strategies remember it as ``current_arrays``; ``FedAvgM`` uses it only with momentum or a learning rate.
+    """
+    found = (s for s in layers(strategy) if hasattr(s, "current_arrays") and getattr(s, "server_opt", True))
+    return next((type(layer).__name__ for layer in found), "")
 
 
 def nodes_needed(strategy: Strategy, kind: str) -> tuple[int, str]:
@@ -118,7 +132,8 @@ def check_resumable(strategy: Strategy) -> None:
 def arrays_in(strategy: Strategy) -> dict[str, NDArray[np.generic]]:
     """Arrays in the attributes of a strategy and of those inside it, by ``depth/attribute/kind/name``.
 
-    Arrays and scalars of numbers, ArrayRecords, mappings and lists of arrays. Others are left out.
+    Arrays and scalars of numbers, ArrayRecords, lists of arrays, and mappings of them by text or whole number. Others
+    are left out.
     """
     found: dict[str, NDArray[np.generic]] = {}
     for depth, layer in enumerate(layers(strategy)):
@@ -126,8 +141,8 @@ def arrays_in(strategy: Strategy) -> dict[str, NDArray[np.generic]]:
             key = f"{depth}/{attribute}"
             if isinstance(value, ArrayRecord):
                 found |= prefixed(f"{key}/record", arrays_of_record(value))
-            elif isinstance(value, dict) and value and all(map(_is_numbers, value.values())):
-                found |= {f"{key}/dict/{name}": item for name, item in value.items()}
+            elif isinstance(value, dict) and (kind := _kind(value)) and all(map(_is_numbers, value.values())):
+                found |= {f"{key}/{kind}/{name}": item for name, item in value.items()}
             elif isinstance(value, list) and value and all(map(_is_numbers, value)):
                 found |= {f"{key}/list/{index}": item for index, item in enumerate(value)}
             elif _is_numbers(value):
@@ -137,6 +152,12 @@ def arrays_in(strategy: Strategy) -> dict[str, NDArray[np.generic]]:
     return found
 
 
+def _kind(mapping: Mapping[Any, Any]) -> str:
+    """What :data:`_RESTORED` calls a mapping with keys of this type; empty if its keys cannot be kept."""
+    kinds = {type(name) for name in mapping}
+    return "dict" if kinds == {str} else "numbered" if kinds == {int} else ""
+
+
 def _is_numbers(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8
 
@@ -144,6 +165,7 @@ def _is_numbers(value: Any) -> bool:
 _RESTORED: Mapping[str, Callable[[Arrays], Any]] = {
     "record": record_of,
     "dict": dict,
+    "numbered": lambda named: {int(name): array for name, array in named.items()},
     "list": lambda named: list(named.values()),
     "array": lambda named: named[""],
     "scalar": lambda named: named[""][()],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rinr_flower.strategies.fog_node import FogNode
+from rinr_flower.strategies.options import refuse
 
 
 class JpegSharing(FogNode):
@@ -19,5 +20,6 @@ class JpegSharing(FogNode):
     """
 
     def __init__(self, *, relay: bool = False, **options: Any) -> None:
+        refuse(self, options, "codec", "upload")
         super().__init__("jpeg", upload="jpeg", **options)
         self.meter.direct = not relay

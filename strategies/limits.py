@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from rinr_flower.errors import DataError, PayloadError
 from rinr_flower.messages.protocol import Capture
+from rinr_flower.strategies.options import number
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class CaptureLimits:
     megabytes: float = 256.0
     megapixels: float = 4096.0
     seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        """ConfigError for a bound that is no number."""
+        for field in fields(self):
+            number(f"{field.name} of CaptureLimits", getattr(self, field.name), lambda x: x >= 0, "of at least 0")
 
     def check(self, captures: Sequence[Capture]) -> None:
         """DataError that names the first bound that ``captures`` pass; reads headers and boxes only."""

@@ -69,10 +69,11 @@ class LocalTraining(Strategy):
 
 
 def _average(answers: Sequence[Message]) -> MetricRecord | None:
-    """Single numbers that all answers have, averaged with their number of examples as weight."""
+    """Numbers, and lists of one length, that all answers have, averaged with their number of examples as weight."""
     if not answers:
         return None
     records = [next(iter(answer.content.metric_records.values())) for answer in answers]
     weights = np.array([record[NUM_EXAMPLES] for record in records], float)
-    names = [k for k in records[0] if k != NUM_EXAMPLES and all(isinstance(r.get(k), int | float) for r in records)]
-    return MetricRecord({k: float(np.average([r[k] for r in records], weights=weights)) for k in names})
+    shapes = [{k: np.shape(value) for k, value in record.items()} for record in records]
+    names = [k for k in records[0] if k != NUM_EXAMPLES and all(s.get(k) == shapes[0][k] for s in shapes)]
+    return MetricRecord({k: np.average([r[k] for r in records], axis=0, weights=weights).tolist() for k in names})

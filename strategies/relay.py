@@ -7,12 +7,13 @@ from logging import getLogger
 from typing import TypeVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.app.exception import AppExitException
 from flwr.serverapp import Grid
 from flwr.serverapp.exception import AggregationError, InconsistentMessageReplies
 from flwr.serverapp.strategy import Strategy
 
 from rinr_flower.bandwidth import FOG
-from rinr_flower.errors import RinrError
+from rinr_flower.errors import ConfigError, RinrError
 from rinr_flower.messages.coded_model import StartModel
 from rinr_flower.messages.protocol import (
     ARRAYS,
@@ -31,7 +32,7 @@ from rinr_flower.strategies.inner import nodes_needed, weight_key
 from rinr_flower.strategies.local_training import LocalTraining
 from rinr_flower.strategies.memory import FogMemory, Measured
 from rinr_flower.strategies.policy import Outgoing, Policy
-from rinr_flower.strategies.replies import Lost
+from rinr_flower.strategies.replies import Lost, shorten
 
 log = getLogger("flwr.rinr_flower")
 
@@ -78,17 +79,30 @@ class Relay:
     def questions(
         self, server_round: int, kind: str, arrays: ArrayRecord, config: ConfigRecord, grid: Grid, content: Content
     ) -> Iterable[Message]:
-        """The inner strategy's messages to attending devices, with what ``content`` makes of theirs."""
+        """The inner strategy's messages to attending devices, with what ``content`` makes of theirs.
+
+        Raises ConfigError if the inner strategy gives no messages, or such without a ``config``.
+        """
         self.exchange.begin(server_round)
+        name = type(self.inner).__name__
         configure = self.inner.configure_train if kind == MessageType.TRAIN else self.inner.configure_evaluate
         try:
-            messages = list(configure(server_round, arrays, config, self._shown(kind, grid)))
+            given = configure(server_round, arrays, config, self._shown(kind, grid))
+            if given is None:
+                raise ConfigError(f"configure_{kind} of {name} gave None; it must give messages, or an empty list")
+            messages = list(given)
         except TooFewNodesError as error:
             self.memory.fail(server_round, FOG, "skipped", f"{kind}: {error}")
             return []
+        for message in messages:
+            if CONFIG not in message.content.config_records:
+                raise ConfigError(
+                    f"a message of configure_{kind} of {name} has the records {sorted(message.content)}; it must "
+                    f"have a ConfigRecord {CONFIG!r}"
+                )
         chosen = [message for message in messages if message.metadata.dst_node_id in self.attending]
         if messages and not chosen:
-            reason = f"{type(self.inner).__name__} chose {len(messages)} nodes, of which none attends this round"
+            reason = f"{name} chose {len(messages)} nodes, of which none attends this round"
             self.memory.fail(server_round, FOG, "skipped", f"{kind}: {reason}")
         self._returns_model = kind == MessageType.TRAIN and any(
             message.content.config_records[CONFIG].get(RETURN_MODEL, True) for message in chosen
@@ -131,13 +145,21 @@ class Relay:
     def aggregated(
         self, aggregate: Callable[[int, Iterable[Message]], T], server_round: int, usable: list[Message]
     ) -> T | None:
-        """The result of the inner strategy; None if there are no answers or it refuses to aggregate them."""
+        """The result of the inner strategy; None if there are no answers or it fails, which is noted.
+
+        What Flower raises to end a run, such as a privacy budget that is spent, ends it here too.
+        """
         try:
             return aggregate(server_round, usable) if usable else None
         except (AggregationError, InconsistentMessageReplies) as error:
-            name = type(self.inner).__name__
-            self.memory.fail(server_round, FOG, "error", f"{name} does not aggregate: {error}")
-            return None
+            said = str(error)
+        except AppExitException:
+            raise
+        except Exception as error:
+            said = shorten(f"{type(error).__name__}: {error}")
+            log.exception("round %d: %s cannot aggregate", server_round, type(self.inner).__name__)
+        self.memory.fail(server_round, FOG, "error", f"{type(self.inner).__name__} does not aggregate: {said}")
+        return None
 
     def end(self, server_round: int, kind: str) -> set[int]:
         """End an exchange; the nodes that were asked, which do not attend any more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from typing import Literal
 
 from flwr.app import Message, Metadata, RecordDict
@@ -15,6 +16,7 @@ from rinr_flower.messages.identity import ForgedError
 Kind = Literal["error", "timeout", "malformed", "forged"]
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_TRACED = re.compile(r"Traceback|\s+File ")
 _MAX_REASON = 300
 _MEANING = {
     ErrorCode.NODE_UNAVAILABLE: "the device's node is gone: it sends no heartbeat",
@@ -130,7 +132,10 @@ def match_replies(
 
 
 def shorten(reason: str) -> str:
-    """One line without terminal colours: of a traceback its last line, at most 300 characters."""
-    lines = [line.strip(" '\">") for line in _ANSI.sub("", reason).splitlines()]
-    last = next((line for line in reversed(lines) if line), "no reason given")
-    return last.removeprefix("Exception ClientAppException occurred. Message: ")[:_MAX_REASON]
+    """One line without terminal colours: of a traceback the exception alone, at most 300 characters."""
+    text = _ANSI.sub("", reason).rpartition("Exception ClientAppException occurred. Message: ")[2]
+    lines = [line for line in text.strip().removesuffix("'>").splitlines() if line.strip()]
+    traced = max((i for i, line in enumerate(lines) if _TRACED.match(line)), default=None)
+    if traced is not None:  # the source line follows, indented
+        lines = list(dropwhile(lambda line: line[0].isspace(), lines[traced + 1 :])) or lines[-1:]
+    return " ".join(" ".join(lines).split())[:_MAX_REASON] or "no reason given"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +88,13 @@ def describe(strategy: FogNode) -> dict[str, Any]:
 def check_same(kept: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """ConfigError that names the first setting in which the strategy differs from the one that was broken off."""
     for key, value in now.items():
-        if kept.get(key) != value:
+        if _comparable(kept.get(key)) != _comparable(value):
             raise ConfigError(
                 f"the run was begun with {key} {kept.get(key)!r}, not {value!r}; give the same settings, or begin a "
                 "new run in a new folder"
             )
+
+
+def _comparable(value: Any) -> Any:
+    """A JSON value as it is read again, with texts for NaN and infinity: NaN is not equal to itself."""
+    return json.loads(json.dumps(value), parse_constant=str)

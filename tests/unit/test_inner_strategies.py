@@ -12,7 +12,7 @@ from typing import Any
 import flwr.serverapp.strategy as flower
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, Message, MessageType
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.clientapp.mod import adaptiveclipping_mod, fixedclipping_mod
 from flwr.serverapp.exception import AggregationError
 from flwr.serverapp.strategy import (
@@ -40,11 +40,14 @@ from flwr.serverapp.strategy import (
 from tiny_detector import cameras
 from wire import Killed, Wire
 
+from rinr_flower.decoding import FrameStore
+from rinr_flower.detection import Detector, TrainingLog
 from rinr_flower.errors import ConfigError
+from rinr_flower.messages.training import Training
 from rinr_flower.simulations.run_folder import RunFolder
-from rinr_flower.strategies import CompressedFedAvg, EdgeOrFog, FogNode, FogTraining
+from rinr_flower.strategies import CompressedFedAvg, CompressedUpdates, EdgeOrFog, FogNode, FogTraining, JpegSharing
 from rinr_flower.strategies.encoding import encode_here
-from rinr_flower.strategies.inner import arrays_in
+from rinr_flower.strategies.inner import arrays_in, needs_model, put_arrays
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 
@@ -176,11 +179,50 @@ def test_strategies_for_trees_are_refused(name: str) -> None:
         (lambda: FogNode("jpeg"), "cannot stand inside another"),
         (lambda: FedAvg, r"the inner strategy is <class .*give an object of a Strategy, for example FedAvg\(\)"),
         (lambda: Around(FedXgbCyclic()), "aggregates boosted trees"),
+        (lambda: CompressedUpdates(FedAvg()), r"sends updates .* CompressedFedAvg\(inner=FedAvg\(\)\)"),
+        (lambda: CompressedUpdates(Around(CompressedUpdates(FedAvg()))), "CompressedUpdates sends updates"),
     ],
 )
 def test_what_would_fail_on_every_device_is_refused_at_once(inner: Callable[[], Strategy], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         FogNode("jpeg", inner=inner())
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: FogTraining("stc", inner=FedAvg()), "FogTraining takes no option inner: CompressedFedAvg averages"),
+        (lambda: EdgeOrFog("jpeg", "stc", inner=FedAvg()), "EdgeOrFog takes no option inner"),
+        (lambda: FogTraining("stc", codec="jpeg"), "FogTraining takes no option codec"),
+        (lambda: JpegSharing(codec="webp"), "JpegSharing takes no option codec: it sets that itself, FogNode takes it"),
+        (lambda: CompressedFedAvg(upload="jpeg"), "CompressedFedAvg takes no option upload"),
+    ],
+)
+def test_an_option_that_a_strategy_sets_itself_is_refused(make: Callable[[], Strategy], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        make()
+
+
+@pytest.mark.parametrize(
+    "make", [FedAdam, AVERAGING["QFedAvg"], AVERAGING["FedAvgM"], lambda: private(FIXED, FedAvg())]
+)
+def test_a_strategy_that_computes_with_the_model_is_not_begun_without_one(make: Callable[[], Strategy]) -> None:
+    wire = Wire({})
+    with pytest.raises(ConfigError, match=r"initial_arrays are empty, and \w+ computes with the model .*'class-names'"):
+        FogNode("jpeg", inner=make()).start(wire, ArrayRecord(), 1, 1)
+    assert needs_model(FedAvgM()) == needs_model(Around(FedAvg())) == ""
+
+
+def test_the_fog_begins_with_first_weights_where_the_classes_are_named(tmp_path: Path) -> None:
+    def train(detector: Detector, store: FrameStore, training: Training, server_round: int) -> TrainingLog:
+        return detector.fit(store, [0], steps=1, batch=1, size=64)
+
+    config = ConfigRecord(Training(class_names=("cup",), image_size=64).to_config())
+    fog = FogNode("jpeg", inner=FedAdam(), encoder=encode_here)
+    result = fog.start(cameras(tmp_path, 2, detector=None, train=train), ArrayRecord(), 1, 5, config, config)
+    assert fog.failures == []
+    assert fog.start_model is not None
+    assert set(result.arrays) == set(fog.start_model.arrays) == set(Training().build().state())
 
 
 def test_shared_frames_are_trained_on_under_a_strategy_around_the_fog_node(tmp_path: Path) -> None:
@@ -299,6 +341,27 @@ def test_the_state_of_a_strategy_of_ones_own_comes_back(tmp_path: Path) -> None:
         assert np.array_equal(mine[1], theirs[1]), "FedAdam's momenta too"
 
 
+def test_arrays_of_nodes_come_back_under_their_numbers() -> None:
+    strategy, again = FedAvg(), FedAvg()
+    vars(strategy).update(by_node={10: np.ones(2), -3: np.zeros(1)}, mixed={10: np.ones(2), "a": np.ones(2)})
+    put_arrays(again, arrays_in(strategy))
+    assert {node: array.tolist() for node, array in vars(again)["by_node"].items()} == {10: [1, 1], -3: [0]}
+    assert "mixed" not in vars(again)
+
+
+def test_an_option_that_is_no_number_yet_is_the_same_when_a_run_is_resumed(tmp_path: Path) -> None:
+    def inner(best: float) -> Strategy:
+        strategy = FedAvg()
+        strategy.best, strategy.least = best, float("inf")  # type: ignore[attr-defined]
+        return strategy
+
+    folder = RunFolder.create(str(tmp_path / "run"))
+    run(FogNode("jpeg", inner=inner(float("nan")), keep=folder), cameras(tmp_path, 2), rounds=1)
+    assert FogNode("jpeg", inner=inner(float("nan")), keep=RunFolder(folder.path)).recall() == 1
+    with pytest.raises(ConfigError, match="begun with inner"):
+        FogNode("jpeg", inner=inner(0.5), keep=RunFolder(folder.path)).recall()
+
+
 class Steps(FedAvg):
     """Makes a strategy inside it when it is needed."""
 
@@ -327,3 +390,69 @@ def test_an_inner_strategy_that_cannot_aggregate_is_a_failure_of_the_fog(tmp_pat
     assert [(f.device, f.kind) for f in strategy.failures] == [("fog", "error")]
     assert "QFedAvg does not aggregate" in strategy.failures[0].reason
     assert AggregationError.__name__
+
+
+class Faulty(FedAvg):
+    """Gives what ``spoil`` makes of the average."""
+
+    def __init__(self, spoil: Callable[[np.ndarray], ArrayRecord]) -> None:
+        super().__init__()
+        self.spoil = spoil
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[Any, Any]:
+        arrays, metrics = super().aggregate_train(server_round, replies)
+        assert arrays is not None
+        return self.spoil(arrays["numbers"].numpy()), metrics
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (lambda numbers: {}["no such"], "Faulty does not aggregate: KeyError: 'no such'"),
+        (lambda numbers: ArrayRecord({"numbers": Array(numbers * np.nan)}), "Faulty is not used: .* holds nan"),
+        (lambda numbers: ArrayRecord({"numbers": Array(numbers * np.inf)}), "Faulty is not used: .* holds inf"),
+        (lambda numbers: ArrayRecord({"other": Array(numbers)}), "Faulty is not used: the model has other arrays"),
+        (lambda numbers: ArrayRecord({"numbers": Array(numbers[:2])}), r"\(2,\); the fog's is float32 \(3,\)"),
+    ],
+)
+@pytest.mark.parametrize("make", [partial(FogNode, "jpeg", upload=None), partial(CompressedFedAvg, "full")])
+def test_a_faulty_average_is_a_failure_of_the_fog_and_the_model_stays(
+    make: Callable[..., FogNode], spoil: Callable[[np.ndarray], ArrayRecord], text: str, tmp_path: Path
+) -> None:
+    fog, config = make(inner=Faulty(spoil)), ConfigRecord({"class-names": ["cup"]})
+    start = ArrayRecord({"numbers": Array(np.ones(3, np.float32))})
+    fog.start(cameras(tmp_path, 2), start, 2, 1, config, config)
+    assert [(f.round, f.device, f.kind) for f in fog.failures] == [(1, "fog", "error"), (2, "fog", "error")]
+    assert re.search(text, fog.failures[0].reason)
+    assert fog.arrays["numbers"].numpy().tolist() == [1, 1, 1]
+
+
+class Silent(FedAvg):
+    """Gives ``messages`` of what FedAvg would send."""
+
+    def __init__(self, messages: Callable[[list[Message]], Any]) -> None:
+        super().__init__()
+        self.messages = messages
+
+    def configure_train(self, *args: Any) -> Any:
+        return self.messages(list(super().configure_train(*args)))
+
+
+def _renamed(messages: list[Message]) -> list[Message]:
+    for message in messages:
+        message.content = RecordDict({"arrays": message.content["arrays"], "settings": message.content["config"]})
+    return messages
+
+
+@pytest.mark.parametrize(
+    ("messages", "text"),
+    [
+        (lambda messages: None, "configure_train of Silent gave None"),
+        (_renamed, r"of Silent has the records \['arrays', 'settings'\]; it must have a ConfigRecord 'config'"),
+    ],
+)
+def test_messages_that_no_device_can_be_sent_are_named(
+    messages: Callable[[list[Message]], Any], text: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=text):
+        run(FogNode("jpeg", upload=None, inner=Silent(messages)), cameras(tmp_path, 2), rounds=1)

@@ -23,7 +23,7 @@ from wire import Wire
 from rinr_flower.errors import ConfigError
 from rinr_flower.messages.protocol import query_content
 from rinr_flower.simulations.run_folder import RunFolder
-from rinr_flower.strategies import FogNode, FogTraining
+from rinr_flower.strategies import CaptureLimits, FogNode, FogTraining
 from rinr_flower.strategies.encoding import encode_here
 from rinr_flower.strategies.grids import AT_ONCE, AttendingGrid, StreamedGrid, TooFewNodesError
 
@@ -95,12 +95,37 @@ def test_only_some_devices_are_asked_where_fraction_query_says_so(tmp_path: Path
         ({"min_devices": "2"}, "min_devices is '2'; it must be a whole number of at least 1"),
         ({"min_devices": 0}, "min_devices is 0"),
         ({"keep": "runs/a"}, r"keep is 'runs/a'; give RunFolder.create\('runs/a'\)"),
+        ({"keep": 5}, r"keep is '5'; give RunFolder"),
+        ({"fraction_query": "0.5"}, "fraction_query is '0.5'; it must be a number above 0 and at most 1"),
+        ({"seed": 1.5}, "seed is 1.5; it must be a whole number"),
+        ({"seed": None}, "seed is None"),
+        ({"timeout": "60"}, "timeout is '60'; it must be a number of seconds above 0"),
+        ({"timeout": 0}, "timeout is 0"),
+        ({"timeout": float("nan")}, "timeout is nan"),
+        ({"limits": None}, "limits is None; it must be an object of CaptureLimits"),
+        ({"policy": "x"}, "policy is 'x'; it must be an object of Policy, or None"),
+        ({"identity": "fog"}, "identity is 'fog'"),
+        ({"ledger": "x.csv"}, "ledger is 'x.csv'"),
         ({"device": "gpu"}, "device 'gpu' is not available here; available: auto"),
     ],
 )
 def test_a_bad_option_is_named_before_the_first_round(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         FogNode("jpeg", **options)
+
+
+@pytest.mark.parametrize("bounds", [{"clips": -1}, {"seconds": "3"}, {"megabytes": float("nan")}])
+def test_a_bad_bound_is_named(bounds: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(bounds))} of CaptureLimits is .* number of at least 0"):
+        CaptureLimits(**bounds)
+
+
+@pytest.mark.parametrize(
+    "option", [{"num_rounds": "3"}, {"num_rounds": 1.5}, {"initial_arrays": None}, {"timeout": None}, {"timeout": -1}]
+)
+def test_a_bad_argument_of_start_is_named(option: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(option))} is "):
+        node().start(Wire({}), **{"initial_arrays": start(), **option})
 
 
 def _queried(wire: Wire, number: int) -> list[int]:

@@ -155,6 +155,17 @@ def test_an_evaluation_confirms_no_payloads_of_a_round_before() -> None:
     assert len(devices[2].received[3]) == 6, "none of these ever came"
 
 
+def test_lists_that_devices_report_are_averaged_too() -> None:
+    devices, wire = fleet(2)
+    for device in devices:
+        weight, per_class = device.number + 1, [float(device.number), 0.5]
+        device.metrics = MetricRecord({"num-examples": weight, "map50": 0.3 * device.number, "per-class": per_class})
+    result = run(FogNode("jpeg"), wire)
+    averaged = result.evaluate_metrics_clientapp[1]
+    assert averaged["map50"] == pytest.approx(0.2)
+    assert averaged["per-class"] == pytest.approx([2 / 3, 0.5])
+
+
 def test_what_a_device_did_not_confirm_is_sent_again() -> None:
     devices, wire = fleet()
     strategy = FogNode("jpeg")
@@ -316,6 +327,13 @@ def test_replies_are_matched_to_what_was_asked() -> None:
 
 def test_reasons_are_one_line() -> None:
     assert shorten("\x1b[36mray::Actor\x1b[0m\n  File x\nValueError: bad\n'>") == "ValueError: bad"
+    torch_says = "RuntimeError: Error(s) in loading:\n\tUnexpected key(s)\nin it"
+    traceback = f"Traceback (most recent call last):\n  File x\n    f()\n    ^^^\n{torch_says}\n"
+    chained = f"Traceback:\n  File y\nKeyError: 1\n\nDuring handling of the above exception, another:\n\n{traceback}"
+    for said in (torch_says, traceback, chained):
+        assert shorten(said) == "RuntimeError: Error(s) in loading: Unexpected key(s) in it"
+    flower_says = "<class 'ClientAppException'>:<'\nException ClientAppException occurred. Message: boom\nmore'>"
+    assert shorten(flower_says) == "boom more"
     assert len(shorten("x" * 1000)) == 300
     assert shorten("") == "no reason given"
 
