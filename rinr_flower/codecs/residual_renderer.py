@@ -171,7 +171,7 @@ def _read_objects(payload: Payload) -> tuple[ObjectGroups, list[_Networks]]:
         counts = groups.counts[groups.kinds == kind]
         if not len(counts):
             continue
-        scales: list[float | None] = [None] * int(counts.sum())
+        scales: Sequence[float | None] = [None] * int(counts.sum())
         if residual:
             factors = read_scales(reader, len(counts), "residual factors")
             if not (factors <= MAX_FACTOR).all():
