@@ -26,7 +26,7 @@ def kept_values(folder: Path) -> dict[str, Any]:
             states.append(read_record(folder / "rounds" / f"{len(states):03d}.json"))
     if not states:
         return {}
-    scenario: Any = {}
+    scenario: Any = {"upload": states[0]["strategy"]["upload"]}
     with suppress(OSError, ValueError, yaml.YAMLError):
         scenario = yaml.safe_load((folder / "scenario.yaml").read_text(encoding="utf-8"))
     payloads = [_payload_row(item, folder) for state in states for item in state["shared"]]

@@ -12,7 +12,7 @@ from rinr_flower.registry import build_dataclass
 from rinr_flower.report.outlook import crossovers, graph_rows, profile_rows, scale_rows
 from rinr_flower.report.record import RunRecord, to_json
 from rinr_flower.report.rows import BASELINE, accuracy_rows, codec_rows, device_rows, round_rows, scheme_row
-from rinr_flower.report.schemes import Scheme, captures_of, schemes_of, start_models
+from rinr_flower.report.schemes import Scheme, captures_of, schemes_of, start_models, with_plausible_sizes
 from rinr_flower.report.timing import turning_rate
 
 SCHEMA_VERSION = 1
@@ -21,6 +21,7 @@ SCHEMA_VERSION = 1
 def summarise(record: RunRecord, *, title: str = "") -> dict[str, Any]:
     """Everything the report says about one run, as JSON values (NaN is None)."""
     missing = list(record.missing)
+    record = with_plausible_sizes(record, missing)
     link = link_of(record, missing)
     schemes = schemes_of(record)
     if not schemes:
