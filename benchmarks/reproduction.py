@@ -11,12 +11,15 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 from pathlib import Path
 
 from lib.code_hash import code_of
+from lib.command import exit_code
 from lib.results import FOLDER, write_result
 
 from rinr_flower.codecs import codecs
+from rinr_flower.errors import DataError
 from rinr_flower.report.experiment import RIVALS
 
 FIGURES = Path(__file__).parents[1] / "docs" / "images" / "reproduction"
@@ -31,7 +34,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER / "reproduction.json")
     parser.add_argument("--figures", type=Path, default=FIGURES, help="folder for the figures")
     options = parser.parse_args()
-    found = json.loads((options.run / "reproduction.json").read_text(encoding="utf-8"))
+    try:
+        found = json.loads((options.run / "reproduction.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{options.run} is no folder of 'bandwidth-report --reproduce': {error}") from error
     kinds = {name for name, _ in RIVALS.values()} | {"rapid_inr", "nerv"}
     modules = [*dict.fromkeys(m for name in sorted(kinds) for m in code_of(codecs.create(name))), *TRAINED]
     rows = [{"kind": kind, **row} for kind in ("clips", "accuracy", "updates") for row in found[kind]]
@@ -45,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

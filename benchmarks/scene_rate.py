@@ -15,12 +15,14 @@ import argparse
 import json
 import math
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from lib.clips import benchmark_clips, default_specs
+from lib.command import exit_code
 from lib.results import write_result
 from rich.console import Console
 from rich.table import Table
@@ -107,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -21,12 +21,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from lib.accuracy_codecs import parse_codec
 from lib.clips import benchmark_clips, default_specs, named, once
 from lib.code_hash import code_of, digest_of
+from lib.command import exit_code
 from lib.results import FOLDER, ResultFile, Row
 from rich.console import Console
 from rich.progress import track
@@ -138,6 +140,8 @@ def main() -> None:
         settings={"devices": DEVICES, "frames": FRAMES},
     )
     names = options.codecs.split(",")
+    for name in names:
+        parse_codec(name)
     forget(file, options.redo, names, options.clips)
     for name, clip in benchmark_clips(options.data or default_specs(), slice(0, FRAMES), options.clips):
         if not all(f.file for f in clip.frames):
@@ -152,4 +156,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -21,8 +21,8 @@ from rinr_flower.clients.device_state import Held, JobState
 from rinr_flower.clients.edge_device import EdgeDevice, TrainingStep, fit
 from rinr_flower.clients.incoming import model_of
 from rinr_flower.clients.own_frames import CapturedFrames
-from rinr_flower.detection import Architecture
-from rinr_flower.errors import DataError
+from rinr_flower.detection import Architecture, architecture
+from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.files import name_of
 from rinr_flower.messages.coded_model import open_model
 from rinr_flower.messages.protocol import (
@@ -80,7 +80,23 @@ def client_app(
         after them.
     detector : architecture of this device's detector, in the place of the one that the fog asks for.
     train : trains a detector on the frames of a store in a round, in the place of ``Training.fit``.
+
+    Raises
+    ------
+    ConfigError
+        If an argument is none of these.
     """
+    for name, good, value, wanted in (
+        ("open_device", callable(open_device), open_device, "a function"),
+        ("threads", threads is None or _whole(threads, 1), threads, "a whole number from 1, or None"),
+        ("opened_bytes", _whole(opened_bytes, 0), opened_bytes, "a whole number from 0"),
+        ("mods", isinstance(mods, Sequence) and all(map(callable, mods)), mods, "a sequence of Flower mods"),
+        ("train", callable(train), train, "a function"),
+    ):
+        if not good:
+            raise ConfigError(f"client_app's {name} is {value!r}; it must be {wanted}")
+    if detector is not None:
+        architecture(detector)
     app = ClientApp()
     training = partial(_train, detector=detector, step=train)
     evaluation = partial(_evaluate, detector=detector)
@@ -250,7 +266,7 @@ def _settings(task: _Task, detector: str | Mapping[str, Any] | Architecture | No
     training = Training.of_config(task.config)
     if CLASS_NAMES not in task.config:
         own = [name for clip in task.own.held_back() for name in Payload.from_bytes(clip.data).class_names]
-        training = replace(training, class_names=tuple(dict.fromkeys(own)))
+        training = replace(training, class_names=tuple(dict.fromkeys(own)) or training.class_names)
     return training if detector is None else replace(training, detector=detector)
 
 
@@ -268,6 +284,10 @@ def _received(
     kept = after.kept
     received |= {name: payload for name, payload in incoming.items() if name in set(kept) - set(received)}
     return after.without(set(kept) - set(received)), received
+
+
+def _whole(value: object, least: int) -> bool:
+    return type(value) is int and value >= least
 
 
 def _limit(threads: int | None, opened_bytes: int) -> None:

@@ -30,9 +30,10 @@ def default_specs() -> list[str]:
 def benchmark_clips(specs: Sequence[str], frames: slice | None, patterns: Sequence[str]) -> Iterator[tuple[str, Clip]]:
     """Clips as (kind/name, clip), those whose name matches one of ``patterns`` (all without patterns).
 
-    A data set is read when its turn comes, so memory holds one at a time.
+    A data set is read when its turn comes, so memory holds one at a time. ConfigError at the end if none matches.
     """
     seen: set[str] = set()
+    matched = False
     for spec in specs:
         kind = spec.partition(":")[0]
         for clip in load(spec, frames=frames):
@@ -41,7 +42,10 @@ def benchmark_clips(specs: Sequence[str], frames: slice | None, patterns: Sequen
                 raise ConfigError(f"two clips are called {name}; run their data sets one by one with their own --out")
             seen.add(name)
             if not patterns or named(name, patterns):
+                matched = True
                 yield name, clip
+    if patterns and not matched:
+        raise ConfigError(f"no clip is called {' or '.join(map(repr, patterns))}; one is {min(seen, default='none')}")
 
 
 def once(rows: Sequence[Row]) -> list[Row]:

@@ -48,9 +48,10 @@ def tensors(clips):
 @app.query()
 def query(message: Message, context: Context) -> Message:
     server_round, upload = read_query(message.content)
-    clip = camera(context)[4 * (server_round - 1) : 4 * server_round]  # four new frames in every round
-    data = None if upload is None else codecs.create(upload).encode(clip)  # None: the fog asks for the name alone
-    captures = [] if data is None else [Capture(clip.name, f"round {server_round}", clip.file_bytes(), data)]
+    clip, first, captures = camera(context), 4 * (server_round - 1), []
+    if upload is not None and first < len(clip):  # None asks for the name alone
+        new = clip[first : first + 4]  # four in every round; afterwards the device has no new ones
+        captures = [Capture(clip.name, f"round {server_round}", new.file_bytes(), codecs.create(upload).encode(new))]
     return Message(captures_content(clip.name, captures), reply_to=message)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from rinr_flower.bandwidth.ledger import Entry
 from rinr_flower.bandwidth.profiles import PROFILES
@@ -78,21 +80,18 @@ class LinkModel:
         return cls(**cls.parse_options({"profile": name, **options}))
 
     def __post_init__(self) -> None:
-        rates = {"rate_bytes_per_s": self.rate_bytes_per_s, "node_rate_bytes_per_s": self.node_rate_bytes_per_s}
         if not isinstance(self.node_rates, Mapping):
             raise ConfigError(f"link node_rates {self.node_rates!r} is not a mapping of node names to bytes/s")
+        rates = {"rate_bytes_per_s": self.rate_bytes_per_s}
+        if self.node_rate_bytes_per_s is not None:
+            rates["node_rate_bytes_per_s"] = self.node_rate_bytes_per_s
         for name, rate in {**rates, **{f"node_rates[{k!r}]": v for k, v in self.node_rates.items()}}.items():
-            if rate is not None and not (isinstance(rate, (int, float)) and 0 < rate < math.inf):
-                raise ConfigError(f"link {name} {rate!r} is not a number above 0")
+            check_number(f"link {name}", rate, lambda v: 0 < v < math.inf, "a number above 0")
         for name in ("latency_s", "joules_per_byte_sent", "joules_per_byte_received", "packet_header_bytes"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"link {name} {getattr(self, name)} is below 0")
-        if not 0 <= self.loss < 1:
-            raise ConfigError(f"link loss {self.loss} is not in 0 <= loss < 1")
-        if not 0 < self.duty_cycle <= 1:
-            raise ConfigError(f"link duty_cycle {self.duty_cycle} is not in 0 < duty_cycle <= 1")
-        if self.packet_bytes < 1:
-            raise ConfigError(f"link packet_bytes {self.packet_bytes} is below 1")
+            check_number(f"link {name}", getattr(self, name), lambda v: v >= 0, "a number from 0")
+        check_number("link loss", self.loss, lambda v: 0 <= v < 1, "in 0 <= loss < 1")
+        check_number("link duty_cycle", self.duty_cycle, lambda v: 0 < v <= 1, "in 0 < duty_cycle <= 1")
+        check_number("link packet_bytes", self.packet_bytes, lambda v: v >= 1, "a number from 1")
 
     def rate_between(self, source: str, destinations: Iterable[str]) -> float:
         """Bytes/s from ``source`` to all of ``destinations`` at once: the slowest of them decides."""
@@ -178,6 +177,12 @@ class LinkModel:
         busy = [size / self.node_limit(name) for sizes in (by_sender, received) for name, size in sizes.items()]
         slowest = max([*links.values(), *busy], default=0.0) / self.duty_cycle
         return slowest + (self.latency_s if group else 0.0)
+
+
+def check_number(name: str, value: object, good: Callable[[float], bool], wanted: str) -> None:
+    """ConfigError unless ``value`` is a number and ``good``."""
+    if not (isinstance(value, int | float | np.integer) and good(float(value))):
+        raise ConfigError(f"{name} {value!r} is not {wanted}")
 
 
 def expected_tries(loss: float, receivers: int) -> float:

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rinr_flower.bandwidth.link import expected_tries
+from rinr_flower.bandwidth.link import check_number, expected_tries
 from rinr_flower.errors import ConfigError
 
 Floats = NDArray[np.float64]
@@ -70,19 +70,27 @@ class Deployment:
                 f"upload_bytes, payload_bytes and frames have {n}, {len(self.payload_bytes)} and {len(self.frames)} "
                 "devices; give the same number, at least 2"
             )
-        if self.sharing != "all" and not 1 <= self.receivers < n:
-            raise ConfigError(f"{self.receivers} receivers among {n} devices; give 1 to {n - 1}")
-        if not 1 <= self.fog_nodes <= n:
-            raise ConfigError(f"{self.fog_nodes} fog nodes for {n} devices; give 1 to {n}")
-        if self.fan_out < 2:
-            raise ConfigError(f"fan_out {self.fan_out} is below 2")
+        if self.sharing not in ("all", "nearest", "groups"):
+            raise ConfigError(f"sharing {self.sharing!r} is not one of all, nearest, groups")
+        if self.sharing != "all" and not (_is_whole(self.receivers) and 1 <= self.receivers < n):
+            raise ConfigError(f"{self.receivers!r} receivers among {n} devices; give 1 to {n - 1}")
+        if not (_is_whole(self.fog_nodes) and 1 <= self.fog_nodes <= n):
+            raise ConfigError(f"{self.fog_nodes!r} fog nodes for {n} devices; give 1 to {n}")
+        for name, least in (("fan_out", 2), ("encoders", 1)):
+            if not (_is_whole(value := getattr(self, name)) and value >= least):
+                raise ConfigError(f"{name} {value!r} is not a whole number from {least}")
         for name in ("fog_rate_bytes_per_s", "device_rate_bytes_per_s", "backhaul_rate_bytes_per_s", "period_s"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} {getattr(self, name)} is not above 0")
+            check_number(name, getattr(self, name), lambda v: v > 0, "a number above 0")
+        check_number("encode_seconds_per_frame", self.encode_seconds_per_frame, lambda v: v >= 0, "a number from 0")
+        check_number("loss", self.loss, lambda v: 0 <= v < 1, "in 0 <= loss < 1")
 
     @property
     def devices(self) -> int:
         return len(self.upload_bytes)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer)
 
 
 RESOURCES = ("fog_receives", "encoder", "backhaul", "fog_sends", "device_receives", "device_sends")

@@ -45,7 +45,9 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """ConfigError for a number that no training can use."""
+        """ConfigError for a value that no training can use."""
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _checked(field.name, getattr(self, field.name), field.default))
         for name, good, wanted in (
             ("image_size", self.image_size >= 1, "at least 1"),
             ("steps", self.steps >= 1, "at least 1"),
@@ -55,9 +57,7 @@ class Training:
             ("proximal_mu", 0 <= self.proximal_mu < math.inf, "0 or a positive number"),
         ):
             if not good:
-                raise ConfigError(
-                    f"{name.replace('_', '-')!r} of a training is {getattr(self, name)}; it must be {wanted}"
-                )
+                raise _wrong(name, getattr(self, name), wanted)
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> Training:
@@ -65,17 +65,19 @@ class Training:
 
         A key that is missing takes its default; other keys are not looked at.
         """
-        values: dict[str, Any] = {}
-        for field in dataclasses.fields(cls):
-            key = field.name.replace("_", "-")
-            if key in config:
-                values[field.name] = _convert(key, config[key], field.default)
+        keys = {field.name: field.name.replace("_", "-") for field in dataclasses.fields(cls)}
+        values = {name: config[key] for name, key in keys.items() if key in config}
         if str(named := values.get("detector", "")).startswith("{"):
             values["detector"] = _mapping(named)
         return cls(**values)
 
     def to_config(self) -> dict[str, Any]:
-        """For a ConfigRecord."""
+        """For a ConfigRecord; ConfigError if ``detector`` is an object."""
+        if isinstance(self.detector, Architecture):
+            raise ConfigError(
+                f"'detector' of a training is {self.detector!r}; an architecture object does not travel: give its name "
+                "or mapping, and the object as client_app(detector=...)"
+            )
         values = {field.name.replace("_", "-"): getattr(self, field.name) for field in dataclasses.fields(self)}
         return {
             key: list(value) if isinstance(value, tuple) else json.dumps(value) if isinstance(value, Mapping) else value
@@ -113,20 +115,23 @@ class Training:
         )
 
 
-def _convert(key: str, value: Any, like: object) -> Any:
+def _checked(name: str, value: Any, like: object) -> Any:
     """``value`` as the type of the default ``like``."""
-    where = f"{key!r} of the message's config is {str(value)[:40]!r}; it must be"
+    if name == "detector":
+        if not isinstance(value, str | Mapping | Architecture):
+            raise _wrong(name, value, "a name or a mapping")
+        return value
     if isinstance(like, tuple):
         if not isinstance(value, list | tuple) or not value or not all(isinstance(item, str) for item in value):
-            raise ConfigError(f"{where} a list of texts")
+            raise _wrong(name, value, "a list of texts")
         return tuple(value)
-    if isinstance(like, float):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"{where} a number")
-        return float(value)
-    if isinstance(value, bool) or not isinstance(value, type(like)):
-        raise ConfigError(f"{where} {'a whole number' if isinstance(like, int) else 'a text'}")
-    return value
+    if isinstance(value, bool) or not isinstance(value, int if isinstance(like, int) else int | float):
+        raise _wrong(name, value, "a whole number" if isinstance(like, int) else "a number")
+    return type(like)(value)
+
+
+def _wrong(name: str, value: object, wanted: str) -> ConfigError:
+    return ConfigError(f"{name.replace('_', '-')!r} of a training is {repr(value)[:40]}; it must be {wanted}")
 
 
 def _mapping(text: str) -> Mapping[str, Any]:

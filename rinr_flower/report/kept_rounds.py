@@ -26,7 +26,7 @@ def kept_values(folder: Path) -> dict[str, Any]:
             states.append(read_record(folder / "rounds" / f"{len(states):03d}.json"))
     if not states:
         return {}
-    scenario: Any = {}
+    scenario: Any = {"upload": states[0]["strategy"]["upload"]}
     with suppress(OSError, ValueError, yaml.YAMLError):
         scenario = yaml.safe_load((folder / "scenario.yaml").read_text(encoding="utf-8"))
     payloads = [_payload_row(item, folder) for state in states for item in state["shared"]]
@@ -56,16 +56,25 @@ def kept_values(folder: Path) -> dict[str, Any]:
 
 
 def accuracy_row(number: int, device: str, evaluated: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of an AccuracyRecord: what a device measured after round ``number``, and what its training there took."""
+    """Fields of an AccuracyRecord: what a device measured after round ``number``, and what its training there took.
+
+    NaN where a metric is no number, and for a number of examples that is not whole: a weight, not frames.
+    """
+    frames = _number(trained, "num-examples", 0)
     return {
         "round": number,
         "device": device,
-        "map50": float(evaluated.get("map50", math.nan)),
-        "map50_95": float(evaluated.get("map50-95", math.nan)),
-        "trained_frames": int(trained.get("num-examples", 0)),
-        "render_seconds": float(trained.get("render-seconds", math.nan)),
-        "train_seconds": float(trained.get("train-seconds", math.nan)),
+        "map50": _number(evaluated, "map50"),
+        "map50_95": _number(evaluated, "map50-95"),
+        "trained_frames": frames if frames % 1 == 0 else math.nan,
+        "render_seconds": _number(trained, "render-seconds"),
+        "train_seconds": _number(trained, "train-seconds"),
     }
+
+
+def _number(metrics: Mapping[str, Any], name: str, default: float = math.nan) -> float:
+    value = metrics.get(name, default)
+    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def _payload_row(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -121,7 +121,7 @@ TIMES = (
 
 
 def time_by_scheme(summary: Mapping[str, Any]) -> Chart | None:
-    """Stacked bars: communication, encoding, decoding and training of each scheme, shortest first."""
+    """Stacked bars: communication, encoding, decoding and training of each scheme with all four, shortest first."""
     rows = [r for r in summary["schemes"] if math.isfinite(number(r["total_seconds"]))]
     if not rows:
         return None
@@ -129,8 +129,8 @@ def time_by_scheme(summary: Mapping[str, Any]) -> Chart | None:
     return scheme_bars(
         "time_by_scheme",
         "Time from capture to trained detector",
-        "All rounds: the scenario's link model, and what encoding, decoding and training took where they were measured "
-        "(the table below says where).",
+        "All rounds: the scenario's link model, and measured encoding, decoding and training. Ways of which a part was "
+        "not measured are in the table alone.",
         rows,
         TIMES,
         seconds_text,

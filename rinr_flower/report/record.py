@@ -72,7 +72,7 @@ class AccuracyRecord:
     device: str
     map50: float
     map50_95: float
-    trained_frames: int = 0
+    trained_frames: float = 0
     render_seconds: float = math.nan
     train_seconds: float = math.nan
 

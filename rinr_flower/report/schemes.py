@@ -93,6 +93,25 @@ def captures_of(record: RunRecord) -> list[PayloadRecord]:
     return [p for p in record.payloads if p.codec == own]
 
 
+def with_plausible_sizes(record: RunRecord, missing: list[str]) -> RunRecord:
+    """The record with the size of the JPEG upload, which holds the camera's files, where they are said to be larger.
+
+    Also where they are said to be less than half of it; a note for each such device goes into ``missing``.
+    """
+    if record.scenario.get("upload") not in ("jpeg", {"name": "jpeg"}):
+        return record
+    payloads = [
+        p if p.upload_bytes <= 2 * p.camera_bytes <= 2 * p.upload_bytes else replace(p, camera_bytes=p.upload_bytes)
+        for p in record.payloads
+    ]
+    odd = {p.device for p, said in zip(payloads, record.payloads, strict=True) if p is not said}
+    sums = {name: sum(p.camera_bytes for p in payloads if p.device == name) for name in odd}
+    for name in sorted(odd):
+        missing.append(f"{name} gives sizes of camera files that do not fit its uploads; the uploads' sizes are taken")
+    devices = tuple(replace(d, camera_bytes=sums.get(d.name, d.camera_bytes)) for d in record.devices)
+    return replace(record, payloads=tuple(payloads), devices=devices)
+
+
 def receivers_of(record: RunRecord, payload: PayloadRecord) -> tuple[str, ...]:
     """The devices that a clip was meant for: all but its own."""
     names = [d.name for d in record.devices] or sorted({p.device for p in record.payloads})

@@ -288,8 +288,8 @@ def time_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) -> Ht
             "p",
             "Link is communication by the scenario's link model; encoding (at the fog by its workers), "
             "decoding and training are what this run measured; what was measured on some clips only is scaled to all "
-            "frames. A dash was not measured and counts as nothing. The start model, sent before the first round, is "
-            "not in it.",
+            "frames. A dash was not measured, and then the sum is not known. The start model, sent before the first "
+            "round, is not in it.",
         ),
         charts(by_name.get("time_by_scheme")),
         table(columns, rows),

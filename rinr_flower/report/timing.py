@@ -32,10 +32,8 @@ class Timing:
 
     @property
     def total(self) -> float:
-        """Sum of what is known; NaN if communication or encoding is not."""
-        if math.isnan(self.link) or math.isnan(self.encode):
-            return math.nan
-        return math.fsum(v for v in (self.link, self.encode, self.decode, self.train) if not math.isnan(v))
+        """From capture to trained detector; NaN if a part is not known, which would flatter the scheme."""
+        return math.fsum((self.link, self.encode, self.decode, self.train))
 
 
 def time_of(scheme: Scheme, record: RunRecord, link: LinkModel) -> Timing:
@@ -134,12 +132,10 @@ def turning_rate(own: Scheme, rival: Scheme, record: RunRecord, link: LinkModel)
 
 
 def _split(scheme: Scheme, record: RunRecord, link: LinkModel) -> tuple[float, float]:
-    """Seconds that do not depend on the rate of the link, and seconds on the link that are inverse to it."""
+    """Seconds but for training that the link's rate does not change, and seconds on the link inverse to it."""
     timing = time_of(scheme, record, link)
-    if math.isnan(timing.decode):
-        return math.nan, math.nan
     latency = link.times_as_fast(_ALL_BUT_INFINITE).seconds(scheme.ledger)
-    return timing.total - timing.link + latency, timing.link - latency
+    return timing.encode + timing.decode + latency, timing.link - latency
 
 
 _ALL_BUT_INFINITE = 1e15

@@ -29,6 +29,7 @@ from rinr_flower.codecs import codecs
 from rinr_flower.frames import Clip, Frame
 from rinr_flower.messages.coded_model import StartModel
 from rinr_flower.messages.records import record_of
+from rinr_flower.registry import Registry
 from rinr_flower.updates import updates
 from rinr_flower.updates.envelope import Envelope
 
@@ -108,18 +109,22 @@ def small_model() -> dict[str, torch.Tensor]:
     return {k: v.clone() for k, v in net.state_dict().items()}
 
 
+def own(registry: Registry[Any]) -> list[str]:
+    """Names of a registry's components that are not of other distributions."""
+    return [name for name in registry.names() if registry.get(name).__module__.startswith("rinr_flower.")]
+
+
 def seeds() -> list[Seed]:
-    """Tiny payloads of every registered codec, updates of every registered compressor and a coded model, and the golden
-    payloads."""
+    """Tiny payloads of every own codec, updates of every own compressor and a coded model, and the golden payloads."""
     clip, base = small_clip(), small_model()
     tiny = []
-    for name in codecs.names():
+    for name in own(codecs):
         for options in _CODEC_OPTIONS.get(name, [{}]):
             tiny.append(Seed(f"payload {name}", codecs.create(name, **options).encode(clip, seed=3)))
     torch.manual_seed(1)
     new = {k: v + (0.02 * torch.randn(v.shape)).to(v.dtype) if v.is_floating_point() else ~v if v.dtype == torch.bool
            else v + 7 for k, v in base.items()}  # fmt: skip
-    for name in updates.names():
+    for name in own(updates):
         for options in _UPDATE_OPTIONS.get(name, [{}]):
             tiny.append(Seed(f"update {name}", updates.create(name, **options).compress(base, new, seed=5)))
     mask = np.triu(np.full((4, 4), -np.inf, np.float32), 1)
@@ -186,7 +191,7 @@ def _restated(seed: Seed, corpus: Sequence[Seed], rng: random.Random) -> bytes:
             width = rng.choice(_SIDES) if rng.randrange(2) else payload.width
             return _content(seed, size=(width, rng.choice(_SIDES)))
         case 1:
-            return _content(seed, codec=rng.choice(codecs.names()))
+            return _content(seed, codec=rng.choice(own(codecs)))
         case 2:
             return _content(seed, frames=rng.choice(_FRAMES))
         case 3:

@@ -155,3 +155,11 @@ def test_energy_of_the_profiles_is_in_the_known_range():
 def test_bad_options_are_named(options, text):
     with pytest.raises(ConfigError, match=text):
         build_dataclass(LinkModel, options, where="link")
+
+
+@pytest.mark.parametrize(
+    "options", [{"loss": "x"}, {"latency_s": None}, {"rate_bytes_per_s": None}, {"packet_bytes": "x"}]
+)
+def test_values_of_other_types_are_named(options):
+    with pytest.raises(ConfigError, match=r"link \w+ ('x'|None) is not "):
+        LinkModel(**options)

@@ -158,6 +158,13 @@ def test_a_hundred_thousand_devices_take_seconds(sharing):
         ({"fan_out": 1}, "fan_out 1"),
         ({"period_s": 0.0}, "period_s 0.0"),
         ({"frames": np.ones(3)}, "10, 10 and 3"),
+        ({"loss": 1.0}, "loss 1.0 is not in 0 <= loss < 1"),
+        ({"loss": -1}, "loss -1"),
+        ({"encoders": 0}, "encoders 0 is not a whole number from 1"),
+        ({"sharing": "ring"}, "sharing 'ring' is not one of all, nearest, groups"),
+        ({"encode_seconds_per_frame": -1}, "encode_seconds_per_frame -1 is not a number from 0"),
+        ({"period_s": "x"}, "period_s 'x' is not a number above 0"),
+        ({"fog_nodes": 1.5}, "1.5 fog nodes"),
     ],
 )
 def test_bad_deployments_are_named(options, text):

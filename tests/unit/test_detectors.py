@@ -83,11 +83,25 @@ def test_settings_survive_the_way_to_a_device(detector: object) -> None:
         ({"learning-rate": float("nan")}, "'learning-rate' .* is nan"),
         ({"blur": 2.0}, "'blur' .* a share"),
         ({"proximal-mu": -1.0}, "'proximal-mu'"),
+        ({"batch": None}, "'batch' of a training is None; it must be a whole number"),
+        ({"learning-rate": "0.1"}, "'learning-rate' .* '0.1'; it must be a number"),
+        ({"class-names": "car"}, "'class-names' .* a list of texts"),
+        ({"steps": 2.5}, "'steps' .* 2.5; it must be a whole number"),
+        ({"seed": 1.5}, "'seed' .* a whole number"),
+        ({"detector": 5}, "'detector' .* a name or a mapping"),
     ],
 )
 def test_bad_settings_are_named(config: dict[str, object], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         Training.of_config(config)
+    if config != {"detector": "{broken"}:
+        with pytest.raises(ConfigError, match=text):
+            Training(**{key.replace("-", "_"): value for key, value in config.items()})  # type: ignore[arg-type]
+
+
+def test_an_architecture_object_does_not_travel() -> None:
+    with pytest.raises(ConfigError, match=r"does not travel: give its name or mapping, and .* client_app\(detector="):
+        Training(detector=architecture("yolov8n")).to_config()
 
 
 def test_the_proximal_term_ends_where_the_formula_says() -> None:

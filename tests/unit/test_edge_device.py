@@ -111,6 +111,23 @@ def test_a_training_step_must_return_a_log(log: TrainingLog | None, tmp_path: Pa
         device.train(1, own, {}, None, TRAINING, lambda *_: log)  # type: ignore[arg-type, return-value]
 
 
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"opened_bytes": -5}, "opened_bytes is -5; it must be a whole number from 0"),
+        ({"opened_bytes": None}, "opened_bytes is None"),
+        ({"threads": 0}, "threads is 0; it must be a whole number from 1, or None"),
+        ({"train": "x"}, "train is 'x'"),
+        ({"mods": "x"}, "mods is 'x'; it must be a sequence of Flower mods"),
+        ({"mods": None}, "mods is None"),
+        ({"detector": {"name": "nothing"}}, "unknown detector 'nothing'"),
+    ],
+)
+def test_bad_arguments_of_a_client_app_are_named_at_once(options: dict[str, object], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        client_app(lambda context: EdgeDevice(make(Path())), **options)  # type: ignore[arg-type]
+
+
 def test_an_own_class_that_the_fog_does_not_name_is_named(tmp_path: Path) -> None:
     device, own = EdgeDevice(make(tmp_path)), [OwnClip("night", payload(1, "mug"))]
     with pytest.raises(DataError, match=r"own clip 'night': .* class 'mug', .* in the fog's train_config"):

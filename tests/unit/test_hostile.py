@@ -39,6 +39,13 @@ def limited(limited: None) -> Iterator[None]:
     assert time.process_time() - started < fuzz.SECONDS
 
 
+def test_codecs_of_other_distributions_are_not_in_the_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = fuzz_inputs.own(codecs)
+    assert "scene" in own
+    monkeypatch.setitem(codecs._classes, "foreign", type("Foreign", (), {}))
+    assert fuzz_inputs.own(codecs) == own
+
+
 def test_mutated_payloads_and_updates_of_every_format(tmp_path: Path) -> None:
     out = tmp_path / "fuzz.json"
     command = [sys.executable, str(BENCHMARKS / "fuzz.py"), "--count", "1500", "--seed", "7", "--out", str(out)]

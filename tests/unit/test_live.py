@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import subprocess
@@ -17,8 +18,9 @@ from browser import BROWSER, Browser
 from kept_runs import Device, fog, go, wire_of
 
 from rinr_flower.errors import ConfigError, DataError
-from rinr_flower.files import write_file, write_record
+from rinr_flower.files import read_record, write_file, write_record
 from rinr_flower.report import RunRecord
+from rinr_flower.report.record import AccuracyRecord
 from rinr_flower.report.write import write_report
 from rinr_flower.simulations.activity import noted
 from rinr_flower.simulations.live_page import live_content
@@ -73,6 +75,22 @@ def test_a_report_without_run_json_is_of_the_whole_rounds(run: Path, tmp_path: P
     assert not any("no payload" in text for text in report["missing"])
     write_record(run / "rounds/002.json", {"shared": [{}]})
     assert "not a fog node's: KeyError" in RunRecord.load(run).missing[1]
+
+
+def test_an_odd_metric_costs_its_own_cell_alone(run: Path) -> None:
+    state = read_record(run / "rounds/002.json")
+    trained, evaluated = ({item["device"]: item for item in state[kind]} for kind in ("trained", "evaluated"))
+    evaluated["device-0"]["metrics"] = {"map50": [0.5, 0.6], "map50-95": 0.25}
+    trained["device-0"]["metrics"] = {"num-examples": 3, "train-seconds": [1.0]}
+    evaluated["device-1"]["metrics"] = {"map50": 0.5}
+    trained["device-1"]["metrics"] = {"num-examples": 0.5, "train-seconds": 1.0}
+    write_record(run / "rounds/002.json", state)
+    nan = math.nan
+    for record in (RunRecord.load(run), read_so_far(run).record):
+        rows = {a.device: a for a in record.accuracy if a.round == 2}
+        assert repr(rows["device-0"]) == repr(AccuracyRecord(2, "device-0", nan, 0.25, 3.0, nan, nan))
+        assert repr(rows["device-1"]) == repr(AccuracyRecord(2, "device-1", 0.5, nan, nan, nan, 1.0))
+    write_report(RunRecord.load(run), run / "report")
 
 
 def test_a_torn_round_is_one_that_goes_on(run: Path) -> None:

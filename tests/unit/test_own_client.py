@@ -35,10 +35,11 @@ def test_a_foreign_client_with_a_model_of_its_own_learns_from_the_others_frames(
     wire = Wire({number: node(number) for number in (10, 11, 12)})
     strategy = FogNode("webp", inner=FedAvg(), encoder=encode_here)
     config = ConfigRecord({"steps": 30})
-    result = strategy.start(wire, ArrayRecord(), 2, 5, config)
+    result = strategy.start(wire, ArrayRecord(), 4, 5, config)
     assert strategy.failures == []
-    assert [row.metrics["num-examples"] for row in strategy.trained] == [12] * 3 + [16] * 3
-    assert len(strategy.shared) == 6
+    examples = [row.metrics["num-examples"] for row in strategy.trained]
+    assert examples == [12] * 3 + [16] * 3 + [20] * 3 + [12] * 3, "after three rounds a device has no new frames"
+    assert len(strategy.shared) == 9
     errors = [metrics["error"] for metrics in result.evaluate_metrics_clientapp.values()]
     assert errors[1] < errors[0]
     assert set(result.arrays) == set(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from benchmark_scripts import script
@@ -46,3 +49,25 @@ def test_median_best_and_worst_are_of_clips() -> None:
     (found,) = sharing.summary(rows)
     assert (found["best_clip"], found["worst_clip"], found["median"]) == ("set/1", "set/2", rows[0]["gain"])
     assert found["median_object_db"] == 31.0
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "text"),
+    [
+        ("sharing", ["--codecs", "nosuch"], "error: unknown codec 'nosuch'; known: "),
+        ("sharing", ["--clips", "nosuch"], "error: no clip is called 'nosuch'; one is sample/"),
+        ("rate_distortion", ["--clips", "nosuch", "--codecs", "jpeg"], "error: no clip is called 'nosuch'"),
+        ("reproduction", ["."], "error: . is no folder of 'bandwidth-report --reproduce': "),
+    ],
+)
+def test_wrong_arguments_are_one_line(
+    name: str, arguments: list[str], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    data = [] if name == "reproduction" else ["--data", "sample:sequences=1,frames=1,width=64,height=48"]
+    monkeypatch.setattr(sys, "argv", [name, *arguments, *data, "--out", str(tmp_path / "out.json")])
+    monkeypatch.chdir(tmp_path)
+    module = script(name)
+    assert (module.main() if name == "rate_distortion" else module.exit_code(module.main)) == 2
+    assert text in capsys.readouterr().out
+    assert not (tmp_path / "out.json").exists()
