@@ -127,7 +127,7 @@ def _checked(name: str, value: Any, like: object) -> Any:
         return tuple(value)
     if isinstance(value, bool) or not isinstance(value, int if isinstance(like, int) else int | float):
         raise _wrong(name, value, "a whole number" if isinstance(like, int) else "a number")
-    return type(like)(value)
+    return float(value) if isinstance(like, float) else value
 
 
 def _wrong(name: str, value: object, wanted: str) -> ConfigError:

@@ -58,22 +58,22 @@ def kept_values(folder: Path) -> dict[str, Any]:
 def accuracy_row(number: int, device: str, evaluated: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of an AccuracyRecord: what a device measured after round ``number``, and what its training there took.
 
-    NaN where a metric is no number, and for a number of examples that is not whole: a weight, not frames.
+    NaN where a metric is no number; None for a number of examples that is not whole: a weight, not frames.
     """
-    frames = _number(trained, "num-examples", 0)
+    frames = trained.get("num-examples", 0)
     return {
         "round": number,
         "device": device,
         "map50": _number(evaluated, "map50"),
         "map50_95": _number(evaluated, "map50-95"),
-        "trained_frames": frames if frames % 1 == 0 else math.nan,
+        "trained_frames": frames if isinstance(frames, int) else None,
         "render_seconds": _number(trained, "render-seconds"),
         "train_seconds": _number(trained, "train-seconds"),
     }
 
 
-def _number(metrics: Mapping[str, Any], name: str, default: float = math.nan) -> float:
-    value = metrics.get(name, default)
+def _number(metrics: Mapping[str, Any], name: str) -> float:
+    value = metrics.get(name)
     return float(value) if isinstance(value, int | float) else math.nan
 
 

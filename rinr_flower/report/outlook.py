@@ -156,7 +156,7 @@ def scale_rows(record: RunRecord, link: LinkModel) -> list[dict[str, Any]]:
     if not payloads:
         return []
     receivers = max(len(receivers_of(record, p)) for p in payloads)
-    known = [(p.encode_seconds, p.frames) for p in payloads if p.frames and math.isfinite(p.encode_seconds)]
+    known = [(p.encode_seconds, p.frames) for p in payloads if p.frames and 0 <= p.encode_seconds < math.inf]
     per_frame = math.fsum(s for s, _ in known) / sum(f for _, f in known) if known else 0.0
     rows = []
     for devices in SCALES:

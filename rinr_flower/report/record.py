@@ -65,14 +65,14 @@ class PayloadRecord:
 class AccuracyRecord:
     """mAP of one device's detector on its held-back frames after a round, and what rendering and training cost it.
 
-    Round 0 is before training.
+    Round 0 is before training. ``trained_frames`` is None where it is not known.
     """
 
     round: int
     device: str
     map50: float
     map50_95: float
-    trained_frames: float = 0
+    trained_frames: int | None = 0
     render_seconds: float = math.nan
     train_seconds: float = math.nan
 
@@ -265,6 +265,8 @@ def from_json(cls: type[T], value: Any) -> T:
 
 
 def _value(hint: Any, value: Any) -> Any:
+    if hint == int | None:
+        return None if value is None else _value(int, value)
     if hint is float:
         return math.nan if value is None else float(value)
     if hint is int and (isinstance(value, bool) or not isinstance(value, int) or value < 0):

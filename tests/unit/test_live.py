@@ -88,9 +88,11 @@ def test_an_odd_metric_costs_its_own_cell_alone(run: Path) -> None:
     nan = math.nan
     for record in (RunRecord.load(run), read_so_far(run).record):
         rows = {a.device: a for a in record.accuracy if a.round == 2}
-        assert repr(rows["device-0"]) == repr(AccuracyRecord(2, "device-0", nan, 0.25, 3.0, nan, nan))
-        assert repr(rows["device-1"]) == repr(AccuracyRecord(2, "device-1", 0.5, nan, nan, nan, 1.0))
+        assert repr(rows["device-0"]) == repr(AccuracyRecord(2, "device-0", nan, 0.25, 3, nan, nan))
+        assert repr(rows["device-1"]) == repr(AccuracyRecord(2, "device-1", 0.5, nan, None, nan, 1.0))
     write_report(RunRecord.load(run), run / "report")
+    rows = json.loads((run / "report/report.json").read_text())["accuracy"]
+    assert [row["trained_frames"] for row in rows] == [3, None]
 
 
 def test_a_torn_round_is_one_that_goes_on(run: Path) -> None:
