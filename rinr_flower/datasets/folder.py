@@ -18,7 +18,7 @@ from rinr_flower.datasets.images import (
     image_files,
     in_subfolders,
     natural_path,
-    read_text,
+    read_names,
     visible,
     warn_of_subfolders,
 )
@@ -86,8 +86,9 @@ class Folder(Dataset):
 
     def sources(self, *, seed: int, broken: Broken) -> list[Source]:
         root = existing_folder(self.path, expected=LAYOUT).absolute()
-        folder = root if image_files(root) or not (root / "images").is_dir() else root / "images"
-        images = image_files(folder)
+        folder, images = root, image_files(root)
+        if not images and (root / "images").is_dir():
+            folder, images = root / "images", image_files(root / "images")
         if not images:
             raise DataError(f"{root}: no images ({', '.join(IMAGE_SUFFIXES)}) here; {_instead(root)}expected {LAYOUT}")
         warn_of_subfolders(folder)
@@ -116,5 +117,5 @@ def class_list(folder: Path) -> tuple[str, ...]:
     places = _places(folder)
     for place in (*places, places[0].parent):
         if (place / "classes.txt").is_file():
-            return tuple(line.strip() for line in read_text(place / "classes.txt") if line.strip())
+            return read_names(place / "classes.txt")
     return ()
