@@ -130,6 +130,9 @@ def test_a_data_set_becomes_a_folder_of_payloads_and_a_data_set_again(tmp_path: 
     assert "ratio" not in done.stdout, "there are no camera files"
     names = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert names == ["0001-p-000.rinr", "0002-p-001.rinr"]
+    for spec in (f"{tmp_path}/p", f"{tmp_path}/p#1"):
+        refused = rinr("encode", spec, "-o", tmp_path / "p.rinr", "--codec", "webp", "--skip-broken").stderr
+        assert f"collection; give a folder for all (-o {tmp_path}/p/)" in refused
     alone = codecs.create("webp").encode(load(f"{tmp_path}/p", broken=Broken(skip=True))[1])
     assert (tmp_path / "out" / names[1]).read_bytes() == alone, "as if it were encoded alone"
     assert "holds payloads already" in rinr("encode", tmp_path / "p", "-o", tmp_path / "out", "--skip-broken").stderr

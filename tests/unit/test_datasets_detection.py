@@ -75,6 +75,15 @@ def test_folders_of_labelling_tools(images: str, annotations: str, tmp_path: Pat
     (source,) = sources(f"voc:{tmp_path}")
     assert source.class_names == ("otter", "person")
     assert sum(len(s.labels.boxes) for s in source.shots) == 6
+    if images != annotations:
+        (tmp_path / annotations).rename(tmp_path / "xmls")
+        (tmp_path / annotations).mkdir()
+        (tmp_path / "xmls").rename(tmp_path / annotations / "xmls")
+        assert sum(len(s.labels.boxes) for s in sources(f"voc:{tmp_path}")[0].shots) == 6
+        (tmp_path / annotations / "old").mkdir()
+        (tmp_path / annotations / "old/2007_000001.xml").write_text("<annotation/>")
+        with pytest.raises(DataError, match=r"2007_000001\.xml is of the same image; delete one of them"):
+            load(f"voc:{tmp_path}")
 
 
 def test_voc_size_is_compared_with_the_picture(tmp_path: Path) -> None:
