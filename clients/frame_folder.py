@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any
 from rinr_flower.bitstream.container import MAX_FRAMES
 from rinr_flower.clients.own_frames import OwnClip
 from rinr_flower.codecs import codecs
-from rinr_flower.datasets.folder import label_files
+from rinr_flower.datasets.folder import class_list, label_in, label_place
 from rinr_flower.datasets.images import ImageShot, existing_folder, image_files
 from rinr_flower.datasets.yolo_labels import read_labels
 from rinr_flower.errors import ConfigError, DataError
@@ -25,8 +26,10 @@ log = logging.getLogger("flwr.rinr_flower")
 HELD_BACK = "held-back"  # subfolder of the frames for evaluation; also the name of the record of the first files
 _RECORD = re.compile(r"([0-9]{6,})\.json")
 
-Found = tuple[Path, str, Frame]
-"""A frame that was read, with its image file and the SHA-256 of image and labels."""
+Files = tuple[Path, Path | None]
+"""An image file, and its label file if it has one."""
+Found = tuple[Files, str, Frame]
+"""A frame that was read, with its files and their SHA-256."""
 
 
 class FrameFolder:
@@ -91,11 +94,19 @@ class CameraFrames:
     def held_back(self) -> list[OwnClip]:
         """The frames for evaluation; DataError if there are none."""
         folder, count = self._folder.path, self._folder.first_held_back
+        images = image_files(folder)
+        place = label_place(folder, images)
         if count:
-            found = self._frames(folder, [folder / file for file in self._first(count)])
+            found = self._frames(folder, _with_labels([folder / file for file in self._first(count)], place))
         else:
-            place = folder / HELD_BACK
-            found = self._frames(place, image_files(place) if place.is_dir() else [])
+            own = folder / HELD_BACK
+            kept = image_files(own) if own.is_dir() else []
+            theirs = label_place(own, kept)
+            files = _with_labels(kept, theirs)
+            if theirs == folder / "labels":  # beside held-back/, but the camera's
+                names = {image.stem for image in images}
+                files = [(i, file if place in (None, theirs) and i.stem not in names else None) for i, file in files]
+            found = self._frames(own, files)
         if not found:
             raise DataError(
                 f"{folder}: no frames to evaluate on; put some into {HELD_BACK}/, or set held-back=N for the first N"
@@ -112,16 +123,20 @@ class CameraFrames:
         used = {taken["file"] for clip in records for taken in clip["frames"]} | set(
             self._first(folder.first_held_back)
         )
-        left = [path for path in image_files(folder.path) if path.name not in used]
+        images = image_files(folder.path)
+        place, left = label_place(folder.path, images), [path for path in images if path.name not in used]
         clips: list[dict[str, Any]] = []
         for _ in range(folder.clips_per_round):
             frames: list[Found] = []
             while left and len(frames) < folder.frames_per_clip:  # in case some are broken; the rest need not be read
                 wanted = folder.frames_per_clip - len(frames)
                 batch, left = left[:wanted], left[wanted:]
-                frames += self._frames(folder.path, batch)
+                frames += self._frames(folder.path, _with_labels(batch, place))
             for same in _by_size(frames):
-                taken = [{"file": path.name, "sha256": digest} for path, digest, _ in same]
+                taken = [
+                    {"file": image.name, "labels": label and os.path.relpath(label, folder.path), "sha256": digest}
+                    for (image, label), digest, _ in same
+                ]
                 clips.append({"name": f"{folder.path.name} {len(records) + len(clips) + 1}", "frames": taken})
         write_record(self._memory / f"{server_round:06d}.json", clips)
 
@@ -129,13 +144,15 @@ class CameraFrames:
         """The clips that a round took, as far as their files are as they were."""
         clips = []
         for record in self._record(server_round):
-            wanted = {taken["file"]: taken["sha256"] for taken in record["frames"]}
-            found = self._frames(self._folder.path, [self._folder.path / file for file in wanted])
-            same = [frame for path, digest, frame in found if digest == wanted[path.name]]
+            path, wanted = self._folder.path, {taken["file"]: taken["sha256"] for taken in record["frames"]}
+            labels = [taken["labels"] for taken in record["frames"]]
+            files = [(path / file, label and path / label) for file, label in zip(wanted, labels, strict=True)]
+            found = self._frames(path, files)
+            same = [frame for (image, _), digest, frame in found if digest == wanted[image.name]]
             if len(same) < len(wanted):
                 log.warning(
                     "%s: %d of the %d frames of round %d are not there any more as they were",
-                    self._folder.path,
+                    path,
                     len(wanted) - len(same),
                     len(wanted),
                     server_round,
@@ -144,28 +161,29 @@ class CameraFrames:
                 clips.append(OwnClip(record["name"], self._encoded(record["name"], same)))
         return clips
 
-    def _frames(self, folder: Path, images: Sequence[Path]) -> list[Found]:
-        """Each image that can be read, the SHA-256 of its files, and its frame."""
-        labels, names = label_files(folder, images)
-        found, broken = [], 0
-        for image, label in zip(images, labels, strict=True):
+    def _frames(self, folder: Path, files: Sequence[Files]) -> list[Found]:
+        """What of ``folder`` can be read, with the class names that count in it."""
+        names = class_list(folder)
+        found: list[Found] = []
+        broken = 0
+        for image, label in files:
             try:
                 frame, dropped = ImageShot(image, partial(read_labels, label, len(names) or 1)).frame()
                 if dropped:
                     log.warning("%s: %d boxes that are empty or outside the image are left out", image, dropped)
                 digest = hashlib.sha256(read_file(image))
                 digest.update(b"" if label is None else read_file(label))
-                found.append((image, digest.hexdigest(), frame))
+                found.append(((image, label), digest.hexdigest(), frame))
             except DataError as error:
                 broken += 1
                 log.warning("%s", error)
         if broken:
-            log.warning("%s: %d of %d files are broken and left out", folder, broken, len(images))
+            log.warning("%s: %d of %d files are broken and left out", folder, broken, len(files))
         return found
 
     def _encoded(self, name: str, frames: Sequence[Frame]) -> bytes:
-        _, names = label_files(self._folder.path, [])
-        return codecs.create("jpeg").encode(Clip(name, tuple(frames), names or ("object",)))
+        names = class_list(self._folder.path) or ("object",)
+        return codecs.create("jpeg").encode(Clip(name, tuple(frames), names))
 
     def _rounds(self) -> list[int]:
         """Rounds whose captures are written down, in order."""
@@ -195,6 +213,10 @@ class CameraFrames:
         if names:
             write_record(path, names)
         return names
+
+
+def _with_labels(images: Sequence[Path], place: Path | None) -> list[Files]:
+    return [(image, None if place is None else label_in(place, image)) for image in images]
 
 
 def _by_size(frames: Sequence[Found]) -> list[list[Found]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from flwr.app import Context
@@ -11,9 +12,10 @@ from flwr.app import Context
 from rinr_flower.clients import DeviceFolder, EdgeDevice
 from rinr_flower.datasets import Broken, Share, deal, sources
 from rinr_flower.devices import pick_device
-from rinr_flower.errors import DataError
+from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.files import read_record, write_record
 from rinr_flower.report import FailureRecord
+from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
 
 OPENED_BYTES = 1 << 28
@@ -21,6 +23,7 @@ OPENED_BYTES = 1 << 28
 
 
 DATA_SET = "data set"  # what a report calls it among the devices
+WRITING = "writing the devices' frames"
 LISTED = 20
 LEFT_OUT = "left-out.json"
 """File beside the devices' folders: why each broken file of the data set is in none of them."""
@@ -86,6 +89,26 @@ def equipped(devices: Path, count: int) -> list[DeviceFolder]:
         return [DeviceFolder(devices / f"{number:03d}") for number in range(count)]
     except DataError:
         return []
+
+
+def equipped_in(
+    run: RunFolder, scenario: Scenario, progress: Callable[[str, float], None] = lambda what, done: None
+) -> list[DeviceFolder]:
+    """The devices' folders in a run's, written first if the run ended before they were.
+
+    ConfigError if the run has begun without them: its devices were real ones.
+    """
+    if folders := equipped(run.devices, scenario.num_clients):
+        return folders
+    if run.has_rounds() or run.ledger.exists():
+        raise ConfigError(
+            f"{run.path} holds a run without simulated devices: real devices took part in it; go on with it by: flwr "
+            f"run examples/deployment fog --run-config 'resume=\"{run.path}\"' (docs/deployment.md); if its devices/ "
+            "was deleted, begin a new run in a new folder"
+        )
+    broken = Broken(scenario.skip_broken)
+    shares = shares_of(scenario, partial(progress, "data"), broken)
+    return equip(shares, run.devices, broken.reasons, partial(progress, WRITING))
 
 
 def simulated_device(context: Context, devices: Path, device: str) -> EdgeDevice:

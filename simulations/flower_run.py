@@ -18,10 +18,9 @@ from flwr.app import Context
 from flwr.serverapp import Grid
 
 from rinr_flower.clients import EdgeDevice
-from rinr_flower.datasets import Broken
 from rinr_flower.errors import ConfigError
 from rinr_flower.report import RunRecord
-from rinr_flower.simulations.fleet import equip, equipped, shares_of, simulated_device
+from rinr_flower.simulations.fleet import equipped_in, simulated_device
 from rinr_flower.simulations.main_job import main_job
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario, begun_scenario, load_scenario, parsed_settings
@@ -38,10 +37,7 @@ def run_fog(grid: Grid, context: Context) -> RunRecord:
             f"scenario key 'device' is {scenario.device!r}, but under 'flwr run' Ray deals out the GPUs; give 'cuda', "
             "and each device a share with --federation-config 'client-resources-num-gpus=0.5'"
         )
-    folders = equipped(run.devices, scenario.num_clients)
-    if not folders:
-        broken = Broken(scenario.skip_broken)
-        folders = equip(shares_of(scenario, broken=broken), run.devices, broken.reasons)
+    folders = equipped_in(run, scenario)
     with StopSignals() as stop:
         turns = math.ceil(scenario.num_clients / (os.cpu_count() or 1))
         record = main_job(grid, scenario, run, folders, logged_progress(), turns=turns, stop=stop)

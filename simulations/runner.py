@@ -15,7 +15,7 @@ from rinr_flower.devices import pick_device
 from rinr_flower.errors import RinrError
 from rinr_flower.report import RunRecord
 from rinr_flower.simulations.engine import check_device, logged_to, simulation
-from rinr_flower.simulations.fleet import OPENED_BYTES, equip, equipped, shares_of, simulated_device
+from rinr_flower.simulations.fleet import OPENED_BYTES, WRITING, equip, equipped_in, shares_of, simulated_device
 from rinr_flower.simulations.main_job import main_job
 from rinr_flower.simulations.progress import NOTES
 from rinr_flower.simulations.run_folder import RunFolder, check_unused, run_path
@@ -27,7 +27,6 @@ from rinr_flower.workers.ray_cluster import check_reachable, cluster_of
 log = logging.getLogger(NOTES)
 
 Progress = Callable[[str, float], None]
-_WRITING = "writing the devices' frames"
 
 
 def run_scenario(
@@ -46,20 +45,19 @@ def run_scenario(
     shares = shares_of(scenario, partial(progress, "data"), broken)
     run = RunFolder.create(scenario.out)
     scenario.save(run.scenario)
-    folders = equip(shares, run.devices, broken.reasons, partial(progress, _WRITING))
+    folders = equip(shares, run.devices, broken.reasons, partial(progress, WRITING))
     return run_equipped(scenario, run, folders, progress, stop, live=live)
 
 
 def resume_scenario(
     scenario: Scenario, run: RunFolder, progress: Progress, stop: StopSignals | None = None, *, live: str = ""
 ) -> RunRecord:
-    """Go on with a run that was broken off; one that is finished gets its report written again."""
+    """Go on with a run that was broken off; one that is finished gets its report written again.
+
+    Raises RinrError on bad input, and for a run of real devices.
+    """
     _check_machine(scenario)
-    folders = equipped(run.devices, scenario.num_clients)
-    if not folders:
-        broken = Broken(scenario.skip_broken)
-        shares = shares_of(scenario, partial(progress, "data"), broken)
-        folders = equip(shares, run.devices, broken.reasons, partial(progress, _WRITING))
+    folders = equipped_in(run, scenario, progress)
     if run.whole_rounds() >= scenario.rounds:
         return main_job(None, scenario, run, folders, progress)
     return run_equipped(scenario, run, folders, progress, stop, live=live)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
 SUFFIX = ".rinr"
 FORMATS = ("png", "yolo", "coco")
+PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""Folders' names, and the part of a data set whose payloads they hold."""
 
 
 def decode(
     files: Annotated[
-        list[Path], typer.Argument(help="payload files, or folders of them (with train/ and val/, or not)")
+        list[Path], typer.Argument(help="payload files, or folders of them; train/, val/ and test/ become parts")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder to write into")],
     size: Annotated[str, typer.Option(help="WxH; the camera's size if not given")] = "",
@@ -66,17 +69,20 @@ def decode(
 
 
 def _parts(files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Payload files by part: ``val`` for those in a folder of that name, else ``train``."""
+    """Payload files by part: that of the innermost folder, down from each of ``files``, that has its name, else
+    ``train``."""
     parts: dict[str, list[Path]] = {}
     for path in files:
         found = sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
         if not found:
             raise DataError(f"{path} holds no payloads (*{SUFFIX})")
         for file in found:
-            inner = file.relative_to(path).parts if path.is_dir() else ()
-            parts.setdefault("val" if "val" in inner[:-1] else "train", []).append(file)
-    names = [file.stem for found in parts.values() for file in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
+            top = path if path.is_dir() else path.parent
+            names = (Path(os.path.abspath(top)).name, *file.relative_to(top).parts[:-1])
+            part = next((PARTS[name] for name in reversed(names) if name in PARTS), "train")
+            parts.setdefault(part, []).append(file)
+    stems = [file.stem for found in parts.values() for file in found]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
         raise DataError(
             f"two payloads are called {twice[0]}{SUFFIX}; decode them into different folders, or rename one"

@@ -60,11 +60,14 @@ def encode(
     broken = Broken(skip_broken, quiet=True)
     folder = output.endswith("/") or Path(output).is_dir()
     check_parent(Path(output))
-    groups = [g for s in sources(source, frames=parse_frames(frames), seed=seed, broken=broken) for g in s.groups()]
+    found = sources(source, frames=parse_frames(frames), seed=seed, broken=broken)
+    groups = [group for one in found for group in one.groups()]
     if len(groups) > 1 and not folder and Path(output).suffix:
         names = ", ".join(group.name for group in groups[:8])
+        one = f"name one of them ({source}#1), or " if len(found) > 1 else ""
+        why = "" if one else ", because its pictures have several sizes or are a collection"
         raise DataError(
-            f"{source!r} holds {len(groups)} clips ({names}); name one of them ({source}#1), or give a folder for all "
+            f"{source!r} holds {len(groups)} clips ({names}){why}; {one}give a folder for all "
             f"(-o {Path(output).with_suffix('')}/)"
         )
     total = Encoded()

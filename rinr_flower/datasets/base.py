@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection
@@ -153,11 +154,15 @@ def load(
 
 
 def _chosen(spec: str) -> tuple[str, str | None]:
-    """The specification without ``#CLIP`` at its end, and the clip; a path that exists as written keeps its ``#``."""
+    """The specification without ``#CLIP`` at its end, and the clip; a path that exists keeps its ``#``."""
     outer, sign, clip = spec.rpartition("#")
-    _, _, location = spec.partition(":")
-    if not sign or Path(spec).exists() or (location and Path(location).exists()) or "/" in clip.partition("=")[2]:
+    if not sign or "/" in clip.partition("=")[2]:
         return spec, None
+    for location in (spec, spec.partition(":")[2]):
+        written, _ = _split(location)
+        for path in (written, os.path.dirname(written)):  # data.yaml/val is a file and a part of it
+            if sign in path and sign not in location[len(path) :] and Path(path).exists():
+                return spec, None
     return outer, clip
 
 

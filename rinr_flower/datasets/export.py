@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,11 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from rinr_flower.errors import DataError
+from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.files import write_text
 from rinr_flower.frames import Frame
+
+log = logging.getLogger(__name__)
 
 
 class Writer(ABC):
@@ -26,6 +29,9 @@ class Writer(ABC):
     name: ClassVar[str]
 
     def __init__(self, folder: Path) -> None:
+        """ConfigError if the folder holds a data set already: its classes may have other numbers."""
+        if held := [name for name in ("images", "labels", "annotations", "data.yaml") if (folder / name).exists()]:
+            raise ConfigError(f"{folder} holds a data set already ({', '.join(held)}); give a new folder, or delete it")
         self.folder = folder
         self.class_names: list[str] = []
         self.parts: list[str] = []
@@ -69,9 +75,13 @@ class YoloWriter(Writer):
 
     def close(self) -> Path:
         parts = {part: f"images/{part}" for part in self.parts}
-        parts.setdefault("val", parts[self.parts[0]])  # ultralytics wants one
-        content = {**parts, "names": dict(enumerate(self.class_names))}
         file = self.folder / "data.yaml"
+        first = next(part for part in ("train", "val", *parts) if part in parts)
+        for part in ("train", "val"):  # ultralytics wants both
+            if part not in self.parts:
+                parts[part] = parts[first]
+                log.warning("%s: nothing is in the part %s; it names %s for it", file, part, parts[part])
+        content = {**parts, "names": dict(enumerate(self.class_names))}
         write_text(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         return file
 

@@ -18,7 +18,7 @@ from rinr_flower.datasets.images import (
     image_files,
     in_subfolders,
     natural_path,
-    read_text,
+    read_names,
     visible,
     warn_of_subfolders,
 )
@@ -36,9 +36,18 @@ def label_files(folder: Path, images: Sequence[Path]) -> tuple[list[Path | None]
 
     Both are looked for where :class:`Folder` says; without a ``classes.txt`` there are no names.
     """
-    places = _places(folder)
-    files = ([path if (path := place / f"{i.stem}.txt").is_file() else None for i in images] for place in places)
-    return next(filter(any, files), [None] * len(images)), _class_list(places)
+    place = label_place(folder, images)
+    return [None if place is None else label_in(place, image) for image in images], class_list(folder)
+
+
+def label_place(folder: Path, images: Sequence[Path]) -> Path | None:
+    """Where the label files of a folder's images are: of the first place that has any, all are taken."""
+    return next((place for place in _places(folder) if any(label_in(place, image) for image in images)), None)
+
+
+def label_in(place: Path, image: Path) -> Path | None:
+    """The label file of an image in a place, None if it has none there."""
+    return path if (path := place / f"{image.stem}.txt").is_file() else None
 
 
 def _has_images_of_its_own(labels: Path) -> bool:
@@ -77,8 +86,9 @@ class Folder(Dataset):
 
     def sources(self, *, seed: int, broken: Broken) -> list[Source]:
         root = existing_folder(self.path, expected=LAYOUT).absolute()
-        folder = root if image_files(root) or not (root / "images").is_dir() else root / "images"
-        images = image_files(folder)
+        folder, images = root, image_files(root)
+        if not images and (root / "images").is_dir():
+            folder, images = root / "images", image_files(root / "images")
         if not images:
             raise DataError(f"{root}: no images ({', '.join(IMAGE_SUFFIXES)}) here; {_instead(root)}expected {LAYOUT}")
         warn_of_subfolders(folder)
@@ -102,8 +112,10 @@ def _instead(root: Path) -> str:
     return in_subfolders(root)
 
 
-def _class_list(places: tuple[Path, ...]) -> tuple[str, ...]:
+def class_list(folder: Path) -> tuple[str, ...]:
+    """The class names of a folder, from ``classes.txt``; none if there is no such file."""
+    places = _places(folder)
     for place in (*places, places[0].parent):
         if (place / "classes.txt").is_file():
-            return tuple(line.strip() for line in read_text(place / "classes.txt") if line.strip())
+            return read_names(place / "classes.txt")
     return ()

@@ -178,6 +178,17 @@ def read_text(path: Path) -> list[str]:
         raise DataError(f"{path}: not a text file; expected annotations as text") from None
 
 
+def read_names(path: Path) -> tuple[str, ...]:
+    """The class names in a text file, one a line; DataError where a blank line stands between them."""
+    names = "\n".join(line.strip() for line in read_text(path)).rstrip().splitlines()
+    if "" in names:
+        raise DataError(
+            f"{path}:{names.index('') + 1}: a blank line; the lines are the names of the classes 0, 1, ... in this "
+            "order: write a name there, or delete the line"
+        )
+    return tuple(names)
+
+
 def _is_upright_jpeg(data: bytes) -> bool:
     if not data.startswith(_JPEG):
         return False

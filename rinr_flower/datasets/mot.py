@@ -4,19 +4,22 @@ alike: MOT15, MOT17, MOT20, DanceTrack, SportsMOT, CVAT's "MOT 1.1"."""
 from __future__ import annotations
 
 import configparser
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from rinr_flower.datasets.base import Dataset, datasets
-from rinr_flower.datasets.images import ImageShot, existing_folder, folders_below, image_files, read_text
+from rinr_flower.datasets.images import ImageShot, existing_folder, folders_below, image_files, read_names, read_text
 from rinr_flower.datasets.source import Broken, Labels, Source
 from rinr_flower.errors import DataError
 
 LAYOUT = "MOT sequences, each a folder with gt/gt.txt and the images in img1/ (or where seqinfo.ini says)"
+NUMBER = re.compile(r"(\d+)$")
+"""A frame's number at the end of its file's name, without the suffix."""
 
 
 @datasets.register("mot")
@@ -25,7 +28,10 @@ class Mot(Dataset):
     """Tracking sequences. Rows that ``gt.txt`` marks as not to be considered are left out: of MOTChallenge's own
     sequences, that leaves the pedestrians.
 
-    Classes are the lines of ``gt/labels.txt``, else there is one, ``pedestrian``.
+    Classes are the lines of each sequence's ``gt/labels.txt``, and the same by their names in all; a sequence without
+    the file has those of the others, if these agree. Without any there is one class, ``pedestrian``. The frames'
+    numbers are the images' names or what stands at the end of these, if they begin with 1 (or 0, which is then frame
+    1); else their order.
 
     Attributes
     ----------
@@ -40,22 +46,21 @@ class Mot(Dataset):
         folders = [folder for folder in folders if (folder / "gt" / "gt.txt").is_file()]
         if not folders:
             raise DataError(f"{root}: no sequence here; expected {LAYOUT}")
-        names = _class_names(folders)
+        files = {folder: folder / "gt" / "labels.txt" for folder in folders}
+        named = {folder: own for folder, file in files.items() if file.is_file() and (own := read_names(file))}
+        lists = list(dict.fromkeys(named.values())) or [("pedestrian",)]
+        names = tuple(dict.fromkeys(name for own in lists for name in own))
         found = []
         for folder in folders:
             with broken.caught():
-                found.append(_sequence(folder, names))
+                if folder not in named and len(lists) > 1:
+                    raise DataError(f"{files[folder]}: no such file, and other sequences' differ; write one")
+                found.append(_sequence(folder, named.get(folder, lists[0]), names))
         return found
 
 
-def _class_names(folders: Iterable[Path]) -> tuple[str, ...]:
-    for folder in folders:
-        if (folder / "gt" / "labels.txt").is_file():
-            return tuple(line.strip() for line in read_text(folder / "gt" / "labels.txt") if line.strip())
-    return ("pedestrian",)
-
-
-def _sequence(folder: Path, names: tuple[str, ...]) -> Source:
+def _sequence(folder: Path, own: tuple[str, ...], names: tuple[str, ...]) -> Source:
+    """A sequence whose classes are called ``own``, numbered as in ``names``."""
     name, place, length = _info(folder)
     images = image_files(place) if place.is_dir() else []
     if not images:
@@ -64,14 +69,26 @@ def _sequence(folder: Path, names: tuple[str, ...]) -> Source:
         raise DataError(
             f"{folder / 'seqinfo.ini'}: seqLength={length}, but {place} holds {len(images)} images; is it complete?"
         )
-    numbers = [int(image.stem) for image in images if image.stem.isdecimal()]
-    if len(numbers) < len(images):
-        numbers = list(range(1, len(images) + 1))
-    tracks = read_tracks(folder / "gt" / "gt.txt", len(names), set(numbers))
+    numbers = _numbers([image.stem for image in images])
+    classes = np.array([names.index(one) for one in own], np.int64)
+    tracks = {
+        number: replace(labels, classes=classes[labels.classes])
+        for number, labels in read_tracks(folder / "gt" / "gt.txt", len(own), set(numbers)).items()
+    }
     shots = [
         ImageShot(image, partial(labels_of, tracks, number)) for image, number in zip(images, numbers, strict=True)
     ]
     return Source(name, shots, names)
+
+
+def _numbers(stems: Sequence[str]) -> list[int]:
+    """The number by which ``gt.txt`` calls each frame, see :class:`Mot`."""
+    if all(stem.isdecimal() for stem in stems):
+        return [int(stem) for stem in stems]
+    found = [int(match[1]) for stem in stems if (match := NUMBER.search(stem))]
+    if len(set(found)) == len(stems) and min(found) < 2:
+        return [number + 1 - min(found) for number in found]
+    return list(range(1, len(stems) + 1))
 
 
 def _info(folder: Path) -> tuple[str, Path, int | None]:

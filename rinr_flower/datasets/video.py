@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rinr_flower.datasets.base import Dataset, datasets
-from rinr_flower.datasets.images import natural, read_text, visible
-from rinr_flower.datasets.mot import labels_of, read_tracks
+from rinr_flower.datasets.images import natural, read_names, visible
+from rinr_flower.datasets.mot import NUMBER, labels_of, read_tracks
 from rinr_flower.datasets.source import Broken, FileShot, Labels, Shot, Source, class_names
 from rinr_flower.datasets.yolo_labels import read_labels
 from rinr_flower.errors import ConfigError, DataError
@@ -26,7 +25,6 @@ log = logging.getLogger(__name__)
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
 EXPECTED = "a video file, or a folder of them"
-_NUMBER = re.compile(r"(\d+)$")
 
 
 @datasets.register("video")
@@ -107,7 +105,7 @@ class Video(Dataset):
             log.warning(
                 "%s: no label file has the number 0, so 1 is taken for the first frame of %s; if it is the second, "
                 "add an empty file %s",
-                place, file.name, place / f"{_NUMBER.sub('', next(iter(by_number.values())).stem)}0.txt",
+                place, file.name, place / f"{NUMBER.sub('', next(iter(by_number.values())).stem)}0.txt",
             )  # fmt: skip
         beyond = [path for number, path in by_number.items() if number - first >= frames]
         if beyond:
@@ -120,14 +118,14 @@ def _names(folder: Path) -> list[str]:
     for name in ("classes.txt", "labels.txt"):
         for place in (folder, folder.parent):
             if (place / name).is_file():
-                return [line.strip() for line in read_text(place / name) if line.strip()]
+                return list(read_names(place / name))
     return []
 
 
 def _numbered(folder: Path, file: Path) -> dict[int, Path]:
     """The label files of a video by the number at the end of their names; those of other videos are left out."""
     labels = (path for path in visible(folder) if path.suffix == ".txt")
-    numbers = {path: int(match[1]) for path in labels if (match := _NUMBER.search(path.stem))}
+    numbers = {path: int(match[1]) for path in labels if (match := NUMBER.search(path.stem))}
     others = [p.stem for p in visible(file.parent) if p.suffix.lower() in SUFFIXES and p.stem != file.stem]
     own = [path for path in numbers if _is_of(path, file.stem)]
     unclaimed = [path for path in numbers if not any(_is_of(path, other) for other in others)]
@@ -138,7 +136,7 @@ def _numbered(folder: Path, file: Path) -> dict[int, Path]:
 
 
 def _is_of(path: Path, video: str) -> bool:
-    return _NUMBER.sub("", path.stem) in (f"{video}_", f"{video}-", video)
+    return NUMBER.sub("", path.stem) in (f"{video}_", f"{video}-", video)
 
 
 class VideoReader:
@@ -151,17 +149,18 @@ class VideoReader:
                 raise DataError(f"{path}: a file without video")
             stream = container.streams.video[0]
             if stream.codec_context is None:
-                raise DataError(f"{path}: a video in a format that the installed PyAV does not decode")
+                raise DataError(
+                    f"{path}: a video in a format that the installed PyAV does not decode, or it is cut off"
+                )
             width, height = stream.codec_context.width, stream.codec_context.height
             if not 0 < width * height <= MAX_FRAME_PX:
                 raise DataError(f"{path}: {width}x{height} pixels; a frame has at most {MAX_FRAME_PX:,}")
             self._count = sum(1 for packet in container.demux(stream) if packet.size and not packet.is_discard)
-            container.seek(0)
-            first = next(container.decode(stream), None)
+        with self._errors():
+            first = next(self._decoded(), None)
         if first is None or not self._count:
-            raise DataError(f"{path}: no frame can be decoded")
-        turned = first.rotation % 180 != 0
-        self.size = (first.height, first.width) if turned else (first.width, first.height)
+            raise DataError(f"{path}: no frame can be decoded; is it cut off?")
+        self.size = (first.shape[1], first.shape[0])
         self._frames: Iterator[NDArray[np.uint8]] = iter(())
         self._next = self._count  # number of the frame that comes next
 

@@ -4,7 +4,7 @@ such XML files as labelling tools write them."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -17,6 +17,7 @@ from rinr_flower.datasets.images import (
     IMAGE_SUFFIXES,
     ImageShot,
     existing_folder,
+    files_below,
     image_files,
     in_subfolders,
     read_text,
@@ -66,7 +67,9 @@ class Voc(Dataset):
             raise DataError(f"{images}: no images here; {in_subfolders(images)}expected {LAYOUT}")
         if not self.split:
             warn_of_subfolders(images)
-        files = {p.stem: p for p in visible(annotations) if p.suffix.lower() == ".xml" and not p.is_dir()}
+        files = _by_stem(visible(annotations))
+        if not files and annotations != images:
+            files = _by_stem(files_below(annotations))
         if not any(image.stem in files for image in found):
             log.warning("%s: no XML file for any image in %s: no boxes", images, annotations)
         reads: list[Callable[[], VocAnnotation]] = [cache(partial(_annotation, files.get(i.stem))) for i in found]
@@ -117,6 +120,17 @@ def _folders(root: Path) -> tuple[Path, Path]:
         if images in by_name and not image_files(root):
             return by_name[images], by_name[images]
     return root, root
+
+
+def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+    """The XML files among ``paths``; DataError if two of different folders are of one image."""
+    files: dict[str, Path] = {}
+    for path in paths:
+        if path.suffix.lower() != ".xml" or path.is_dir():
+            continue
+        if files.setdefault(path.stem, path).parent != path.parent:
+            raise DataError(f"{path}: {files[path.stem]} is of the same image; delete one of them")
+    return files
 
 
 def _annotation(path: Path | None) -> VocAnnotation:

@@ -321,9 +321,11 @@ def _kept(folder: Path, missing: list[str]) -> Mapping[str, Any] | None:
 
 def _read_json(path: Path, missing: list[str]) -> Mapping[str, Any] | None:
     if not path.exists():
+        resume = f"'flower-simulation --resume {path.parent}' goes on"
+        if not (path.parent / "devices").is_dir():  # real devices
+            resume = f"flwr run examples/deployment fog --run-config 'resume=\"{path.parent.resolve()}\"' goes on"
         missing.append(
-            f"run.json is missing: the run has not ended ('flower-simulation --resume {path.parent}' goes on), a "
-            "strategy of your own made it, or it was deleted"
+            f"run.json is missing: the run has not ended ({resume}), a strategy of your own made it, or it was deleted"
         )
         return None
     try:

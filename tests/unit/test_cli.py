@@ -12,6 +12,7 @@ import click
 import numpy as np
 import pytest
 import typer
+import yaml
 from PIL import Image
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
@@ -129,6 +130,9 @@ def test_a_data_set_becomes_a_folder_of_payloads_and_a_data_set_again(tmp_path: 
     assert "ratio" not in done.stdout, "there are no camera files"
     names = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert names == ["0001-p-000.rinr", "0002-p-001.rinr"]
+    for spec in (f"{tmp_path}/p", f"{tmp_path}/p#1"):
+        refused = rinr("encode", spec, "-o", tmp_path / "p.rinr", "--codec", "webp", "--skip-broken").stderr
+        assert f"collection; give a folder for all (-o {tmp_path}/p/)" in refused
     alone = codecs.create("webp").encode(load(f"{tmp_path}/p", broken=Broken(skip=True))[1])
     assert (tmp_path / "out" / names[1]).read_bytes() == alone, "as if it were encoded alone"
     assert "holds payloads already" in rinr("encode", tmp_path / "p", "-o", tmp_path / "out", "--skip-broken").stderr
@@ -164,6 +168,38 @@ def test_parts_of_a_folder_of_payloads_stay_parts(folder: Path, tmp_path: Path) 
         np.testing.assert_allclose(made.labels[0]["bboxes"], [[0.5, 0.5, 0.25, 0.25]], atol=1e-4)
     assert rinr("decode", tmp_path / "in", "-o", tmp_path / "png").returncode == 0
     assert len(list((tmp_path / "png/train").glob("*.png"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "parts", "told"),
+    [
+        (["p/train", "p/val"], {"train": "a", "val": "b"}, []),
+        (["p/val"], {"val": "b"}, ["nothing is in the part train; it names images/val for it"]),
+        (["p/train/a.rinr", "p/val/b.rinr"], {"train": "a", "val": "b"}, []),
+        (["q"], {"train": "e", "val": "c", "test": "d"}, []),
+        (["p/train"], {"train": "a"}, ["nothing is in the part val; it names images/train for it"]),
+    ],
+)
+def test_the_parts_of_folders_that_are_given(
+    given: list[str], parts: dict[str, str], told: list[str], folder: Path, tmp_path: Path
+) -> None:
+    payload = codecs.create("jpeg").encode(load(f"folder:{folder}")[0])
+    for place in ("p/train/a", "p/val/b", "q/valid/deep/c", "q/test/d", "q/e"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{place}.rinr").write_bytes(payload)
+    out = tmp_path / "out"
+    done = rinr("decode", *(tmp_path / path for path in given), "-o", out, "--format", "yolo")
+    assert done.returncode == 0, done.stderr
+    found = {path.name: {file.stem[0] for file in path.iterdir()} for path in (out / "images").iterdir()}
+    assert found == {part: {stem} for part, stem in parts.items()}
+    content = yaml.safe_load((out / "data.yaml").read_text())
+    assert {part: content[part] for part in parts} == {part: f"images/{part}" for part in parts}
+    assert {"train", "val"} <= set(content)
+    assert [line.partition("data.yaml: ")[2] for line in done.stderr.split("\n") if line] == told
+    for form in ("yolo", "coco"):
+        again = rinr("decode", tmp_path / given[0], "-o", out, "--format", form)
+        assert again.returncode == 2
+        assert f"{out} holds a data set already (images, labels, data.yaml); give a new folder" in again.stderr
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,15 @@ def test_folders_of_labelling_tools(images: str, annotations: str, tmp_path: Pat
     (source,) = sources(f"voc:{tmp_path}")
     assert source.class_names == ("otter", "person")
     assert sum(len(s.labels.boxes) for s in source.shots) == 6
+    if images != annotations:
+        (tmp_path / annotations).rename(tmp_path / "xmls")
+        (tmp_path / annotations).mkdir()
+        (tmp_path / "xmls").rename(tmp_path / annotations / "xmls")
+        assert sum(len(s.labels.boxes) for s in sources(f"voc:{tmp_path}")[0].shots) == 6
+        (tmp_path / annotations / "old").mkdir()
+        (tmp_path / annotations / "old/2007_000001.xml").write_text("<annotation/>")
+        with pytest.raises(DataError, match=r"2007_000001\.xml is of the same image; delete one of them"):
+            load(f"voc:{tmp_path}")
 
 
 def test_voc_size_is_compared_with_the_picture(tmp_path: Path) -> None:
@@ -178,6 +187,41 @@ def test_mot_classes_of_labelling_tools(tmp_path: Path) -> None:
     (clip,) = load(f"mot:{tmp_path}/a")
     assert clip.class_names == ("car", "bus")
     assert clip.frames[0].classes.tolist() == [1, 0]
+    mot(tmp_path, "b", [(1, 1, 10, 5, 20, 30, 1, 1, 1), (1, 2, 10, 5, 20, 30, 1, 3, 1)], labels="bus\ncar\nvan\n")
+    mot(tmp_path, "c", [(1, 1, 10, 5, 20, 30, 1, 1, 1)], labels="van\n\n")
+    for name, classes in (("a", ["bus", "car"]), ("b", ["bus", "van"]), ("c", ["van"])):
+        (clip,) = load(f"mot:{tmp_path}#{name}")
+        assert clip.class_names == ("car", "bus", "van")
+        assert [clip.class_names[c] for c in clip.frames[0].classes] == classes
+    (tmp_path / "b/gt/labels.txt").unlink()
+    with pytest.raises(DataError, match=r"b/gt/labels\.txt: no such file, and other sequences' differ; write one"):
+        load(f"mot:{tmp_path}")
+    (tmp_path / "c/gt/labels.txt").write_text("car\nbus\n")
+    (tmp_path / "b/gt/gt.txt").write_text("1,1,10,5,20,30,1,2,1\n")
+    assert load(f"mot:{tmp_path}#b")[0].frames[0].classes.tolist() == [1], "the others agree"
+    (tmp_path / "c/gt/labels.txt").write_text("car\n\nbus\n")
+    with pytest.raises(DataError, match=r"c/gt/labels\.txt:2: a blank line"):
+        load(f"mot:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("names", "boxes"),
+    [
+        (["frame_000001", "frame_000002", "frame_000004", "frame_000005"], [1, 2, 4, 0]),
+        (["frame_0", "frame_1", "frame_3"], [1, 2, 4]),
+        (["a-101", "a-102", "a-103", "a-104"], [1, 2, 0, 4]),
+        (["a1", "b1", "c", "d"], [1, 2, 0, 4]),
+    ],
+)
+def test_mot_frames_by_the_numbers_of_their_names(names: list[str], boxes: list[int], tmp_path: Path) -> None:
+    folder = mot(tmp_path, "a", [(n, 1, 10 + n, 5, 20, 30, 1, 1, 1) for n in (1, 2, 4)])
+    (folder / "seqinfo.ini").unlink()
+    for path in (folder / "img1").iterdir():
+        path.unlink()
+    for name in names:
+        picture(seed=1).save(folder / f"img1/{name}.jpg")
+    frames = load(f"mot:{tmp_path}")[0].frames
+    assert [frame.boxes[0][0] - 9 if len(frame.boxes) else 0 for frame in frames] == boxes
 
 
 @pytest.mark.parametrize(

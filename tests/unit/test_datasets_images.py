@@ -103,6 +103,14 @@ def test_exif_orientation(orientation: int, suffix: str, tmp_path: Path) -> None
     assert bool(frame.file) == (suffix == "jpg" and not turned)
 
 
+@pytest.mark.parametrize("place", ["a", "a/images"])
+def test_files_that_are_left_out_are_told_once(place: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_images(tmp_path / place, ["1.png"])
+    (tmp_path / place / "2.gif").touch()
+    assert len(load(f"folder:{tmp_path}/a")[0]) == 1
+    assert caplog.text.count("1 .gif files are left out") == 1
+
+
 def test_hidden_files_are_no_data(tmp_path: Path) -> None:
     write_images(tmp_path / "Toy/img", ["0001.jpg", "0002.jpg"])
     (tmp_path / "Toy/img/._0001.jpg").write_bytes(b"\0\5\26\7 Mac OS X")

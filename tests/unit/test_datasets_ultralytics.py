@@ -229,3 +229,9 @@ def test_a_specification_names_one_of_several_clips(what: str, spec: Callable[[P
     assert clip.frames[0].file == (tmp_path / "test/images/im0_jpg.rf.0a0.jpg").read_bytes()
     with pytest.raises(DataError, match=r"has no clip '4'; it has 1 to 3 \(train/images, valid/images, test/images\)"):
         load(f"yolo:{tmp_path}/data.yaml/all#4")
+
+
+@pytest.mark.parametrize("part", ["", ",split=test", "/test", "/test#1", ",split=all#3", ",split=all#test/images"])
+def test_a_folder_may_have_the_sign_of_a_clip_in_its_name(part: str, tmp_path: Path) -> None:
+    lay(tmp_path / "h#1", ROBOFLOW)
+    assert len(load(f"yolo:{tmp_path}/h#1/data.yaml{part}")) == 1

@@ -153,6 +153,9 @@ def test_class_names_of_films(tmp_path: Path) -> None:
     assert [clip.class_names for clip in load(f"video:{tmp_path}")] == [("car", "class 1", "class 2")] * 2
     (tmp_path / "0/classes.txt").write_text("car\nbus\nlorry\n")
     assert [clip.class_names for clip in load(f"video:{tmp_path}")] == [("car", "bus", "lorry")] * 2
+    (tmp_path / "0/classes.txt").write_text("car\n\nlorry\n")
+    with pytest.raises(DataError, match=r"classes\.txt:2: a blank line"):
+        load(f"video:{tmp_path}")
     (tmp_path / "0/classes.txt").write_text("bus\ncar\nlorry\n")
     with pytest.raises(DataError, match=r"a\.mp4: its classes are car, and those of the videos before it are bus, car"):
         load(f"video:{tmp_path}")
@@ -190,6 +193,12 @@ def test_what_is_no_film_is_named(tmp_path: Path) -> None:
     whole = (tmp_path / "a.mp4").read_bytes()
     (tmp_path / "b.mp4").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "c.mp4").write_text("no film")
+    (tmp_path / "cut").mkdir()
+    film(tmp_path / "cut/a.mkv")
+    data = (tmp_path / "cut/a.mkv").read_bytes()
+    (tmp_path / "cut/a.mkv").write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(DataError, match=r"a\.mkv: no frame can be decoded; is it cut off\?"):
+        load(f"video:{tmp_path}/cut/a.mkv")
     with pytest.raises(DataError, match="2 errors") as caught:
         load(f"video:{tmp_path}")
     for name in ("b.mp4: not readable as video", "c.mp4: not readable as video"):

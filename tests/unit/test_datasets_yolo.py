@@ -125,6 +125,11 @@ def test_folder_class_names(tmp_path: Path) -> None:
     assert load(f"folder:{tmp_path}")[0].class_names == ("class 0", "class 1", "class 2")
     (tmp_path / "classes.txt").write_text("cup\nhat\ncar\n")
     assert load(f"folder:{tmp_path}/images")[0].class_names == ("cup", "hat", "car")
+    (tmp_path / "classes.txt").write_text("cup\nhat\n \ncar\n")
+    with pytest.raises(DataError, match=r"classes\.txt:3: a blank line; the lines are the names of the classes 0, 1"):
+        load(f"folder:{tmp_path}")
+    (tmp_path / "classes.txt").write_text("cup\nhat\ncar\n\n \n")
+    assert load(f"folder:{tmp_path}")[0].class_names == ("cup", "hat", "car")
 
 
 def test_folder_takes_no_labels_of_another_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -222,6 +222,34 @@ def test_labels_may_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
     assert len(_clip(clip).frames[0].boxes) == 1
 
 
+def test_all_labels_are_in_one_place(tmp_path: Path) -> None:
+    yard, labels = tmp_path / "yard", tmp_path / "yard" / "labels"
+    put(yard, 1, 2)
+    put(yard, 3, 4, label=None)
+    put(yard, 5, size=(40, 48), label=None)
+    put(yard / "held-back", 1, 9, label=None)
+    labels.mkdir()
+    for number in (1, 2, 3, 4, 5, 9):
+        (labels / f"{number}.txt").write_text("0 0.1 0.1 0.1 0.1")
+
+    def boxes(clips: list[OwnClip]) -> list[list[int]]:
+        return [[len(frame.boxes) for frame in _clip(clip).frames] for clip in clips]
+
+    for _ in range(2):
+        assert boxes(frames(tmp_path, frames_per_clip=2).captures(1)) == [[1, 1]]
+        assert boxes(frames(tmp_path, frames_per_clip=3).captures(2)) == [[0, 0], [0]], "those of labels/ are others"
+        assert boxes(frames(tmp_path).held_back()) == [[0, 0]]
+        assert boxes(frames(tmp_path, held_back=3).held_back()) == [[1, 1, 0]]
+    for number in (1, 2):
+        (yard / f"{number}.txt").unlink()
+    assert boxes(frames(tmp_path).held_back()) == [[0, 1]], "labels/ is the place now; number 1 there is the camera's"
+    put(yard, 6, label=None)
+    (labels / "6.txt").write_text("0 0.1 0.1 0.1 0.1")
+    for _ in range(2):
+        assert boxes(frames(tmp_path).captures(3)) == [[1]]
+        (yard / "6.txt").write_text("0 0.5 0.5 0.5 0.5")  # another place from now on
+
+
 def test_a_rotated_picture_is_upright(tmp_path: Path) -> None:
     put(tmp_path / "yard", 1)
     path = tmp_path / "yard" / "1.jpg"

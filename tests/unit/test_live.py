@@ -33,6 +33,7 @@ from rinr_flower.simulations.so_far import read_so_far
 def run(tmp_path: Path, task_identity: None) -> Path:
     """A run of three devices after two of three rounds."""
     folder = RunFolder.create(str(tmp_path / "run"))
+    folder.devices.mkdir()
     folder.scenario.write_text("rounds: 3\nnum_clients: 4\ncodec: {name: jpeg, quality: 30}\n")
     go(fog(folder), wire_of([Device(i) for i in range(3)]), rounds=2)
     noted(folder.path, lambda what, done: None)("round 3: devices upload", 1 / 3)
@@ -68,13 +69,16 @@ def test_a_report_without_run_json_is_of_the_whole_rounds(run: Path, tmp_path: P
     assert [str(row) for row in record.accuracy] == [str(row) for row in so_far.accuracy]
     assert [d.name for d in record.devices] == ["device-0", "device-1", "device-2"]
     assert record.scenario == {"rounds": 3, "num_clients": 4, "codec": {"name": "jpeg", "quality": 30}}
-    assert f"--resume {run}' goes on" in record.missing[0]
+    assert f"'flower-simulation --resume {run}' goes on" in record.missing[0]
     write_report(record, tmp_path / "report")
     report = json.loads((tmp_path / "report/report.json").read_text())
     assert report["codecs"][0]["bytes"] == sum(p.payload_bytes for p in record.payloads)
     assert not any("no payload" in text for text in report["missing"])
     write_record(run / "rounds/002.json", {"shared": [{}]})
     assert "not a fog node's: KeyError" in RunRecord.load(run).missing[1]
+    (run / "devices").rmdir()
+    resume = f"""flwr run examples/deployment fog --run-config 'resume="{run}"'"""
+    assert f"{resume} goes on" in RunRecord.load(run).missing[0], "real devices took part"
 
 
 def test_an_odd_metric_costs_its_own_cell_alone(run: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from rinr_flower.errors import ConfigError
 from rinr_flower.simulations import cli, progress
 from rinr_flower.simulations.activity import noted
+from rinr_flower.simulations.fleet import equipped_in
 from rinr_flower.simulations.progress import NOTES, Terminal
 from rinr_flower.simulations.run_folder import RunFolder, check_unused
 from rinr_flower.simulations.runner import _begun
@@ -130,3 +132,20 @@ def test_the_same_command_goes_on_with_a_run_that_is_not_finished(tmp_path: Path
     assert _begun(scenario) is None, "it is finished"
     with pytest.raises(ConfigError, match="go on with it by --resume"):
         check_unused(folder.path)
+
+
+def test_a_run_of_real_devices_goes_on_with_no_simulated_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = RunFolder.create(str(tmp_path / "run"))
+    scenario = load_scenario("quick", {"out": str(folder.path), "num_clients": 2})
+    scenario.save(folder.scenario)
+    assert len(equipped_in(folder, scenario)) == 2, "a simulation that ended before its devices had their frames"
+    folder.save_round(0, {}, {})
+    assert len(equipped_in(folder, scenario)) == 2
+    shutil.rmtree(folder.devices)
+    for arguments in (["--resume", str(folder.path)], ["--config", str(folder.scenario), "--out", str(folder.path)]):
+        assert run(monkeypatch, *arguments) == 2
+        told = f"""go on with it by: flwr run examples/deployment fog --run-config 'resume="{folder.path}"'"""
+        assert told in capsys.readouterr().err
+    assert not folder.devices.exists()
