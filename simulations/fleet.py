@@ -103,8 +103,8 @@ def equipped_in(
     if run.has_rounds() or run.ledger.exists():
         raise ConfigError(
             f"{run.path} holds a run without simulated devices: real devices took part in it; go on with it by: flwr "
-            f"run examples/deployment fog --run-config 'resume=\"{run.path}\"' (docs/deployment.md); if its devices/ "
-            "was deleted, begin a new run in a new folder"
+            f"run examples/deployment fog --run-config 'resume=\"{run.path.resolve()}\"' (docs/deployment.md); if its "
+            "devices/ was deleted, begin a new run in a new folder"
         )
     broken = Broken(scenario.skip_broken)
     shares = shares_of(scenario, partial(progress, "data"), broken)

@@ -112,7 +112,7 @@ def main_job(
             )
         except RunStopped as stopped:
             number = strategy.memory.rounds + 1
-            reason = f"{stopped} in round {number} of {scenario.rounds}; --resume goes on with that round"
+            reason = f"{stopped} in round {number} of {scenario.rounds}; a run that is resumed goes on with that round"
             strategy.failures.append(FailureRecord(number, FOG, "stopped", reason))
             log.warning("the run is stopped: %s", reason)
             strategy.ledger.flush()
