@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from lib.clips import benchmark_clips, default_specs, named
 from lib.code_hash import code_of, digest_of
+from lib.command import command
 from lib.results import FOLDER, ResultFile
 from PIL import Image
 from rich.console import Console
@@ -37,7 +38,7 @@ from rich.table import Table
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import Residual, codecs, decode
 from rinr_flower.codecs.object_sizes import PAPER_SIZES
-from rinr_flower.errors import ConfigError, RinrError
+from rinr_flower.errors import ConfigError
 from rinr_flower.frames import Clip, Frame
 from rinr_flower.quality import measure
 
@@ -221,7 +222,8 @@ def show(results: Sequence[Result]) -> None:
         console.print(row, highlight=False)
 
 
-def main() -> int:
+@command
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=None, metavar="SPEC", help="data sets, as for flower-simulation")
     parser.add_argument("--clips", nargs="+", default=["*"], metavar="NAME", help="only clips of these names, patterns")
@@ -237,18 +239,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=FOLDER / "quality.json")
     options = parser.parse_args()
     settings = {"steps": options.steps, "seed": options.seed}
-    try:
-        chosen = options.cases.split(",")
-        if unknown := [c for c in chosen if c not in CASES]:
-            raise ConfigError(f"--cases {unknown[0]!r} is none of: {', '.join(CASES)}")
-        file = ResultFile(options.out, command="RINR_DATA=DIR python benchmarks/quality.py", settings=settings)
-        if options.redo:
-            file.keep(lambda row: not again(row, options, chosen))
-        run(options, chosen, file)
-    except RinrError as error:
-        console.print(f"error: {error}", style="red", highlight=False)
-        return 2
-    return 0
+    chosen = options.cases.split(",")
+    if unknown := [c for c in chosen if c not in CASES]:
+        raise ConfigError(f"--cases {unknown[0]!r} is none of: {', '.join(CASES)}")
+    file = ResultFile(options.out, command="RINR_DATA=DIR python benchmarks/quality.py", settings=settings)
+    if options.redo:
+        file.keep(lambda row: not again(row, options, chosen))
+    run(options, chosen, file)
 
 
 def again(row: Result, options: argparse.Namespace, chosen: Sequence[str]) -> bool:

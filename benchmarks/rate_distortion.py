@@ -23,6 +23,7 @@ from pathlib import Path
 
 from lib.clips import benchmark_clips, default_specs, named
 from lib.code_hash import code_of, digest_of
+from lib.command import command
 from lib.rate_points import SERIES, UNASKED, build
 from lib.rate_records import KEY, WIDTH_PX, Backgrounds, at_most, run_point, summary, warm_up
 from lib.results import FOLDER, ResultFile, Row
@@ -116,7 +117,8 @@ def show_points(rows: Sequence[Row]) -> None:
     console.print(table)
 
 
-def main() -> int:
+@command
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=None, metavar="SPEC", help="data sets, as for flower-simulation")
     parser.add_argument("--clips", nargs="+", default=[], metavar="NAME", help="only clips of these names or patterns")
@@ -146,27 +148,22 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
     )
-    try:
-        series = chosen_series(options.codecs)
-        if options.against not in SERIES:
-            raise ConfigError(f"--against {options.against!r} is none of: {', '.join(SERIES)}")
-        file = ResultFile(
-            options.out,
-            command="RINR_DATA=DIR python benchmarks/rate_distortion.py",
-            settings={"frames": options.frames, "seed": options.seed},
-        )
-        for other in options.take:
-            file.take(other, key=KEY)
-        forget(file, options.redo, series, options.clips)
-        if not options.summary:
-            run(options, series, file)
-        file.write(summary(file.rows, options.against))
-    except RinrError as error:
-        console.print(f"error: {error}", style="red", highlight=False)
-        return 2
+    series = chosen_series(options.codecs)
+    if options.against not in SERIES:
+        raise ConfigError(f"--against {options.against!r} is none of: {', '.join(SERIES)}")
+    file = ResultFile(
+        options.out,
+        command="RINR_DATA=DIR python benchmarks/rate_distortion.py",
+        settings={"frames": options.frames, "seed": options.seed},
+    )
+    for other in options.take:
+        file.take(other, key=KEY)
+    forget(file, options.redo, series, options.clips)
+    if not options.summary:
+        run(options, series, file)
+    file.write(summary(file.rows, options.against))
     show_points([r for r in file.rows if r["series"] in series])
     show(file.rows, options.against)
-    return 0
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from lib.code_hash import code_of
-from lib.command import exit_code
+from lib.command import command
 from lib.results import FOLDER, write_result
 
 from rinr_flower.codecs import codecs
@@ -28,6 +28,7 @@ TRAINED = ("rinr_flower.detection.yolo", "rinr_flower.detection.factory", "rinr_
 """Modules that training and updates depend on."""
 
 
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder that the command wrote")
@@ -51,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(main())

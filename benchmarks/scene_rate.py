@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from lib.clips import benchmark_clips, default_specs
-from lib.command import exit_code
+from lib.command import command
 from lib.results import write_result
 from rich.console import Console
 from rich.table import Table
@@ -76,6 +76,7 @@ def compared(new: list[dict[str, Any]], old: list[dict[str, Any]], weight: float
     return out
 
 
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("patterns", nargs="*")
@@ -109,4 +110,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(main())

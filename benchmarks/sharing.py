@@ -28,7 +28,7 @@ from pathlib import Path
 from lib.accuracy_codecs import parse_codec
 from lib.clips import benchmark_clips, default_specs, named, once
 from lib.code_hash import code_of, digest_of
-from lib.command import exit_code
+from lib.command import command
 from lib.results import FOLDER, ResultFile, Row
 from rich.console import Console
 from rich.progress import track
@@ -121,6 +121,7 @@ def show(rows: Sequence[Row]) -> None:
     Console().print(table)
 
 
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=None, metavar="SPEC", help="data sets; default: RINR_DATA, sample")
@@ -156,4 +157,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(main())

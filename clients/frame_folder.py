@@ -14,7 +14,7 @@ from typing import Any
 from rinr_flower.bitstream.container import MAX_FRAMES
 from rinr_flower.clients.own_frames import OwnClip
 from rinr_flower.codecs import codecs
-from rinr_flower.datasets.folder import class_list, label_in, label_place
+from rinr_flower.datasets.folder import class_list, label_place, labels_in
 from rinr_flower.datasets.images import ImageShot, existing_folder, image_files
 from rinr_flower.datasets.yolo_labels import read_labels
 from rinr_flower.errors import ConfigError, DataError
@@ -162,7 +162,7 @@ class CameraFrames:
         return clips
 
     def _frames(self, folder: Path, files: Sequence[Files]) -> list[Found]:
-        """What of ``folder`` can be read, with the class names that count in it."""
+        """Every frame of ``files`` that can be read, with the class names of ``folder``."""
         names = class_list(folder)
         found: list[Found] = []
         broken = 0
@@ -216,7 +216,7 @@ class CameraFrames:
 
 
 def _with_labels(images: Sequence[Path], place: Path | None) -> list[Files]:
-    return [(image, None if place is None else label_in(place, image)) for image in images]
+    return list(zip(images, labels_in(place, images), strict=True))
 
 
 def _by_size(frames: Sequence[Found]) -> list[list[Found]]:

@@ -15,6 +15,7 @@ from rinr_flower.devices import pick_device
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.files import read_record, write_record
 from rinr_flower.report import FailureRecord
+from rinr_flower.report.record import deployed_resume
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
 
@@ -102,9 +103,9 @@ def equipped_in(
         return folders
     if run.has_rounds() or run.ledger.exists():
         raise ConfigError(
-            f"{run.path} holds a run without simulated devices: real devices took part in it; go on with it by: flwr "
-            f"run examples/deployment fog --run-config 'resume=\"{run.path.resolve()}\"' (docs/deployment.md); if its "
-            "devices/ was deleted, begin a new run in a new folder"
+            f"{run.path} holds a run without simulated devices: real devices took part in it; go on with it by: "
+            f"{deployed_resume(run.path)} (docs/deployment.md); if its devices/ was deleted, begin a new run in a new "
+            "folder"
         )
     broken = Broken(scenario.skip_broken)
     shares = shares_of(scenario, partial(progress, "data"), broken)

@@ -402,8 +402,9 @@ class FogNode(Strategy):
         try:
             if self.arrays:
                 check_model(arrays, self.arrays)
-            for name, array in arrays.items() if not self.arrays else ():
-                check_numbers(name, numbers_of(name, array))
+            else:
+                for name, array in arrays.items():
+                    check_numbers(name, numbers_of(name, array))
         except DataError as error:
             reason = f"the model of {type(self.inner).__name__} is not used: {error}"
             self.memory.fail(server_round, FOG, "error", reason)

@@ -153,7 +153,7 @@ def arrays_in(strategy: Strategy) -> dict[str, NDArray[np.generic]]:
 
 
 def _kind(mapping: Mapping[Any, Any]) -> str:
-    """What :data:`_RESTORED` calls a mapping with keys of this type; empty if its keys cannot be kept."""
+    """The name of a mapping in :data:`_RESTORED`, by the type of its keys; empty if these cannot be kept."""
     kinds = {type(name) for name in mapping}
     return "dict" if kinds == {str} else "numbered" if kinds == {int} else ""
 

@@ -44,12 +44,6 @@ class ObjectGroups:
     places: NDArray[np.int64]
     windows: NDArray[np.int64]
 
-    def of_kind(self, kind: int) -> ObjectGroups:
-        """Those of one size."""
-        mine = self.kinds == kind
-        boxes = np.repeat(mine, self.counts)
-        return ObjectGroups(self.kinds[mine], self.counts[mine], self.places[boxes], self.windows[boxes])
-
 
 def size_classes(areas: NDArray[np.int64], sizes: Sizes) -> NDArray[np.int64]:
     """Index of the first size whose area limit holds each of ``areas``, in pixels."""

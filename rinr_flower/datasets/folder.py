@@ -36,17 +36,20 @@ def label_files(folder: Path, images: Sequence[Path]) -> tuple[list[Path | None]
 
     Both are looked for where :class:`Folder` says; without a ``classes.txt`` there are no names.
     """
-    place = label_place(folder, images)
-    return [None if place is None else label_in(place, image) for image in images], class_list(folder)
+    return labels_in(label_place(folder, images), images), class_list(folder)
 
 
 def label_place(folder: Path, images: Sequence[Path]) -> Path | None:
     """Where the label files of a folder's images are: of the first place that has any, all are taken."""
-    return next((place for place in _places(folder) if any(label_in(place, image) for image in images)), None)
+    return next((place for place in _places(folder) if any(_label_in(place, image) for image in images)), None)
 
 
-def label_in(place: Path, image: Path) -> Path | None:
-    """The label file of an image in a place, None if it has none there."""
+def labels_in(place: Path | None, images: Sequence[Path]) -> list[Path | None]:
+    """The label file of each image in a place, None for one that has none there; without a place, for all."""
+    return [None if place is None else _label_in(place, image) for image in images]
+
+
+def _label_in(place: Path, image: Path) -> Path | None:
     return path if (path := place / f"{image.stem}.txt").is_file() else None
 
 

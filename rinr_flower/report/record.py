@@ -319,11 +319,16 @@ def _kept(folder: Path, missing: list[str]) -> Mapping[str, Any] | None:
     return values or None
 
 
+def deployed_resume(folder: Path) -> str:
+    """The command that goes on with a run of real devices."""
+    return f"flwr run examples/deployment fog --run-config 'resume=\"{folder.resolve()}\"'"
+
+
 def _read_json(path: Path, missing: list[str]) -> Mapping[str, Any] | None:
     if not path.exists():
         resume = f"'flower-simulation --resume {path.parent}' goes on"
         if not (path.parent / "devices").is_dir():  # real devices
-            resume = f"flwr run examples/deployment fog --run-config 'resume=\"{path.parent.resolve()}\"' goes on"
+            resume = f"{deployed_resume(path.parent)} goes on"
         missing.append(
             f"run.json is missing: the run has not ended ({resume}), a strategy of your own made it, or it was deleted"
         )

@@ -112,13 +112,18 @@ def accuracy_rows(accuracy: Sequence[AccuracyRecord]) -> list[dict[str, Any]]:
             "map50_95": mean([a.map50_95 for a in items]),
             "least_map50": min((a.map50 for a in items if math.isfinite(a.map50)), default=math.nan),
             "near_zero": [a.device for a in items if a.map50 <= NEAR_ZERO_MAP50],
-            "trained_frames": sum(known) if len(known) == len(items) else None,
+            "trained_frames": _frames([a.trained_frames for a in items]),
             "render_seconds": mean([a.render_seconds for a in items]),
             "train_seconds": mean([a.train_seconds for a in items]),
         }
         for number, items in sorted(groups.items())
-        for known in [[a.trained_frames for a in items if a.trained_frames is not None]]
     ]
+
+
+def _frames(counts: Sequence[int | None]) -> int | None:
+    """Their sum; None if one is not known."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def round_rows(record: RunRecord) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,12 +92,12 @@ def test_settings_survive_the_way_to_a_device(detector: object) -> None:
         ({"detector": 5}, "'detector' .* a name or a mapping"),
     ],
 )
-def test_bad_settings_are_named(config: dict[str, object], text: str) -> None:
+def test_bad_settings_are_named(config: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         Training.of_config(config)
     if config != {"detector": "{broken"}:
         with pytest.raises(ConfigError, match=text):
-            Training(**{key.replace("-", "_"): value for key, value in config.items()})  # type: ignore[arg-type]
+            Training(**{key.replace("-", "_"): value for key, value in config.items()})
 
 
 def test_an_architecture_object_does_not_travel() -> None:

@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,9 +124,9 @@ def test_a_training_step_must_return_a_log(log: TrainingLog | None, tmp_path: Pa
         ({"detector": {"name": "nothing"}}, "unknown detector 'nothing'"),
     ],
 )
-def test_bad_arguments_of_a_client_app_are_named_at_once(options: dict[str, object], text: str) -> None:
+def test_bad_arguments_of_a_client_app_are_named_at_once(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
-        client_app(lambda context: EdgeDevice(make(Path())), **options)  # type: ignore[arg-type]
+        client_app(lambda context: EdgeDevice(make(Path())), **options)
 
 
 def test_an_own_class_that_the_fog_does_not_name_is_named(tmp_path: Path) -> None:

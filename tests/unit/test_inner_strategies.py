@@ -352,7 +352,7 @@ def test_arrays_of_nodes_come_back_under_their_numbers() -> None:
 def test_an_option_that_is_no_number_yet_is_the_same_when_a_run_is_resumed(tmp_path: Path) -> None:
     def inner(best: float) -> Strategy:
         strategy = FedAvg()
-        strategy.best, strategy.least = best, float("inf")  # type: ignore[attr-defined]
+        vars(strategy).update(best=best, least=float("inf"))
         return strategy
 
     folder = RunFolder.create(str(tmp_path / "run"))

@@ -67,7 +67,6 @@ def test_wrong_arguments_are_one_line(
     data = [] if name == "reproduction" else ["--data", "sample:sequences=1,frames=1,width=64,height=48"]
     monkeypatch.setattr(sys, "argv", [name, *arguments, *data, "--out", str(tmp_path / "out.json")])
     monkeypatch.chdir(tmp_path)
-    module = script(name)
-    assert (module.main() if name == "rate_distortion" else module.exit_code(module.main)) == 2
+    assert script(name).main() == 2
     assert text in capsys.readouterr().out
     assert not (tmp_path / "out.json").exists()
