@@ -80,7 +80,7 @@ class Scene(Codec):
         from rinr_flower.codecs.scene.encode.analysis import analyse_clip
         from rinr_flower.codecs.scene.encode.encoder import Encoded, encode
         from rinr_flower.codecs.scene.encode.floor import encode_above_floor
-        from rinr_flower.codecs.scene.encode.refine import refine
+        from rinr_flower.codecs.scene.encode.refine import refine, refine_objects
 
         # the boxes as the container will hand them back
         boxes = Payload.from_bytes(Payload.of_clip(self.name, clip, {}).to_bytes()).boxes
@@ -91,6 +91,7 @@ class Scene(Codec):
         found = analyse_clip(clip, boxes, self.max_width, effort, wanted, max(wanted - finer, 0))
 
         def parts_of(done: Encoded) -> Parts:
+            refine_objects(found, done.code, done.scene, effort.object_rounds)
             if effort.refine:
                 refine(found, done.code)
             return to_parts(done.code)

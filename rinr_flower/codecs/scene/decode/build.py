@@ -191,11 +191,17 @@ def add_layer(scene: OpenScene, layer: ObjectVolume, track: Track) -> None:
 
 
 def build(
-    code: SceneCode, tracks: Sequence[Track], boxes: Sequence[NDArray[np.float32]], device: torch.device
+    code: SceneCode,
+    tracks: Sequence[Track],
+    boxes: Sequence[NDArray[np.float32]],
+    device: torch.device,
+    *,
+    background: bool = True,
 ) -> OpenScene:
-    """The whole scene; ``boxes`` of every frame in working pixels."""
+    """The whole scene, or its objects alone without ``background``; ``boxes`` of every frame in working pixels."""
     scene = empty_scene(code)
-    scene.shots = [build_shot(code, shot, device) for shot in code.shots]
+    if background:
+        scene.shots = [build_shot(code, shot, device) for shot in code.shots]
     for track, layer in zip(tracks, code.layers, strict=True):
         add_layer(scene, build_layer(code, layer, track_boxes(track, boxes), device), track)
     return scene

@@ -122,7 +122,12 @@ class OpenScene:
 
     def at(self, frame: int, points: torch.Tensor, *, layers: int | None = None) -> torch.Tensor:
         """As :meth:`background`, with the lowest ``layers`` objects (all by default)."""
-        picture = self.background(frame, points)
+        return self.over(self.background(frame, points), frame, points, layers=layers)
+
+    def over(
+        self, picture: torch.Tensor, frame: int, points: torch.Tensor, *, layers: int | None = None
+    ) -> torch.Tensor:
+        """``picture``, the background at ``points``, with the lowest ``layers`` objects drawn into it."""
         for number, k in self.layers_of[frame][:layers]:
             layer = self.layers[number]
             where = transform(points, layer.to_layer[k])

@@ -17,6 +17,7 @@ class Effort:
     canvas_rounds : passes of refining a canvas through the renderer that are tried.
     sharpen_rounds : passes of undoing the blur of resampling an object.
     quantise_rounds : passes of rate-distortion quantisation.
+    object_rounds : passes of refining objects, by gradients through the decoder.
     refine : whether all parts are refined together, by gradients through the decoder.
     """
 
@@ -26,15 +27,28 @@ class Effort:
     canvas_rounds: tuple[int, ...]
     sharpen_rounds: int
     quantise_rounds: int
+    object_rounds: int
     refine: bool = False
 
 
 _BALANCED = Effort(
-    align_rounds=3, bend_rounds=2, run_cuts=(1, 2, 4), canvas_rounds=(0, 1, 3), sharpen_rounds=3, quantise_rounds=3
+    align_rounds=3,
+    bend_rounds=2,
+    run_cuts=(1, 2, 4),
+    canvas_rounds=(0, 1, 3),
+    sharpen_rounds=3,
+    quantise_rounds=3,
+    object_rounds=2,
 )
 PRESETS = {
     "fast": Effort(
-        align_rounds=1, bend_rounds=0, run_cuts=(1,), canvas_rounds=(0, 1), sharpen_rounds=2, quantise_rounds=1
+        align_rounds=1,
+        bend_rounds=0,
+        run_cuts=(1,),
+        canvas_rounds=(0, 1),
+        sharpen_rounds=2,
+        quantise_rounds=1,
+        object_rounds=0,
     ),
     "balanced": _BALANCED,
     "best": replace(_BALANCED, refine=True),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from rinr_flower.codecs.scene.encode.analysis import Analysis, scaled
 from rinr_flower.codecs.scene.encode.effort import Effort
 from rinr_flower.codecs.scene.encode.encoder import Encoded, encode, encode_background
 from rinr_flower.codecs.scene.format.code import STEPS_PER_OCTAVE
-from rinr_flower.frames import Clip, read_image, write_jpeg
+from rinr_flower.frames import Clip, box_mask, read_image, write_jpeg
 from rinr_flower.quality import psnr_db
 
 _STRIDE = 4  # frames that are compared first; all of them where these are near the floor or below
@@ -39,14 +39,17 @@ def encode_above_floor(
     """
     done = encode(found, step_code, object_step_code, effort)
     some, every = range(0, len(clip), _STRIDE), range(len(clip))
-    if _jpeg_db(clip, found, jpeg_quality, some) < _db(clip, found, done.scene, some) - _NEAR_DB:
+    files = _jpeg_db(clip, found, jpeg_quality, some)
+    missing = files - _Error.of(clip, found, done.scene, some).db(0)
+    if missing < -_NEAR_DB:
         return done
     wanted = _jpeg_db(clip, found, jpeg_quality, every)
-    missing = wanted - _db(clip, found, done.scene, every)
-    if missing <= 0:
+    missing_of_all = wanted - _Error.of(clip, found, done.scene, every).db(0)
+    if missing_of_all <= 0:
         return done
+    files += missing_of_all - missing  # some frames miss as much as all of them
     quick = replace(effort, quantise_rounds=1)
-    over, under, slope = (step_code, missing), None, _DB_PER_OCTAVE
+    over, under, slope = (step_code, missing_of_all), None, _DB_PER_OCTAVE
     for _ in range(_TRIES):
         if under is None:
             code = over[0] - math.ceil(over[1] / slope * STEPS_PER_OCTAVE)
@@ -57,7 +60,7 @@ def encode_above_floor(
             break
         scene = encode_background(found, code, object_step_code, quick).scene
         scene.layers, scene.layers_of = done.scene.layers, done.scene.layers_of
-        missing = wanted + _MARGIN_DB - _db(clip, found, scene, every)
+        missing = files + _MARGIN_DB - _Error.of(clip, found, scene, some).db(step_code - code)
         if -_CLOSE_DB < missing <= 0:
             under = code, missing
             break
@@ -67,10 +70,14 @@ def encode_above_floor(
             over = code, missing
         else:
             under = code, missing
-    code = (
-        under[0] if under else max(over[0] - math.ceil(over[1] / slope * STEPS_PER_OCTAVE), step_code - _MOST_FINER, 0)
-    )
-    return encode(found, code, max(object_step_code - (step_code - code), 0), effort)
+    code = under[0] if under else over[0] - math.ceil(over[1] / slope * STEPS_PER_OCTAVE)
+    while True:
+        code = max(code, step_code - _MOST_FINER, 0)
+        done = encode(found, code, max(object_step_code - (step_code - code), 0), effort)
+        missing = wanted - _Error.of(clip, found, done.scene, every).db(0)
+        if missing <= 0 or code <= max(step_code - _MOST_FINER, 0):
+            return done
+        code -= math.ceil(missing / slope * STEPS_PER_OCTAVE)
 
 
 def _jpeg_db(clip: Clip, found: Analysis, quality: int, frames: range) -> float:
@@ -82,16 +89,34 @@ def _jpeg_db(clip: Clip, found: Analysis, quality: int, frames: range) -> float:
     return psnr_db(max(float(np.mean(errors)), _NOTHING))
 
 
-def _db(clip: Clip, found: Analysis, scene: OpenScene, frames: range) -> float:
-    """PSNR of ``frames`` drawn from ``scene`` at the clip's size; at twice the working size if that is far larger."""
-    height, width = clip.height, clip.width
-    if width > _FAR_LARGER * found.size[1]:
-        height, width = 2 * found.size[0], 2 * found.size[1]
-    points = centres(height, width) * torch.tensor([found.size[1] / width, found.size[0] / height])
-    errors = []
-    for i in frames:
-        picture = scene.at(i, points)
-        rgb = ((picture[0] + 128) / 255).expand(3, -1) if found.grey else to_rgb(picture[0], picture[1:])
-        drawn = rgb.mul(255).round().clamp(0, 255).to(torch.uint8).T.reshape(height, width, 3).numpy()
-        errors.append(float(((scaled(drawn, found.size).astype(np.float32) - found.images[i]) ** 2).mean()))
-    return psnr_db(max(float(np.mean(errors)), _NOTHING))
+@dataclass(frozen=True)
+class _Error:
+    """Mean squared error of frames drawn from a scene: of what lies inside their boxes, and outside.
+
+    They add up to the error of the frames.
+    """
+
+    inside: float
+    outside: float
+
+    @classmethod
+    def of(cls, clip: Clip, found: Analysis, scene: OpenScene, frames: range) -> _Error:
+        """The error of ``frames``, drawn at the clip's size; at twice the working size if that is far larger."""
+        height, width = clip.height, clip.width
+        if width > _FAR_LARGER * found.size[1]:
+            height, width = 2 * found.size[0], 2 * found.size[1]
+        points = centres(height, width) * torch.tensor([found.size[1] / width, found.size[0] / height])
+        whole, inside = [], []
+        for i in frames:
+            picture = scene.at(i, points)
+            rgb = ((picture[0] + 128) / 255).expand(3, -1) if found.grey else to_rgb(picture[0], picture[1:])
+            drawn = rgb.mul(255).round().clamp(0, 255).to(torch.uint8).T.reshape(height, width, 3).numpy()
+            squared = (scaled(drawn, found.size).astype(np.float32) - found.images[i]) ** 2
+            whole.append(float(squared.mean()))
+            inside.append(float((squared * box_mask(found.boxes[i], *found.size[::-1])[..., None]).mean()))
+        return cls(float(np.mean(inside)), float(np.mean(whole) - np.mean(inside)))
+
+    def db(self, finer: int) -> float:
+        """PSNR once objects are coded ``finer`` by so many steps of 1/STEPS_PER_OCTAVE octaves."""
+        inside = self.inside * 10 ** (-_DB_PER_OCTAVE * finer / STEPS_PER_OCTAVE / 10)
+        return psnr_db(max(inside + self.outside, _NOTHING))

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from rinr_flower.alignment import poses
 from rinr_flower.alignment.tracks import Track
-from rinr_flower.bitstream.entropy import encode_ints
 from rinr_flower.codecs.scene.decode.build import base_pose, quantised_correction, split_runs, track_boxes
 from rinr_flower.codecs.scene.decode.wavelet import Floats
 from rinr_flower.codecs.scene.encode.effort import Effort
@@ -17,6 +16,7 @@ from rinr_flower.codecs.scene.format.code import STEPS_PER_OCTAVE, LayerCode, ap
 LONGEST = 32  # appearances that one volume spans at most
 _SHORTEST = 8  # and at least, where a run is cut for a better fit
 _MAX_SIDE = 192
+_POSE_BITS = 1.2  # of a difference d of poses, times log2(1 + 2 d^2): about what their coder takes
 _BITS_PER_VOLUME = 100.0
 _TYPICAL_AREA = 0.01  # of a frame; an object of this area gets object_weight as it is
 _MOST_FINER = 12
@@ -77,7 +77,7 @@ def _volume(
         layer.finer = _finer(core, frames[0].size)
     costs = [
         _bits(np.stack([poses.crop(f, m, size) for f, m in zip(frames, found, strict=True)]), step_code - layer.finer)
-        + 8 * len(encode_ints(np.diff(layer.poses, axis=0, prepend=0).T))
+        + _POSE_BITS * float(np.log2(1 + 2 * np.diff(layer.poses, axis=0, prepend=0) ** 2).sum())
         for found, layer in zip(candidates, layers, strict=True)
     ]
     best = int(np.argmin(costs))

@@ -1,4 +1,4 @@
-"""Refinement of a coded scene through its own decoder: what the preset ``best`` adds to the closed form.
+"""Refinement of a coded scene through its own decoder: of its objects, and with the preset ``best`` of all parts.
 
 The closed form codes part after part, each against what lies below it. Here each part answers for the frames as they
 are drawn in the end. A round takes the gradient of the frames' squared error with regard to the planes of one kind,
@@ -10,7 +10,7 @@ together is taken back.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -33,8 +33,10 @@ _BIG = (Kind.CANVAS, Kind.OBJECT)
 _ROUNDS = ((0.9, _BIG), (0.9, _BIG), (0.9, _BIG), (1.0, _ALL), (1.1, _ALL), (1.3, _ALL))
 """By how much the curvature is multiplied, and what is refined. A step too long gets coefficients over the thresholds
 of quantisation where a short one stays; a residual overshoots with it. Chosen on six of the development clips."""
+_OBJECT_ROUNDS = ((0.9, (Kind.OBJECT,)), (1.3, (Kind.OBJECT,)))
+"""Of objects alone. Where the first is too long a step, the second is taken."""
 _HEADS = {Kind.CANVAS: "canvas_head", Kind.OBJECT: "object_head"}
-_OBJECTS = 1.3  # weight of objects over what their steps say: without it frames gain more than objects
+_OBJECTS = 1.6  # weight of objects over what their steps say: without it frames gain more than objects
 _APRON = 0.5  # weight of an object's surroundings, where its volume still shows, over that of what is in its box
 _FLAT = 0.02  # of the greatest curvature: what no frame shows is not divided by 0
 _NOTHING = 1e-6  # the curvature of a volume that no frame shows
@@ -48,21 +50,84 @@ def refine(found: Analysis, code: SceneCode) -> None:
     The squared error of all frames together does not grow, so that a floor of quality that was reached stays so.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        weights = _weights(found, code)
-        curvatures = {kind: _curvatures(found, code, weights, kind) for kind in _ALL if _volumes(code, kind)}
-        bits = {kind: _bits(code, kind) for kind in curvatures}
-        drawn = _Drawn(found, code, weights)
-        most = drawn.plain
-        for damping, kinds in _ROUNDS:
-            for kind in (kind for kind in kinds if kind in curvatures):
-                before = _Kept(code, kind)
-                _requantise(code, kind, drawn.scene, curvatures[kind], damping)
-                now, now_bits = _Drawn(found, code, weights), _bits(code, kind)
-                saved = drawn.error - now.error + LAMBDA * code.step**2 * (bits[kind] - now_bits)
-                if saved > 0 and now.plain <= most:
-                    drawn, bits[kind] = now, now_bits
-                else:
-                    before.put_back(code, kind)
+        _run(found, code, _views(found, code), _ROUNDS)
+
+
+def refine_objects(found: Analysis, code: SceneCode, scene: OpenScene, rounds: int) -> None:
+    """Refine the volumes of objects and their head alone, in place, in up to two ``rounds``.
+
+    ``scene`` has the background of ``code``: it is drawn once, and only where objects are, so that a round costs little
+    beside one of :func:`refine`.
+    """
+    if rounds and code.layers:
+        for frame in range(len(found.images)):
+            scene.need(frame)  # in the caller's mode: what was made in inference mode changes nowhere else
+        with torch.inference_mode(False), torch.enable_grad():
+            if views := _views(found, code, scene):
+                _run(found, code, views, _OBJECT_ROUNDS[:rounds])
+
+
+def _run(
+    found: Analysis, code: SceneCode, views: Sequence[_View], rounds: Sequence[tuple[float, tuple[Kind, ...]]]
+) -> None:
+    """Rounds of refinement; one that does not lower error and bits together, or raises the plain error, is taken
+    back."""
+    refined = [kind for kind in _ALL if any(kind in kinds for _, kinds in rounds) and _volumes(code, kind)]
+    curvatures = {kind: _curvatures(found, code, views, kind) for kind in refined}
+    bits = {kind: _bits(code, kind) for kind in refined}
+    drawn = _Drawn(found, code, views)
+    most = drawn.plain
+    for damping, kinds in rounds:
+        for kind in (kind for kind in kinds if kind in curvatures):
+            before = _Kept(code, kind)
+            _requantise(code, kind, drawn.scene, curvatures[kind], damping)
+            now, now_bits = _Drawn(found, code, views), _bits(code, kind)
+            saved = drawn.error - now.error + LAMBDA * code.step**2 * (bits[kind] - now_bits)
+            if saved > 0 and now.plain <= most:
+                drawn, bits[kind] = now, now_bits
+            else:
+                before.put_back(code, kind)
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """What counts of one frame.
+
+    Attributes
+    ----------
+    frame : its number.
+    points : (n, 2), in working pixels.
+    weight : (n,), how much a squared error counts there.
+    wanted : (3, n), RGB in grey levels.
+    below : (channels, n), the background, where objects alone are refined; None where it is drawn, too.
+    """
+
+    frame: int
+    points: torch.Tensor
+    weight: torch.Tensor
+    wanted: torch.Tensor
+    below: torch.Tensor | None = None
+
+    def of(self, scene: OpenScene) -> torch.Tensor:
+        """What ``scene`` shows here, (channels, n)."""
+        if self.below is None:
+            return scene.at(self.frame, self.points)
+        return scene.over(self.below.clone(), self.frame, self.points)
+
+
+def _views(found: Analysis, code: SceneCode, background: OpenScene | None = None) -> list[_View]:
+    """All pixels of all frames; with a ``background`` that stays as it is, those that show objects."""
+    points = centres(*found.size)
+    views = []
+    for frame, (weight, image) in enumerate(zip(_weights(found, code), found.images, strict=True)):
+        wanted = torch.from_numpy(image.reshape(-1, 3).astype(np.float32)).T
+        if background is None:
+            views.append(_View(frame, points, weight, wanted))
+        elif (shown := weight > 1).any():
+            with torch.no_grad():
+                below = background.background(frame, points[shown])
+            views.append(_View(frame, points[shown], weight[shown], wanted[:, shown], below))
+    return views
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,16 +176,18 @@ def _planes(scene: OpenScene, kind: Kind) -> list[Planes]:
     return [layer.volume for layer in scene.layers]
 
 
-def _open(found: Analysis, code: SceneCode) -> OpenScene:
-    """The scene as a decoder opens it, with planes of float32 that gradients reach."""
-    scene = build(code, found.tracks, found.boxes, _CPU)
+def _open(found: Analysis, code: SceneCode, *, background: bool) -> OpenScene:
+    """The scene as a decoder opens it, with planes of float32 that gradients reach; its objects alone without
+    ``background``."""
+    scene = build(code, found.tracks, found.boxes, _CPU, background=background)
 
     def free(planes: Planes) -> Planes:
         chroma = None if planes.chroma is None else planes.chroma.float().requires_grad_()
         return Planes(planes.luma.float().requires_grad_(), chroma)
 
-    for frame in range(len(scene.place)):
-        scene.need(frame)
+    if background:
+        for frame in range(len(scene.place)):
+            scene.need(frame)
     for shot in scene.shots:
         shot.canvas = free(shot.canvas)
         shot.residual = None if shot.residual is None else free(shot.residual)
@@ -130,25 +197,24 @@ def _open(found: Analysis, code: SceneCode) -> OpenScene:
 
 
 class _Drawn:
-    """All frames of a code, drawn by its decoder, and how their error changes with the planes.
+    """The views of a code, drawn by its decoder, and how their error changes with the planes.
 
     Attributes
     ----------
     scene : its planes hold the gradients of ``error``.
-    error, plain : squared error over the frames' pixels, mean over the channels; with the pixels' weights, and without.
+    error, plain : squared error over the views' pixels, mean over the channels; with the pixels' weights, and without.
     """
 
-    def __init__(self, found: Analysis, code: SceneCode, weights: Sequence[torch.Tensor]) -> None:
-        self.scene = _open(found, code)
+    def __init__(self, found: Analysis, code: SceneCode, views: Sequence[_View]) -> None:
+        self.scene = _open(found, code, background=views[0].below is None)
         self.error = self.plain = 0.0
-        points = centres(*found.size)
-        for frame, (image, weight) in enumerate(zip(found.images, weights, strict=True)):
-            picture = self.scene.at(frame, points)
+        for view in views:
+            picture = view.of(self.scene)
             rgb = (picture + 128).expand(3, -1) if found.grey else to_rgb(picture[0], picture[1:]) * 255
-            wanted = torch.from_numpy(image.reshape(-1, 3).astype(np.float32)).T
-            squared = ((rgb.clamp(0, 255) - wanted) ** 2).mean(dim=0)
-            weighted = (squared * weight).sum()
-            torch.autograd.backward(weighted)
+            squared = ((rgb.clamp(0, 255) - view.wanted) ** 2).mean(dim=0)
+            weighted = (squared * view.weight).sum()
+            if weighted.requires_grad:  # not where boxes are that their volumes miss
+                torch.autograd.backward(weighted)
             self.error += float(weighted.detach())
             self.plain += float(squared.detach().sum())
 
@@ -157,7 +223,7 @@ def _weights(found: Analysis, code: SceneCode) -> list[torch.Tensor]:
     """How much a squared error counts at each pixel (n,) of each frame: 1, and where objects are, by their steps."""
     height, width = found.size
     points = centres(height, width)
-    scene = build(code, found.tracks, found.boxes, _CPU)
+    scene = build(code, found.tracks, found.boxes, _CPU, background=False)
     weights = [torch.ones(height * width) for _ in found.images]
     for layer, built, track in zip(code.layers, scene.layers, found.tracks, strict=True):
         most = _OBJECTS * (code.step / code.object_step(layer)) ** 2
@@ -173,17 +239,19 @@ def _weights(found: Analysis, code: SceneCode) -> list[torch.Tensor]:
     return weights
 
 
-def _curvatures(found: Analysis, code: SceneCode, weights: Sequence[torch.Tensor], kind: Kind) -> list[Floats]:
+def _curvatures(found: Analysis, code: SceneCode, views: Sequence[_View], kind: Kind) -> list[Floats]:
     """Half the second derivative of the error in the luma (h, w) of each volume, as the mean over its pictures, taking
     all samples to change together."""
-    scene = _open(found, code)
+    scene = _open(found, code, background=views[0].below is None)
     with torch.no_grad():
         for each in _ALL:
             for planes in _planes(scene, each):
                 planes.luma.fill_(1.0 if each == kind else 0.0)
-    points = centres(*found.size)
-    for frame, weight in enumerate(weights):
-        torch.autograd.backward((0.5 * weight * scene.at(frame, points)[0] ** 2).sum())
+    for view in views:
+        unlit = view if view.below is None else replace(view, below=torch.zeros_like(view.below))
+        curved = (0.5 * view.weight * unlit.of(scene)[0] ** 2).sum()
+        if curved.requires_grad:
+            torch.autograd.backward(curved)
     found_curvatures = (_split(_slope(planes.luma), None)[0].mean(axis=0) for planes in _planes(scene, kind))
     return [np.maximum(curvature, 0) for curvature in found_curvatures]
 
