@@ -15,12 +15,16 @@ from rinr_flower.strategies.keeping import Blob, Captured, Keep
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """A capture with its payload and the seconds that it took, or the reason why it has none."""
+    """A capture with its payload and the seconds that it took, or the reason why it has none.
+
+    ``by_codec`` says that the capture could be decoded, and the fog's codec failed.
+    """
 
     capture: Captured
     payload: Blob | None
     seconds: float = 0.0
     reason: str = ""
+    by_codec: bool = False
 
 
 def encode_once(
@@ -85,7 +89,7 @@ def encode_once(
             keep.note_encoded(key(capture), payload, row.encode_seconds)
         elif codec is None and not row.reason:
             payload = keep.put("payloads", capture.upload.data)
-        made.append(Made(capture, payload, row.encode_seconds, row.reason))
+        made.append(Made(capture, payload, row.encode_seconds, row.reason, row.by_codec))
         tick()
     if progress is not None and made:
         progress(1.0)

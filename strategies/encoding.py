@@ -65,6 +65,7 @@ class Encoded:
     payload : what the codec made of it; None without a codec, and where it failed.
     decode_seconds, encode_seconds : wall time of the work, of a group the clip's share by pixels.
     reason : why it has no payload; empty if nothing failed.
+    by_codec : whether it was decoded, and the codec failed.
     """
 
     index: int
@@ -72,6 +73,7 @@ class Encoded:
     decode_seconds: float = 0.0
     encode_seconds: float = 0.0
     reason: str = ""
+    by_codec: bool = False
 
 
 Group = list[tuple[int, Upload]]
@@ -222,7 +224,7 @@ def _encode(codec: Codec, clips: list[tuple[int, Clip, float]], seed: int, devic
     except Exception as error:  # whatever a codec raises on a clip, the other clips go on
         if len(clips) == 1:
             index, _, decoded = clips[0]
-            return [Encoded(index, None, decoded, reason=f"it cannot be encoded: {_line(error)}")]
+            return [Encoded(index, None, decoded, reason=_line(error), by_codec=True)]
         return [row for clip in clips for row in _encode(codec, [clip], seed, device)]
     seconds = time.perf_counter() - start
     pixels = [len(clip) * clip.width * clip.height for _, clip, _ in clips]

@@ -338,6 +338,10 @@ class FogNode(Strategy):
         )
         for item in made:
             capture = item.capture
+            if item.by_codec:
+                reason = f"clip {capture.clip!r} of {capture.device} cannot be encoded: {item.reason}"
+                self.memory.fail(server_round, FOG, "error", reason)
+                continue
             if item.payload is None:
                 self.memory.fail(server_round, capture.device, "malformed", f"clip {capture.clip!r}: {item.reason}")
                 continue

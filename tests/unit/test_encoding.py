@@ -127,8 +127,9 @@ def test_an_upload_that_fails_costs_only_itself(where: str, in_workers: WorkerEn
     bad = upload_of("bad", 1, 0)
     rows = encoded(encoder, Failing(), [UPLOADS[0], bad, broken(UPLOADS[1]), UPLOADS[1], UPLOADS[2], bad])
     assert {index for index, row in rows.items() if row.payload} == {0, 3, 4}
-    assert rows[1].reason == rows[5].reason == "it cannot be encoded: this clip cannot be encoded"
+    assert rows[1].reason == rows[5].reason == "this clip cannot be encoded"
     assert rows[2].reason.startswith("jpeg payload has")
+    assert {index for index, row in rows.items() if row.by_codec} == {1, 5}
 
 
 @pytest.mark.parametrize("where", ["here", "workers"])

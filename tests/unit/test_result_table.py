@@ -44,7 +44,7 @@ def test_a_rival_without_a_fog_is_shown_and_wins(saved_run: Path) -> None:
         "over 2 of 3 captures, the same for all",
         "* Fewest bytes at no worse quality (within 1 dB, boxes and frame): avif device to device.",
         "Total: with models (start model: 1 \u00d7 1 MB = 1 MB).",
-        "Stored at the SuperLink: 5 KB.",
+        "The fog's messages, stored at the SuperLink, each object once: 5 KB.",
     ):
         assert part in words
 

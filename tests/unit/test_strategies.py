@@ -11,6 +11,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
+from failing_codec import Failing
 from small_clips import small_clip
 from wire import Wire, app_of
 
@@ -279,6 +280,17 @@ def test_one_bad_clip_costs_that_clip_alone() -> None:
     assert "scratched" in strategy.failures[0].reason
     assert good.data in devices[1].received[1]
     assert bad.data not in devices[1].received[1]
+
+
+def test_a_clip_that_the_codec_cannot_encode_is_a_failure_of_the_fog() -> None:
+    devices, wire = fleet()
+    good = devices[0].own(1)[0]
+    devices[0].captures = lambda server_round: [Capture(good.device, "bad", 10, good.data), good]
+    strategy = FogNode(Failing())
+    run(strategy, wire)
+    assert kinds(strategy) == [(1, "fog", "error")]
+    assert strategy.failures[0].reason == "clip 'bad' of device-0 cannot be encoded: this clip cannot be encoded"
+    assert len(devices[1].received[1]) == 2, "the other clips are shared"
 
 
 def test_two_nodes_cannot_use_one_name() -> None:

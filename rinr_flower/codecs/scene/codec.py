@@ -37,7 +37,7 @@ class Scene(Codec):
     Attributes
     ----------
     preset : ``fast``, ``balanced`` or ``best``: how long the encoder looks for a smaller payload. ``best`` refines the
-        closed form of ``balanced`` by gradients through the decoder.
+        code of ``balanced`` by gradients through the decoder.
     quality : 0 to 100, of the whole frame; 12.5 more halve the quantiser step, which is about 4 dB where the payload
         spends bytes.
     object_weight : how many times an error inside a box counts one outside it, 1 to 10,000, for a box of a hundredth
