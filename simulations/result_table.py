@@ -70,7 +70,8 @@ def _answer(summary: Mapping[str, Any]) -> list[Text]:
         video_hint(summary),
     ]
     if summary["stored_bytes"]:
-        lines.append(f"The fog's messages, stored at the SuperLink, each object once: {bytes_text(summary['stored_bytes'])}.")
+        stored = bytes_text(summary["stored_bytes"])
+        lines.append(f"The fog's messages, stored at the SuperLink, each object once: {stored}.")
     return [Text(line) for line in lines if line]
 
 
