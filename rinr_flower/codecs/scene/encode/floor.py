@@ -47,7 +47,7 @@ def encode_above_floor(
     missing_of_all = wanted - _Error.of(clip, found, done.scene, every).db(0)
     if missing_of_all <= 0:
         return done
-    files += missing_of_all - missing  # some frames miss as much as all of them
+    files += missing_of_all - missing  # the tries look at some frames: add what all miss beyond these
     quick = replace(effort, quantise_rounds=1)
     over, under, slope = (step_code, missing_of_all), None, _DB_PER_OCTAVE
     for _ in range(_TRIES):

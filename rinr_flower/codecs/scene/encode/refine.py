@@ -61,7 +61,7 @@ def refine_objects(found: Analysis, code: SceneCode, scene: OpenScene, rounds: i
     """
     if rounds and code.layers:
         for frame in range(len(found.images)):
-            scene.need(frame)  # in the caller's mode: what was made in inference mode changes nowhere else
+            scene.need(frame)  # here: outside inference mode no tensor of inference mode can be filled in
         with torch.inference_mode(False), torch.enable_grad():
             if views := _views(found, code, scene):
                 _run(found, code, views, _OBJECT_ROUNDS[:rounds])
@@ -91,7 +91,7 @@ def _run(
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """What counts of one frame.
+    """Pixels of one frame, and how much their errors count.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ class _View:
     below: torch.Tensor | None = None
 
     def of(self, scene: OpenScene) -> torch.Tensor:
-        """What ``scene`` shows here, (channels, n)."""
+        """Draw the pixels from ``scene``: (channels, n)."""
         if self.below is None:
             return scene.at(self.frame, self.points)
         return scene.over(self.below.clone(), self.frame, self.points)
@@ -213,7 +213,7 @@ class _Drawn:
             rgb = (picture + 128).expand(3, -1) if found.grey else to_rgb(picture[0], picture[1:]) * 255
             squared = ((rgb.clamp(0, 255) - view.wanted) ** 2).mean(dim=0)
             weighted = (squared * view.weight).sum()
-            if weighted.requires_grad:  # not where boxes are that their volumes miss
+            if weighted.requires_grad:  # false where the volumes lie beside their boxes
                 torch.autograd.backward(weighted)
             self.error += float(weighted.detach())
             self.plain += float(squared.detach().sum())
