@@ -47,8 +47,12 @@ def bytes_of(code: SceneCode) -> int:
     return sum(map(len, to_parts(code).values()))
 
 
-def errors_of(found: Analysis, code: SceneCode) -> tuple[float, float]:
-    return errors_in(module._open(found, code, background=True), found, module._weights(found, code))
+def weights_of(found: Analysis, code: SceneCode, objects: float = 1.3) -> list[torch.Tensor]:
+    return module._weights(found, code, module._open(found, code, background=False), objects)
+
+
+def errors_of(found: Analysis, code: SceneCode, objects: float = 1.3) -> tuple[float, float]:
+    return errors_in(module._open(found, code, background=True), found, weights_of(found, code, objects))
 
 
 def errors_in(scene: OpenScene, found: Analysis, weights: list[torch.Tensor]) -> tuple[float, float]:
@@ -67,8 +71,8 @@ def errors_in(scene: OpenScene, found: Analysis, weights: list[torch.Tensor]) ->
 
 def test_gradients_are_those_of_the_error() -> None:
     found, code = coded(CLIP)
-    weights = module._weights(found, code)
-    drawn = module._Drawn(found, code, module._views(found, code))
+    weights = weights_of(found, code)
+    drawn = module._Drawn(found, code, module._views(found, weights))
     assert drawn.error == pytest.approx(errors_of(found, code)[0], rel=1e-4)
     volume = drawn.scene.layers[0].volume
     canvas = drawn.scene.shots[0].canvas
@@ -93,13 +97,14 @@ def test_gradients_are_those_of_the_error() -> None:
 
 def test_the_curvature_of_a_canvas_that_stands_still_is_the_weight_of_its_pixels() -> None:
     found, code = coded(clip_of(6, pan=0.0, boxed=False))
-    (curvature,) = module._curvatures(found, code, module._views(found, code), Kind.CANVAS)
+    scene = module._open(found, code, background=True)
+    (curvature,) = module._curvatures(scene, module._views(found, weights_of(found, code)), Kind.CANVAS)
     np.testing.assert_allclose(curvature, 6.0, rtol=1e-4)
 
 
 def test_objects_and_what_surrounds_them_weigh_more() -> None:
     found, code = coded(CLIP)
-    weights = module._weights(found, code)[4].reshape(SIZE).numpy()
+    weights = weights_of(found, code, 1.6)[4].reshape(SIZE).numpy()
     x1, y1, x2, y2 = (int(v) for v in found.boxes[4][0])
     most = 1.6 * (code.step / code.object_step(code.layers[0])) ** 2
     np.testing.assert_allclose(weights[y1 + 1 : y2 - 1, x1 + 1 : x2 - 1], 1 + (most - 1), rtol=1e-5)
@@ -110,7 +115,8 @@ def test_objects_and_what_surrounds_them_weigh_more() -> None:
 
 def test_objects_alone_have_the_gradients_and_the_curvature_that_they_have_among_all_parts() -> None:
     found, done = encoded(CLIP)
-    every, objects = (module._views(found, done.code, scene) for scene in (None, done.scene))
+    weights = weights_of(found, done.code)
+    every, objects = (module._views(found, weights, scene) for scene in (None, done.scene))
     assert sum(len(v.points) for v in objects) < 0.6 * sum(len(v.points) for v in every)
     whole, part = (module._Drawn(found, done.code, views) for views in (every, objects))
     for layer, same in zip(whole.scene.layers, part.scene.layers, strict=True):
@@ -121,7 +127,8 @@ def test_objects_alone_have_the_gradients_and_the_curvature_that_they_have_among
             assert b.grad is not None
             # corners of a volume weigh nothing and are left out of the second
             torch.testing.assert_close(b.grad, a.grad, rtol=1e-3, atol=0.02 * float(a.grad.abs().max()))
-    curves = [module._curvatures(found, done.code, views, Kind.OBJECT) for views in (every, objects)]
+    drawn = ((whole.scene, every), (part.scene, objects))
+    curves = [module._curvatures(scene, views, Kind.OBJECT) for scene, views in drawn]
     for c, d in zip(*curves, strict=True):
         np.testing.assert_allclose(d, c, atol=0.02 * float(c.max()))
 
@@ -129,10 +136,10 @@ def test_objects_alone_have_the_gradients_and_the_curvature_that_they_have_among
 def test_refined_objects_save_error_and_bits_and_leave_the_background_alone() -> None:
     found, done = encoded(CLIP)
     code = done.code
-    before, (weighted, plain), size = to_parts(code), errors_of(found, code), bytes_of(code)
+    before, (weighted, plain), size = to_parts(code), errors_of(found, code, 1.6), bytes_of(code)
     cost = weighted + LAMBDA * code.step**2 * 8 * size
-    refine_objects(found, code, done.scene, 2)
-    after, (weighted, plain_after), size = to_parts(code), errors_of(found, code), bytes_of(code)
+    refine_objects(found, code, done.scene)
+    after, (weighted, plain_after), size = to_parts(code), errors_of(found, code, 1.6), bytes_of(code)
     assert weighted + LAMBDA * code.step**2 * 8 * size < 0.995 * cost
     assert plain_after <= plain
     changed = {name for name in before if after[name] != before[name]}
@@ -148,7 +155,7 @@ def test_refined_objects_save_error_and_bits_and_leave_the_background_alone() ->
 def test_objects_of_every_kind_of_clip_are_refined(clip: Clip) -> None:
     found, done = encoded(clip)
     _, plain = errors_of(found, done.code)
-    refine_objects(found, done.code, done.scene, 2)
+    refine_objects(found, done.code, done.scene)
     assert errors_of(found, done.code)[1] <= plain
 
 

@@ -91,7 +91,8 @@ class Scene(Codec):
         found = analyse_clip(clip, boxes, self.max_width, effort, wanted, max(wanted - finer, 0))
 
         def parts_of(done: Encoded) -> Parts:
-            refine_objects(found, done.code, done.scene, effort.object_rounds)
+            if effort.refine_objects:
+                refine_objects(found, done.code, done.scene)
             if effort.refine:
                 refine(found, done.code)
             return to_parts(done.code)

@@ -204,10 +204,10 @@ def _grey(picture: Floats) -> NDArray[np.uint8]:
 
 
 def _pixels(shape: tuple[int, ...], scale: int) -> tuple[Floats, Floats]:
-    """Coordinates x, y (h, w) of the pixel centres of a picture reduced by ``scale``, in full pixels."""
+    """Coordinates x (1, w) and y (h, 1) of the pixel centres of a picture reduced by ``scale``, in full pixels."""
     x = (np.arange(shape[1], dtype=np.float32) + 0.5) * scale
     y = (np.arange(shape[0], dtype=np.float32) + 0.5) * scale
-    return np.broadcast_to(x, shape).copy(), np.broadcast_to(y[:, None], shape).copy()
+    return x[None], y[:, None]
 
 
 def _apply(matrix: NDArray[np.float64], x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -219,6 +219,7 @@ def _apply(matrix: NDArray[np.float64], x: Floats, y: Floats) -> tuple[Floats, F
 def _bend_at(bend: Floats, x: Floats, y: Floats, size: tuple[int, int]) -> tuple[Floats, Floats]:
     at_x = x * np.float32(bend.shape[2] / size[1]) - np.float32(0.5)
     at_y = y * np.float32(bend.shape[1] / size[0]) - np.float32(0.5)
+    at_x, at_y = (np.ascontiguousarray(v) for v in np.broadcast_arrays(at_x, at_y))
     dx, dy = (cv2.remap(b, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for b in bend)
     return dx, dy
 

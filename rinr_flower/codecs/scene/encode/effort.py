@@ -17,8 +17,8 @@ class Effort:
     canvas_rounds : passes of refining a canvas through the renderer that are tried.
     sharpen_rounds : passes of undoing the blur of resampling an object.
     quantise_rounds : passes of rate-distortion quantisation.
-    object_rounds : passes of refining objects, by gradients through the decoder.
-    refine : whether all parts are refined together, by gradients through the decoder.
+    refine_objects, refine : whether objects, and whether all parts together, are refined by gradients through the
+        decoder.
     """
 
     align_rounds: int
@@ -27,7 +27,7 @@ class Effort:
     canvas_rounds: tuple[int, ...]
     sharpen_rounds: int
     quantise_rounds: int
-    object_rounds: int
+    refine_objects: bool
     refine: bool = False
 
 
@@ -38,7 +38,7 @@ _BALANCED = Effort(
     canvas_rounds=(0, 1, 3),
     sharpen_rounds=3,
     quantise_rounds=3,
-    object_rounds=2,
+    refine_objects=True,
 )
 PRESETS = {
     "fast": Effort(
@@ -48,7 +48,7 @@ PRESETS = {
         canvas_rounds=(0, 1),
         sharpen_rounds=2,
         quantise_rounds=1,
-        object_rounds=0,
+        refine_objects=False,
     ),
     "balanced": _BALANCED,
     "best": replace(_BALANCED, refine=True),

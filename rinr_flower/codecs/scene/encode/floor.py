@@ -49,13 +49,14 @@ def encode_above_floor(
         return done
     files += missing_of_all - missing  # the tries look at some frames: add what all miss beyond these
     quick = replace(effort, quantise_rounds=1)
+    finest = max(step_code - _MOST_FINER, 0)
     over, under, slope = (step_code, missing_of_all), None, _DB_PER_OCTAVE
     for _ in range(_TRIES):
         if under is None:
             code = over[0] - math.ceil(over[1] / slope * STEPS_PER_OCTAVE)
         else:
             code = math.floor(over[0] - over[1] / (over[1] - under[1]) * (over[0] - under[0]))
-        code = max(code, step_code - _MOST_FINER, 0)
+        code = max(code, finest)
         if code in (over[0], under and under[0]):
             break
         scene = encode_background(found, code, object_step_code, quick).scene
@@ -72,10 +73,10 @@ def encode_above_floor(
             under = code, missing
     code = under[0] if under else over[0] - math.ceil(over[1] / slope * STEPS_PER_OCTAVE)
     while True:
-        code = max(code, step_code - _MOST_FINER, 0)
+        code = max(code, finest)
         done = encode(found, code, max(object_step_code - (step_code - code), 0), effort)
         missing = wanted - _Error.of(clip, found, done.scene, every).db(0)
-        if missing <= 0 or code <= max(step_code - _MOST_FINER, 0):
+        if missing <= 0 or code == finest:
             return done
         code -= math.ceil(missing / slope * STEPS_PER_OCTAVE)
 

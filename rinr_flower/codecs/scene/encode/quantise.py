@@ -88,15 +88,13 @@ def _decide(scaled: Floats, chosen: Ints, worth: Floats, tables: NDArray[np.int1
     live = np.nonzero((chosen > 0) | (scaled * np.sqrt(worth) > _DEADZONE))
     if len(live[0]) == 0:
         return out
-    value, weight = scaled[live], worth[live]
-    table = bits[tables[live]]
+    value, weight, table = scaled[live], worth[live], tables[live]
     top = np.maximum(np.floor(value + 0.5), 1).astype(np.int64)
     best = np.full(len(value), np.inf)
     pick = np.zeros(len(value), np.int32)
-    rows = np.arange(len(value))
     for candidate in (np.zeros_like(top), top - 1, top):
         centre = candidate - SHRINK * (candidate == 1)
-        rate = table[rows, np.minimum(candidate, bits.shape[1] - 1)] + (candidate > 0)
+        rate = bits[table, np.minimum(candidate, bits.shape[1] - 1)] + (candidate > 0)
         cost = weight * (value - centre) ** 2 + LAMBDA * rate
         pick = np.where(cost < best, candidate, pick)
         best = np.minimum(best, cost)

@@ -36,7 +36,8 @@ of quantisation where a short one stays; a residual overshoots with it. Chosen o
 _OBJECT_ROUNDS = ((0.9, (Kind.OBJECT,)), (1.3, (Kind.OBJECT,)))
 """Of objects alone. Where the first is too long a step, the second is taken."""
 _HEADS = {Kind.CANVAS: "canvas_head", Kind.OBJECT: "object_head"}
-_OBJECTS = 1.6  # weight of objects over what their steps say: without it frames gain more than objects
+_AMONG_ALL = 1.3  # weight of objects over what their steps say: without it frames gain more than objects
+_ALONE = 1.6  # the same where objects alone are refined
 _APRON = 0.5  # weight of an object's surroundings, where its volume still shows, over that of what is in its box
 _FLAT = 0.02  # of the greatest curvature: what no frame shows is not divided by 0
 _NOTHING = 1e-6  # the curvature of a volume that no frame shows
@@ -50,21 +51,22 @@ def refine(found: Analysis, code: SceneCode) -> None:
     The squared error of all frames together does not grow, so that a floor of quality that was reached stays so.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        _run(found, code, _views(found, code), _ROUNDS)
+        placed = build(code, found.tracks, found.boxes, _CPU, background=False)
+        _run(found, code, _views(found, _weights(found, code, placed, _AMONG_ALL)), _ROUNDS)
 
 
-def refine_objects(found: Analysis, code: SceneCode, scene: OpenScene, rounds: int) -> None:
-    """Refine the volumes of objects and their head alone, in place, in up to two ``rounds``.
+def refine_objects(found: Analysis, code: SceneCode, scene: OpenScene) -> None:
+    """Refine the volumes of objects and their head alone, in place.
 
-    ``scene`` has the background of ``code``: it is drawn once, and only where objects are, so that a round costs little
-    beside one of :func:`refine`.
+    ``scene`` is that of ``code``: its background is drawn once, and only where objects are, so that a round costs
+    little beside one of :func:`refine`.
     """
-    if rounds and code.layers:
+    if code.layers:
         for frame in range(len(found.images)):
             scene.need(frame)  # here: outside inference mode no tensor of inference mode can be filled in
         with torch.inference_mode(False), torch.enable_grad():
-            if views := _views(found, code, scene):
-                _run(found, code, views, _OBJECT_ROUNDS[:rounds])
+            if views := _views(found, _weights(found, code, scene, _ALONE), scene):
+                _run(found, code, views, _OBJECT_ROUNDS)
 
 
 def _run(
@@ -72,21 +74,20 @@ def _run(
 ) -> None:
     """Rounds of refinement; one that does not lower error and bits together, or raises the plain error, is taken
     back."""
-    refined = [kind for kind in _ALL if any(kind in kinds for _, kinds in rounds) and _volumes(code, kind)]
-    curvatures = {kind: _curvatures(found, code, views, kind) for kind in refined}
-    bits = {kind: _bits(code, kind) for kind in refined}
+    steps = [(damping, kind) for damping, kinds in rounds for kind in kinds if _volumes(code, kind)]
     drawn = _Drawn(found, code, views)
+    curvatures = {kind: _curvatures(drawn.scene, views, kind) for kind in {kind for _, kind in steps}}
+    bits = {kind: _bits(code, kind) for kind in curvatures}
     most = drawn.plain
-    for damping, kinds in rounds:
-        for kind in (kind for kind in kinds if kind in curvatures):
-            before = _Kept(code, kind)
-            _requantise(code, kind, drawn.scene, curvatures[kind], damping)
-            now, now_bits = _Drawn(found, code, views), _bits(code, kind)
-            saved = drawn.error - now.error + LAMBDA * code.step**2 * (bits[kind] - now_bits)
-            if saved > 0 and now.plain <= most:
-                drawn, bits[kind] = now, now_bits
-            else:
-                before.put_back(code, kind)
+    for number, (damping, kind) in enumerate(steps):
+        before = _Kept(code, kind)
+        _requantise(code, kind, drawn.scene, curvatures[kind], damping)
+        now, now_bits = _Drawn(found, code, views, slopes=number + 1 < len(steps)), _bits(code, kind)
+        saved = drawn.error - now.error + LAMBDA * code.step**2 * (bits[kind] - now_bits)
+        if saved > 0 and now.plain <= most:
+            drawn, bits[kind] = now, now_bits
+        else:
+            before.put_back(code, kind)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,11 +116,11 @@ class _View:
         return scene.over(self.below.clone(), self.frame, self.points)
 
 
-def _views(found: Analysis, code: SceneCode, background: OpenScene | None = None) -> list[_View]:
+def _views(found: Analysis, weights: Sequence[torch.Tensor], background: OpenScene | None = None) -> list[_View]:
     """All pixels of all frames; with a ``background`` that stays as it is, those that show objects."""
     points = centres(*found.size)
     views = []
-    for frame, (weight, image) in enumerate(zip(_weights(found, code), found.images, strict=True)):
+    for frame, (weight, image) in enumerate(zip(weights, found.images, strict=True)):
         wanted = torch.from_numpy(image.reshape(-1, 3).astype(np.float32)).T
         if background is None:
             views.append(_View(frame, points, weight, wanted))
@@ -197,36 +198,37 @@ def _open(found: Analysis, code: SceneCode, *, background: bool) -> OpenScene:
 
 
 class _Drawn:
-    """The views of a code, drawn by its decoder, and how their error changes with the planes.
+    """The views of a code, drawn by its decoder, and with ``slopes`` how their error changes with the planes.
 
     Attributes
     ----------
-    scene : its planes hold the gradients of ``error``.
+    scene : its planes hold the gradients of ``error``, with ``slopes``.
     error, plain : squared error over the views' pixels, mean over the channels; with the pixels' weights, and without.
     """
 
-    def __init__(self, found: Analysis, code: SceneCode, views: Sequence[_View]) -> None:
+    def __init__(self, found: Analysis, code: SceneCode, views: Sequence[_View], *, slopes: bool = True) -> None:
         self.scene = _open(found, code, background=views[0].below is None)
         self.error = self.plain = 0.0
         for view in views:
-            picture = view.of(self.scene)
-            rgb = (picture + 128).expand(3, -1) if found.grey else to_rgb(picture[0], picture[1:]) * 255
-            squared = ((rgb.clamp(0, 255) - view.wanted) ** 2).mean(dim=0)
-            weighted = (squared * view.weight).sum()
+            with torch.set_grad_enabled(slopes):
+                picture = view.of(self.scene)
+                rgb = (picture + 128).expand(3, -1) if found.grey else to_rgb(picture[0], picture[1:]) * 255
+                squared = ((rgb.clamp(0, 255) - view.wanted) ** 2).mean(dim=0)
+                weighted = (squared * view.weight).sum()
             if weighted.requires_grad:  # false where the volumes lie beside their boxes
                 torch.autograd.backward(weighted)
             self.error += float(weighted.detach())
             self.plain += float(squared.detach().sum())
 
 
-def _weights(found: Analysis, code: SceneCode) -> list[torch.Tensor]:
-    """How much a squared error counts at each pixel (n,) of each frame: 1, and where objects are, by their steps."""
+def _weights(found: Analysis, code: SceneCode, scene: OpenScene, objects: float) -> list[torch.Tensor]:
+    """How much a squared error counts at each pixel (n,) of each frame: 1, and where objects are, which lie as in
+    ``scene``, ``objects`` times what their steps say."""
     height, width = found.size
     points = centres(height, width)
-    scene = build(code, found.tracks, found.boxes, _CPU, background=False)
     weights = [torch.ones(height * width) for _ in found.images]
     for layer, built, track in zip(code.layers, scene.layers, found.tracks, strict=True):
-        most = _OBJECTS * (code.step / code.object_step(layer)) ** 2
+        most = objects * (code.step / code.object_step(layer)) ** 2
         share = torch.from_numpy(fading(layer, code.size))[None]
         for k, (frame, row) in enumerate(zip(track.frames, track.rows, strict=True)):
             at = transform(points, built.to_layer[k])
@@ -239,21 +241,35 @@ def _weights(found: Analysis, code: SceneCode) -> list[torch.Tensor]:
     return weights
 
 
-def _curvatures(found: Analysis, code: SceneCode, views: Sequence[_View], kind: Kind) -> list[Floats]:
+def _curvatures(scene: OpenScene, views: Sequence[_View], kind: Kind) -> list[Floats]:
     """Half the second derivative of the error in the luma (h, w) of each volume, as the mean over its pictures, taking
     all samples to change together."""
-    scene = _open(found, code, background=views[0].below is None)
-    with torch.no_grad():
-        for each in _ALL:
-            for planes in _planes(scene, each):
-                planes.luma.fill_(1.0 if each == kind else 0.0)
+    scene = _lit(scene, kind)
     for view in views:
-        unlit = view if view.below is None else replace(view, below=torch.zeros_like(view.below))
+        unlit = view if view.below is None else replace(view, below=torch.zeros_like(view.below[:1]))
         curved = (0.5 * view.weight * unlit.of(scene)[0] ** 2).sum()
         if curved.requires_grad:
             torch.autograd.backward(curved)
     found_curvatures = (_split(_slope(planes.luma), None)[0].mean(axis=0) for planes in _planes(scene, kind))
     return [np.maximum(curvature, 0) for curvature in found_curvatures]
+
+
+def _lit(scene: OpenScene, kind: Kind) -> OpenScene:
+    """``scene`` in grey: volumes of one kind are 1 everywhere, all others 0."""
+
+    def filled(planes: Planes, own: Kind) -> Planes:
+        return Planes(torch.full_like(planes.luma, float(own == kind)).requires_grad_(), None)
+
+    shots = [
+        replace(
+            shot,
+            canvas=filled(shot.canvas, Kind.CANVAS),
+            residual=None if shot.residual is None else filled(shot.residual, Kind.RESIDUAL),
+        )
+        for shot in scene.shots
+    ]
+    layers = [replace(layer, volume=filled(layer.volume, Kind.OBJECT)) for layer in scene.layers]
+    return replace(scene, shots=shots, layers=layers)
 
 
 def _requantise(code: SceneCode, kind: Kind, scene: OpenScene, curvatures: Sequence[Floats], damping: float) -> None:
