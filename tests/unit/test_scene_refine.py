@@ -47,11 +47,11 @@ def bytes_of(code: SceneCode) -> int:
     return sum(map(len, to_parts(code).values()))
 
 
-def weights_of(found: Analysis, code: SceneCode, objects: float = 1.3) -> list[torch.Tensor]:
+def weights_of(found: Analysis, code: SceneCode, objects: float = 1.35) -> list[torch.Tensor]:
     return module._weights(found, code, module._open(found, code, background=False), objects)
 
 
-def errors_of(found: Analysis, code: SceneCode, objects: float = 1.3) -> tuple[float, float]:
+def errors_of(found: Analysis, code: SceneCode, objects: float = 1.35) -> tuple[float, float]:
     return errors_in(module._open(found, code, background=True), found, weights_of(found, code, objects))
 
 

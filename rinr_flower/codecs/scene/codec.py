@@ -91,9 +91,9 @@ class Scene(Codec):
         found = analyse_clip(clip, boxes, self.max_width, effort, wanted, max(wanted - finer, 0))
 
         def parts_of(done: Encoded) -> Parts:
-            if effort.refine_objects:
+            if effort.refined == "objects":
                 refine_objects(found, done.code, done.scene)
-            if effort.refine:
+            elif effort.refined == "all":
                 refine(found, done.code)
             return to_parts(done.code)
 

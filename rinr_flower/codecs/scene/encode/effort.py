@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,7 @@ class Effort:
     canvas_rounds : passes of refining a canvas through the renderer that are tried.
     sharpen_rounds : passes of undoing the blur of resampling an object.
     quantise_rounds : passes of rate-distortion quantisation.
-    refine_objects, refine : whether objects, and whether all parts together, are refined by gradients through the
-        decoder.
+    refined : what gradients through the decoder refine: nothing, objects, or all parts together.
     """
 
     align_rounds: int
@@ -27,8 +27,7 @@ class Effort:
     canvas_rounds: tuple[int, ...]
     sharpen_rounds: int
     quantise_rounds: int
-    refine_objects: bool
-    refine: bool = False
+    refined: Literal["nothing", "objects", "all"]
 
 
 _BALANCED = Effort(
@@ -38,7 +37,7 @@ _BALANCED = Effort(
     canvas_rounds=(0, 1, 3),
     sharpen_rounds=3,
     quantise_rounds=3,
-    refine_objects=True,
+    refined="objects",
 )
 PRESETS = {
     "fast": Effort(
@@ -48,8 +47,8 @@ PRESETS = {
         canvas_rounds=(0, 1),
         sharpen_rounds=2,
         quantise_rounds=1,
-        refine_objects=False,
+        refined="nothing",
     ),
     "balanced": _BALANCED,
-    "best": replace(_BALANCED, refine=True),
+    "best": replace(_BALANCED, refined="all"),
 }

@@ -36,7 +36,7 @@ of quantisation where a short one stays; a residual overshoots with it. Chosen o
 _OBJECT_ROUNDS = ((0.9, (Kind.OBJECT,)), (1.3, (Kind.OBJECT,)))
 """Of objects alone. Where the first is too long a step, the second is taken."""
 _HEADS = {Kind.CANVAS: "canvas_head", Kind.OBJECT: "object_head"}
-_AMONG_ALL = 1.3  # weight of objects over what their steps say: without it frames gain more than objects
+_AMONG_ALL = 1.35  # weight of objects over what their steps say: without it frames gain more than objects
 _ALONE = 1.6  # the same where objects alone are refined
 _APRON = 0.5  # weight of an object's surroundings, where its volume still shows, over that of what is in its box
 _FLAT = 0.02  # of the greatest curvature: what no frame shows is not divided by 0
