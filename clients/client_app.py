@@ -241,7 +241,7 @@ def _train(task: _Task, *, detector: str | Mapping[str, Any] | Architecture | No
             content[UPDATES] = holding(common)
     kept = set(held.kept)
     new = [payload for name, payload in incoming.items() if name in kept]
-    task.job.finish(task.round, task.kind, replace(held, arrays=arrays), new)
+    task.job.finish(task.round, task.kind, replace(held, arrays=arrays, detector=training.describe()), new)
     if task.config.get(RETURN_MODEL, True):
         content[ARRAYS] = record_of(trained.model)
     return content

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from rinr_flower.array_file import Arrays, pack_arrays, unpack_arrays
 from rinr_flower.errors import ConfigError, DataError
@@ -55,11 +55,13 @@ class Held:
     arrays : models and what else consists of arrays, by name.
     received : all payloads that ever came and were usable, by the round in which they came: names to sizes in bytes.
     let_go : names of those that had to give way to the budget.
+    detector : what the device's own model is, see ``Training.describe``; empty before its first training.
     """
 
     arrays: Mapping[str, Arrays] = field(default_factory=dict)
     received: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     let_go: frozenset[str] = frozenset()
+    detector: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -159,6 +161,20 @@ class DeviceState:
                 fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough where a child process was forked meanwhile
 
 
+    def latest(self, job: str = "") -> Held:
+        """What the device holds after its last message: of ``job``, or of the job that was used last.
+
+        DataError if there is nothing, or if it cannot be read.
+        """
+        used = [lock for lock in self.path.glob(f"{job or '*'}/{LOCK}") if _JOB.fullmatch(lock.parent.name)]
+        held = None
+        if used:
+            held = JobState(max(used, key=lambda lock: lock.stat().st_mtime).parent, self.budget).latest()
+        if held is None:
+            raise DataError(f"{self.path} holds no state of a device that has trained")
+        return held
+
+
 class JobState:
     """One job's part of a :class:`DeviceState`."""
 
@@ -194,6 +210,11 @@ class JobState:
                     log.warning("%s; the state before it is used", error)
         return None
 
+    def latest(self) -> Held | None:
+        """What the device holds after its last message; None if there was none. DataError if it cannot be read."""
+        moments = self._moments()
+        return self._read(moments[-1]) if moments else None
+
     def holds(self, held: Held | None) -> str:
         """What the device tells the fog that it holds: a digest of payload names, empty if it has no state."""
         return "" if held is None else holds_digest(held.names)
@@ -227,6 +248,7 @@ class JobState:
         arrays = {name: keep(self.path / "arrays", pack_arrays(values)) for name, values in held.arrays.items()}
         content = {
             "arrays": arrays,
+            "detector": dict(held.detector),
             "received": {str(number): dict(sizes) for number, sizes in held.received.items()},
             "let_go": sorted(held.let_go),
         }
@@ -252,7 +274,7 @@ class JobState:
         content = read_record(self._manifest(moment))
         arrays = {name: unpack_arrays(recall(self.path / "arrays", file)) for name, file in content["arrays"].items()}
         received = {int(number): sizes for number, sizes in content["received"].items()}
-        return Held(arrays, received, frozenset(content["let_go"]))
+        return Held(arrays, received, frozenset(content["let_go"]), content["detector"])
 
     def _sweep(self) -> None:
         """Remove files that no state needs, among them what killed processes left."""

@@ -1,4 +1,4 @@
-"""The ``rinr`` command: encode clips to payload files, decode them to pictures, look inside both."""
+"""The ``rinr`` command: encode clips to payload files, decode them to pictures, look inside both, and at data and runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rinr_flower.commands import data, decode, encode, inspect, listing, watch
+from rinr_flower.commands import data, decode, encode, inspect, listing, model, watch
 from rinr_flower.terminal import HELP, parse_frames, parse_settings, parse_size, progress_bar, run, version_option
 
 __all__ = ["app", "main", "parse_frames", "parse_settings", "parse_size", "progress_bar", "run"]
@@ -19,6 +19,7 @@ for command in (
     decode.decode,
     inspect.inspect,
     data.data,
+    model.model,
     watch.watch,
     listing.codecs,
     listing.datasets,

@@ -74,7 +74,7 @@ def main_job(
     signals = StopSignals() if stop is None else stop
     progress = noted(run.path, progress)
     device = pick_device(scenario.device)
-    class_names = _class_names(scenario, folders)
+    class_names = class_names_of(scenario, folders)
     training = Training(
         class_names=class_names,
         detector=scenario.detector,
@@ -127,7 +127,7 @@ def main_job(
     return record
 
 
-def _class_names(scenario: Scenario, folders: Sequence[DeviceFolder] | None) -> tuple[str, ...]:
+def class_names_of(scenario: Scenario, folders: Sequence[DeviceFolder] | None) -> tuple[str, ...]:
     """From the devices' own frames where the fog can read them, else from the scenario."""
     if folders is not None:
         return Payload.from_bytes(folders[0].held_back()[0].data).class_names

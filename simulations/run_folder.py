@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from rinr_flower.array_file import Arrays, pack_arrays, unpack_arrays
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.files import append_lines, keep, read_record, recall, remove_unfinished, write_file, write_record
 from rinr_flower.simulations import activity
+from rinr_flower.strategies.inner import under
 from rinr_flower.strategies.keeping import Blob, Kept
 
 _SUFFIX = ".rinr"
@@ -173,6 +175,19 @@ class RunFolder:
         while self._round(number + 1).exists():
             number += 1
         return number
+
+    def common_model(self) -> Arrays:
+        """The model in common after the last whole round; nothing where devices keep models of their own."""
+        number = self.whole_rounds()
+        return under("model", self._read_arrays(read_record(self._round(number))["arrays"])) if number else {}
+
+    def accuracy(self) -> dict[str, float]:
+        """The mAP50-95 that each device has measured last, by its name."""
+        found = {}
+        for number in range(self.whole_rounds() + 1):
+            for item in read_record(self._round(number))["evaluated"]:
+                found[item["device"]] = item["metrics"].get("map50-95", math.nan)
+        return found
 
     def _read_arrays(self, name: str) -> Arrays:
         return unpack_arrays(recall(self.path / "arrays", name))

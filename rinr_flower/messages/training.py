@@ -84,6 +84,20 @@ class Training:
             for key, value in values.items()
         }
 
+    def describe(self) -> dict[str, Any]:
+        """What the detector is, as JSON values: ``class_names``, and ``architecture`` as a mapping.
+
+        ``architecture`` is left out where its options are no JSON values.
+        """
+        made = architecture(self.detector)
+        found: dict[str, Any] = {"class_names": list(self.class_names)}
+        try:
+            options = {**dataclasses.asdict(made), "name": made.name}  # type: ignore[call-overload]
+            found["architecture"] = json.loads(json.dumps(options))
+        except (TypeError, ValueError, AttributeError):  # no dataclass, no JSON, or not registered
+            pass
+        return found
+
     def build(self, device: torch.device | str = "cpu") -> Detector:
         """A new detector with the first weights that ``seed`` gives."""
         return architecture(self.detector).build(self.class_names, device=device, seed=self.seed)
