@@ -160,7 +160,6 @@ class DeviceState:
             finally:
                 fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough where a child process was forked meanwhile
 
-
     def latest(self, job: str = "") -> Held:
         """What the device holds after its last message: of ``job``, or of the job that was used last.
 

@@ -1,4 +1,4 @@
-"""The ``rinr`` command: encode clips to payload files, decode them to pictures, look inside both, and at data and runs."""
+"""The ``rinr`` command: payload files, data sets and runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ for command in (
 def options(
     wanted: Annotated[bool, version_option("rinr_flower")] = False,
 ) -> None:
-    """Encode clips to payload files, decode them to pictures, look inside both."""
+    """Encode clips, decode and inspect payload files, look at data sets, watch runs and take their detectors."""
 
 
 def main() -> None:

@@ -13,7 +13,9 @@ def model(
     output: Annotated[
         Path, typer.Option("-o", "--output", help=".pt for ultralytics, or .npz of named arrays; replaced if it exists")
     ],
-    device: Annotated[str, typer.Option(help="of the run, by number or name; without it the model that all devices have in common")] = "",
+    device: Annotated[
+        str, typer.Option(help="of the run, by number or name; without it the model that all devices have in common")
+    ] = "",
 ) -> None:
     """Write the detector that a run or a device has trained to a file that ultralytics opens."""
     from rinr_flower.detection.checkpoint import write_checkpoint
