@@ -78,7 +78,7 @@ class FogNode(Strategy):
     limits : how much one device may upload in a round; a device that passes them sits the round out.
     policy : what devices are sent beside the inner strategy's messages; by default all payloads of the others.
     timeout : seconds that bound every exchange and every message's life. :meth:`start` sets it too.
-    progress : called while the fog encodes and while it waits for answers.
+    progress : called while the fog waits for devices, encodes, and waits for answers; what it raises ends the run.
 
     Attributes
     ----------
@@ -299,10 +299,16 @@ class FogNode(Strategy):
 
     def wait(self, grid: Grid) -> list[int]:
         """Ids of the connected nodes, as soon as this and the inner strategy have enough, or the time is up."""
-        end = time.monotonic() + self.exchange.timeout_s
-        while len(nodes := sorted(grid.get_node_ids())) < self._least() and time.monotonic() < end:
+        what = f"round {self.memory.rounds + 1}: waiting for devices"
+        least, end = self._least(), time.monotonic() + self.exchange.timeout_s
+        while True:
+            nodes = sorted(grid.get_node_ids())
+            over = len(nodes) >= least or time.monotonic() >= end
+            if self.progress is not None:
+                self.progress(what, 1.0 if over else len(nodes) / least)
+            if over:
+                return nodes
             time.sleep(0.2)
-        return nodes
 
     def collect(self, server_round: int, grid: Grid) -> Iterator[Captured]:
         """Ask the round's devices, and yield their captures as they come; :meth:`encode` must take all of them."""

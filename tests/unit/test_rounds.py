@@ -288,6 +288,31 @@ def test_progress_is_told_while_answers_come_and_can_end_the_wait(tmp_path: Path
         node(progress=stop).start(cameras(tmp_path / "again", 2), start(), 1, timeout=1)
 
 
+def test_progress_is_told_while_devices_are_waited_for_and_can_end_the_wait(tmp_path: Path) -> None:
+    wire = cameras(tmp_path, 2)
+    late = wire.apps.pop(11)
+    told: list[tuple[str, float]] = []
+
+    def arrive(what: str, done: float) -> None:
+        told.append((what, done))
+        if what == "round 1: waiting for devices":
+            wire.apps[11] = late
+
+    strategy = node(min_devices=2, progress=arrive)
+    strategy.start(wire, start(), 2, timeout=5)
+    waits = [(what, done) for what, done in told if "waiting" in what]
+    assert waits == [(f"round {i}: waiting for devices", done) for i, done in ((1, 0.5), (1, 1.0), (2, 1.0))]
+    assert strategy.failures == []
+
+    def stop(what: str, done: float) -> None:
+        raise KeyboardInterrupt
+
+    again = Wire(wire.apps)
+    with pytest.raises(KeyboardInterrupt):
+        node(min_devices=3, progress=stop).start(again, start(), 1, timeout=1)
+    assert again.sent == [], "not only after the wait"
+
+
 def test_a_strategy_that_waits_for_nodes_that_do_not_attend_is_told(tmp_path: Path) -> None:
     grid = AttendingGrid(cameras(tmp_path, 2), [10])
     assert [list(grid.get_node_ids()) for _ in range(5)] == [[10]] * 5
