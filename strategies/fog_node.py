@@ -67,7 +67,8 @@ class FogNode(Strategy):
     fraction_query : share of the connected nodes that take part in a round, drawn by ``seed``; the others upload
         nothing. The inner strategy samples from those that have answered and, where it waits for more nodes, from as
         many others as it lacks; those are not asked.
-    seed : of the encoder; round and order of the captures do not change it.
+    seed : of the encoder, where round and order of the captures do not change it; and of who is drawn in a round, by
+        ``fraction_query`` and by the inner strategy, if that draws from the module ``random`` as Flower's do.
     device : torch device that the fog encodes on; ``auto`` takes an accelerator if there is one.
     encoder : decodes and encodes what is uploaded, see ``encoding``. None takes a worker process per CPU core, so that
         bytes which crash a decoder cost their clip alone; ``encode_here`` works in this process.
@@ -142,7 +143,7 @@ class FogNode(Strategy):
         self.memory = FogMemory()
         self.shared, self.failures = self.memory.shared, self.memory.failures
         self.trained, self.evaluated = self.memory.trained, self.memory.evaluated
-        self.relay = Relay(self.inner, self.policy, self.exchange, self.memory)
+        self.relay = Relay(self.inner, self.policy, self.exchange, self.memory, seed=self.seed)
         self.start_model: StartModel | None = None
         self.arrays = ArrayRecord()
         self.round: Round | None = None  # None before its captures are encoded, and if it is skipped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -130,6 +131,30 @@ def test_the_inner_strategys_model_and_moments_come_back(tmp_path: Path, make: t
     killed(path, devices, (3, "query"), inner=make(**options))
     assert np.array_equal(go(fog(RunFolder(path), inner=make(**options)), wire_of(devices)), expected)
     assert len(list((path / "arrays").iterdir())) <= 3, "models of old rounds are let go"
+
+
+def test_a_resumed_run_draws_the_devices_that_the_unbroken_one_draws(tmp_path: Path) -> None:
+    def options(seed: int = 7) -> dict[str, object]:
+        return {"inner": FedAvg(fraction_train=0.4, fraction_evaluate=0.4), "seed": seed}
+
+    def drawn(strategy: FogNode) -> list[list[tuple[int, str]]]:
+        return [[(row.round, row.device) for row in rows] for rows in (strategy.trained, strategy.evaluated)]
+
+    random.seed(1)
+    state = random.getstate()
+    whole, other = (fog(RunFolder.create(str(tmp_path / str(seed))), **options(seed)) for seed in (7, 8))
+    for strategy in (whole, other):
+        go(strategy, wire_of([Device(i) for i in range(9)]))
+    assert random.getstate() == state, "what else draws from it goes on as before"
+    assert drawn(whole) != drawn(other)
+    path, devices = tmp_path / "run", [Device(i) for i in range(9)]
+    random.seed(2)
+    killed(path, devices, (2, "train"), **options())
+    strategy = fog(RunFolder(path), **options())
+    go(strategy, Wire({99 - device.number: device.app for device in devices}))  # other ids, in another order
+    assert drawn(strategy) == drawn(whole)
+    assert len(strategy.trained) == 3 * ROUNDS
+    assert len({row.device for row in strategy.trained}) > 3, "others in another round"
 
 
 def test_a_damaged_round_is_done_again(tmp_path: Path, undisturbed: object) -> None:
