@@ -35,7 +35,7 @@ from rinr_flower.strategies.limits import CaptureLimits
 from rinr_flower.strategies.local_training import LocalTraining
 from rinr_flower.strategies.memory import FogMemory, Shared
 from rinr_flower.strategies.metering import Meter
-from rinr_flower.strategies.options import instance, number, whole
+from rinr_flower.strategies.options import codec_spec, instance, number, whole
 from rinr_flower.strategies.payload_sharing import PayloadSharing
 from rinr_flower.strategies.policy import Outgoing, Policy, Progress, Round
 from rinr_flower.strategies.relay import Relay
@@ -60,8 +60,8 @@ class FogNode(Strategy):
     codec : what the fog encodes with: a codec, its name, or a mapping with ``name`` and options. If it equals
         ``upload``, captures are passed on as they are.
     inner : strategy for the model, for example ``FedAvg()``. None: each device keeps its own (:class:`LocalTraining`).
-    upload : codec that the devices upload with, as name or mapping; ``jpeg`` uploads the camera's own files, None
-        leaves captures where they are.
+    upload : codec that the devices upload with, given alike; a codec's options must be JSON values, because devices are
+        told them. ``jpeg`` uploads the camera's own files, None leaves captures where they are.
     min_devices : the fog waits for so many devices; a round with fewer answers is skipped. It waits for the minimum of
         nodes that the inner strategy asks for, too.
     fraction_query : share of the connected nodes that take part in a round, drawn by ``seed``; the others upload
@@ -96,7 +96,7 @@ class FogNode(Strategy):
         codec: str | Mapping[str, Any] | Codec = "scene",
         *,
         inner: Strategy | None = None,
-        upload: str | Mapping[str, Any] | None = "jpeg",
+        upload: str | Mapping[str, Any] | Codec | None = "jpeg",
         min_devices: int = 1,
         fraction_query: float = 1.0,
         seed: int = 0,
@@ -125,7 +125,7 @@ class FogNode(Strategy):
         self.inner = LocalTraining() if inner is None else inner
         check_inner(self.inner)
         self.inner_settings = settings(self.inner)
-        self.upload = upload
+        self.upload = None if upload is None else codec_spec("upload", upload)
         self.min_devices = whole("min_devices", min_devices, least=1)
         self.fraction_query = number("fraction_query", fraction_query, lambda x: 0 < x <= 1, "above 0 and at most 1")
         self.seed = whole("seed", seed)

@@ -12,6 +12,7 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from rinr_flower.bandwidth import FOG
 from rinr_flower.bitstream.container import Payload
+from rinr_flower.codecs import Codec
 from rinr_flower.errors import PayloadError, RinrError
 from rinr_flower.messages.protocol import CONFIG, METRICS, NUM_EXAMPLES, TRAIN_HERE, check_classes
 from rinr_flower.strategies.common_model import CommonModel
@@ -145,7 +146,7 @@ class FogTraining(FogNode):
     Parameters
     ----------
     compressor : what makes updates: a compressor, its name, or a mapping with ``name`` and options.
-    upload : codec that the devices upload with, as name or mapping; ``jpeg`` uploads the camera's own files.
+    upload : codec that the devices upload with, as for :class:`FogNode`; ``jpeg`` uploads the camera's own files.
     **options : as for :class:`FogNode`, without ``codec``, ``inner`` and ``policy``.
     """
 
@@ -153,7 +154,7 @@ class FogTraining(FogNode):
         self,
         compressor: str | Mapping[str, Any] | UpdateCompressor = "factorised",
         *,
-        upload: str | Mapping[str, Any] = "jpeg",
+        upload: str | Mapping[str, Any] | Codec = "jpeg",
         **options: Any,
     ) -> None:
         refuse(self, options, "codec", "inner", "policy")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from failing_codec import Failing
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.common.serde import message_to_proto
 from flwr.serverapp import Grid
@@ -107,6 +108,12 @@ def test_only_some_devices_are_asked_where_fraction_query_says_so(tmp_path: Path
         ({"identity": "fog"}, "identity is 'fog'"),
         ({"ledger": "x.csv"}, "ledger is 'x.csv'"),
         ({"device": "gpu"}, "device 'gpu' is not available here; available: auto"),
+        ({"upload": "jpg"}, "upload: unknown codec 'jpg'; known: .*jpeg"),
+        ({"upload": {"quality": 50}}, "upload: a codec given as a mapping needs a 'name'"),
+        ({"upload": {"name": "jpeg", "quality": 500}}, "upload: jpeg quality 500"),
+        ({"upload": 5}, "upload: a codec is given by its name, .*, not by 5"),
+        ({"upload": {"name": "jpeg", "quality": np.int64(50)}}, "upload is .*50.*; it must be .* that are JSON values"),
+        ({"upload": Failing()}, "upload is Failing.*; it must be the name of a registered codec, or a mapping"),
     ],
 )
 def test_a_bad_option_is_named_before_the_first_round(options: dict[str, Any], text: str) -> None:
