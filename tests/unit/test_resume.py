@@ -17,7 +17,7 @@ from rinr_flower.bandwidth import Ledger
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.frames import Clip
 from rinr_flower.simulations.run_folder import RunFolder
-from rinr_flower.strategies import FogNode
+from rinr_flower.strategies import FogNode, JpegSharing
 from rinr_flower.strategies.encoding import Encoded, encode_here
 
 pytestmark = pytest.mark.usefixtures("task_identity")
@@ -223,6 +223,15 @@ def test_other_settings_are_refused(tmp_path: Path, change: dict[str, object]) -
     strategy = FogNode(options.pop("codec"), keep=RunFolder(folder.path), **options)
     with pytest.raises(ConfigError, match=f"begun with {next(iter(change))}"):
         strategy.recall()
+
+
+@pytest.mark.parametrize("relay", [False, True])
+def test_serverless_and_relayed_sharing_do_not_resume_each_other(tmp_path: Path, relay: bool) -> None:
+    folder = RunFolder.create(str(tmp_path / "run"))
+    go(JpegSharing(relay=relay, keep=folder), wire_of([Device(i) for i in range(2)]), rounds=1)
+    with pytest.raises(ConfigError, match=f"begun with relay {relay}, not {not relay}"):
+        JpegSharing(relay=not relay, keep=RunFolder(folder.path)).recall()
+    assert JpegSharing(relay=relay, keep=RunFolder(folder.path)).recall() == 1
 
 
 def test_a_disk_that_is_full_is_named_and_what_was_kept_stays(tmp_path: Path, undisturbed: object) -> None:
