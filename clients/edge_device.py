@@ -11,14 +11,14 @@ import torch
 from rinr_flower.array_file import Arrays
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.clients.device_state import DeviceState
-from rinr_flower.clients.incoming import add_payloads, check_classes
+from rinr_flower.clients.incoming import add_payloads
 from rinr_flower.clients.own_frames import OwnClip, OwnFrames
 from rinr_flower.codecs import codecs, decode
 from rinr_flower.decoding import FrameStore
 from rinr_flower.detection import Accuracy, Detector, State, TrainingLog
 from rinr_flower.errors import ConfigError, DataError, PayloadError
 from rinr_flower.messages.identity import DeviceIdentity
-from rinr_flower.messages.protocol import Capture
+from rinr_flower.messages.protocol import Capture, check_classes
 from rinr_flower.messages.training import Training
 
 TrainingStep = Callable[[Detector, FrameStore, Training, int], TrainingLog]

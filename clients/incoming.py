@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from flwr.app import ArrayRecord
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.decoding import FrameStore
-from rinr_flower.errors import PayloadError, RinrError
-from rinr_flower.messages.protocol import check_numbers, numbers_of
+from rinr_flower.errors import RinrError
+from rinr_flower.messages.protocol import check_classes, check_numbers, numbers_of
 
 log = logging.getLogger("flwr.rinr_flower")
 
@@ -36,14 +36,3 @@ def add_payloads(store: FrameStore, payloads: Mapping[str, bytes], class_names: 
             log.warning("payload %s (%d bytes) is left out: %s", name, len(data), error)
             refused.append(name)
     return refused
-
-
-def check_classes(payload: Payload, class_names: Sequence[str]) -> None:
-    """PayloadError if a payload has a box of a class that ``class_names`` lacks."""
-    used: Iterable[int] = {int(number) for classes in payload.classes for number in classes}
-    unknown = sorted({payload.class_names[number] for number in used} - set(class_names))
-    if unknown:
-        raise PayloadError(
-            f"it has boxes of class {unknown[0]!r}, and the detector knows {len(class_names)} classes: "
-            f"{', '.join(class_names)[:200]}"
-        )

@@ -35,7 +35,7 @@ from rinr_flower.strategies.limits import CaptureLimits
 from rinr_flower.strategies.local_training import LocalTraining
 from rinr_flower.strategies.memory import FogMemory, Shared
 from rinr_flower.strategies.metering import Meter
-from rinr_flower.strategies.options import instance, number, whole
+from rinr_flower.strategies.options import codec_spec, instance, number, whole
 from rinr_flower.strategies.payload_sharing import PayloadSharing
 from rinr_flower.strategies.policy import Outgoing, Policy, Progress, Round
 from rinr_flower.strategies.relay import Relay
@@ -60,14 +60,15 @@ class FogNode(Strategy):
     codec : what the fog encodes with: a codec, its name, or a mapping with ``name`` and options. If it equals
         ``upload``, captures are passed on as they are.
     inner : strategy for the model, for example ``FedAvg()``. None: each device keeps its own (:class:`LocalTraining`).
-    upload : codec that the devices upload with, as name or mapping; ``jpeg`` uploads the camera's own files, None
-        leaves captures where they are.
+    upload : codec that the devices upload with, given alike; a codec's options must be JSON values, because devices are
+        told them. ``jpeg`` uploads the camera's own files, None leaves captures where they are.
     min_devices : the fog waits for so many devices; a round with fewer answers is skipped. It waits for the minimum of
         nodes that the inner strategy asks for, too.
     fraction_query : share of the connected nodes that take part in a round, drawn by ``seed``; the others upload
         nothing. The inner strategy samples from those that have answered and, where it waits for more nodes, from as
         many others as it lacks; those are not asked.
-    seed : of the encoder; round and order of the captures do not change it.
+    seed : of the encoder, where round and order of the captures do not change it; and of who is drawn in a round, by
+        ``fraction_query`` and by the inner strategy, if that draws from the module ``random`` as Flower's do.
     device : torch device that the fog encodes on; ``auto`` takes an accelerator if there is one.
     encoder : decodes and encodes what is uploaded, see ``encoding``. None takes a worker process per CPU core, so that
         bytes which crash a decoder cost their clip alone; ``encode_here`` works in this process.
@@ -78,7 +79,7 @@ class FogNode(Strategy):
     limits : how much one device may upload in a round; a device that passes them sits the round out.
     policy : what devices are sent beside the inner strategy's messages; by default all payloads of the others.
     timeout : seconds that bound every exchange and every message's life. :meth:`start` sets it too.
-    progress : called while the fog encodes and while it waits for answers.
+    progress : called while the fog waits for devices, encodes, and waits for answers; what it raises ends the run.
 
     Attributes
     ----------
@@ -95,7 +96,7 @@ class FogNode(Strategy):
         codec: str | Mapping[str, Any] | Codec = "scene",
         *,
         inner: Strategy | None = None,
-        upload: str | Mapping[str, Any] | None = "jpeg",
+        upload: str | Mapping[str, Any] | Codec | None = "jpeg",
         min_devices: int = 1,
         fraction_query: float = 1.0,
         seed: int = 0,
@@ -124,7 +125,7 @@ class FogNode(Strategy):
         self.inner = LocalTraining() if inner is None else inner
         check_inner(self.inner)
         self.inner_settings = settings(self.inner)
-        self.upload = upload
+        self.upload = None if upload is None else codec_spec("upload", upload)
         self.min_devices = whole("min_devices", min_devices, least=1)
         self.fraction_query = number("fraction_query", fraction_query, lambda x: 0 < x <= 1, "above 0 and at most 1")
         self.seed = whole("seed", seed)
@@ -142,7 +143,7 @@ class FogNode(Strategy):
         self.memory = FogMemory()
         self.shared, self.failures = self.memory.shared, self.memory.failures
         self.trained, self.evaluated = self.memory.trained, self.memory.evaluated
-        self.relay = Relay(self.inner, self.policy, self.exchange, self.memory)
+        self.relay = Relay(self.inner, self.policy, self.exchange, self.memory, seed=self.seed)
         self.start_model: StartModel | None = None
         self.arrays = ArrayRecord()
         self.round: Round | None = None  # None before its captures are encoded, and if it is skipped
@@ -299,10 +300,16 @@ class FogNode(Strategy):
 
     def wait(self, grid: Grid) -> list[int]:
         """Ids of the connected nodes, as soon as this and the inner strategy have enough, or the time is up."""
-        end = time.monotonic() + self.exchange.timeout_s
-        while len(nodes := sorted(grid.get_node_ids())) < self._least() and time.monotonic() < end:
+        what = f"round {self.memory.rounds + 1}: waiting for devices"
+        least, end = self._least(), time.monotonic() + self.exchange.timeout_s
+        while True:
+            nodes = sorted(grid.get_node_ids())
+            over = len(nodes) >= least or time.monotonic() >= end
+            if self.progress is not None:
+                self.progress(what, 1.0 if over else len(nodes) / least)
+            if over:
+                return nodes
             time.sleep(0.2)
-        return nodes
 
     def collect(self, server_round: int, grid: Grid) -> Iterator[Captured]:
         """Ask the round's devices, and yield their captures as they come; :meth:`encode` must take all of them."""

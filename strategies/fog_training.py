@@ -11,8 +11,10 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from rinr_flower.bandwidth import FOG
-from rinr_flower.errors import RinrError
-from rinr_flower.messages.protocol import CONFIG, METRICS, NUM_EXAMPLES, TRAIN_HERE
+from rinr_flower.bitstream.container import Payload
+from rinr_flower.codecs import Codec
+from rinr_flower.errors import PayloadError, RinrError
+from rinr_flower.messages.protocol import CONFIG, METRICS, NUM_EXAMPLES, TRAIN_HERE, check_classes
 from rinr_flower.strategies.common_model import CommonModel
 from rinr_flower.strategies.fog_node import FogNode
 from rinr_flower.strategies.options import refuse
@@ -25,6 +27,8 @@ log = getLogger("flwr.rinr_flower")
 
 class TrainingAtFog(Policy):
     """Trains at the fog on all captures so far and sends every device what changed in the model in common.
+
+    A capture with a class that the training does not name is left out, which is a failure of its device, noted once.
 
     Attributes
     ----------
@@ -50,13 +54,14 @@ class TrainingAtFog(Policy):
 
     def train(self, fog_round: Round) -> TrainedUpdate | None:
         """The update of this round; None if there is nothing to train on, or training failed, which is noted."""
-        if not fog_round.memory.shared:
-            return None
         progress = fog_round.progress
         try:
+            captures = _usable(fog_round)
+            if not captures:
+                return None
             trained = train_update(
                 self.common.chain.state,
-                [item.upload.data for item in fog_round.memory.shared],
+                captures,
                 fog_round.training,
                 self.common.compressor,
                 memory=deepcopy(self.common.feedback),
@@ -85,7 +90,7 @@ class TrainingAtFog(Policy):
 
     def train_content(self, fog_round: Round, device: str, content: RecordDict) -> Outgoing:
         """The updates that the device lacks, with the request not to train."""
-        fog_round.memory.note_sent(device, range(len(fog_round.memory.shared)))  # the update was trained on all of them
+        fog_round.memory.note_sent(device, range(len(fog_round.memory.shared)))  # no device needs them now
         config = ConfigRecord({**content.config_records[CONFIG], TRAIN_HERE: False})
         return Outgoing(RecordDict({**content, **self.common.chain.content(device), CONFIG: config}))
 
@@ -110,6 +115,27 @@ class TrainingAtFog(Policy):
         return self.common.chain.arrays, metrics
 
 
+def _usable(fog_round: Round) -> list[bytes]:
+    """All captures so far but those with a class that the training does not name.
+
+    Each of those is a failure of its device, in the first round that leaves it out.
+    """
+    memory = fog_round.memory
+    known = {(failure.device, failure.reason) for failure in memory.failures}
+    usable = []
+    for item in memory.shared:
+        data = item.upload.data
+        try:
+            check_classes(Payload.from_bytes(data), fog_round.training.class_names)
+        except PayloadError as error:
+            reason = f"clip {item.clip!r} of round {item.round} is not trained on: {error}; name it in train_config too"
+            if (item.device, reason) not in known:
+                memory.fail(fog_round.number, item.device, "malformed", reason)
+            continue
+        usable.append(data)
+    return usable
+
+
 class FogTraining(FogNode):
     """Devices upload what they capture; the fog trains on all of it and sends everyone what changed in the model.
 
@@ -120,7 +146,7 @@ class FogTraining(FogNode):
     Parameters
     ----------
     compressor : what makes updates: a compressor, its name, or a mapping with ``name`` and options.
-    upload : codec that the devices upload with, as name or mapping; ``jpeg`` uploads the camera's own files.
+    upload : codec that the devices upload with, as for :class:`FogNode`; ``jpeg`` uploads the camera's own files.
     **options : as for :class:`FogNode`, without ``codec``, ``inner`` and ``policy``.
     """
 
@@ -128,7 +154,7 @@ class FogTraining(FogNode):
         self,
         compressor: str | Mapping[str, Any] | UpdateCompressor = "factorised",
         *,
-        upload: str | Mapping[str, Any] = "jpeg",
+        upload: str | Mapping[str, Any] | Codec = "jpeg",
         **options: Any,
     ) -> None:
         refuse(self, options, "codec", "inner", "policy")

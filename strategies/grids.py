@@ -108,7 +108,9 @@ class TooFewNodesError(RinrError):
 
 
 class AttendingGrid(GridAround):
-    """Shows a strategy the nodes that attend a round, and only those: it samples from them and waits for no others.
+    """Shows a strategy the nodes that attend a round, and only those, in the order in which they are given.
+
+    It samples from them and waits for no others.
 
     Flower's strategies ask again and again for the nodes until there are enough. Here that raises TooFewNodesError,
     because no more will come in this round.
@@ -116,7 +118,7 @@ class AttendingGrid(GridAround):
 
     def __init__(self, grid: Grid, nodes: Iterable[int]) -> None:
         super().__init__(grid)
-        self._nodes = sorted(nodes)
+        self._nodes = list(nodes)
         self._asked = 0
 
     def get_node_ids(self) -> Iterable[int]:

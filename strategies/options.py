@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
 
+from rinr_flower.codecs import Codec, codecs
 from rinr_flower.errors import ConfigError
 
 _INSTEAD = {"inner": "CompressedFedAvg averages models"}
+_SPEC = "the name of a registered codec, or a mapping with 'name' and options that are JSON values"
 
 
 def whole(name: str, value: Any, least: int | None = None) -> int:
@@ -31,6 +35,24 @@ def instance(name: str, value: Any, kind: type, *, optional: bool = False) -> No
         raise _wrong(name, value, f"an object of {kind.__name__}" + (", or None" if optional else ""))
 
 
+def codec_spec(name: str, value: Any) -> str | Mapping[str, Any]:
+    """A codec as a message carries it: its name, or a mapping with ``name`` and options that are JSON values.
+
+    A codec object becomes the mapping that makes its like. ConfigError unless :data:`codecs` makes a codec of it.
+    """
+    plain = _mapping(value) if isinstance(value, Codec) else dict(value) if isinstance(value, Mapping) else value
+    try:
+        spec: str | Mapping[str, Any] = json.loads(json.dumps(plain))
+        made = codecs.create(spec)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise _wrong(name, value, _SPEC) from error
+    if isinstance(value, Codec) and made != value:
+        raise _wrong(name, value, _SPEC)
+    return spec
+
+
 def refuse(strategy: object, options: Mapping[str, Any], *fixed: str) -> None:
     """ConfigError if ``options`` has one of those that ``strategy`` sets itself, ``fixed``."""
     for name in fixed:
@@ -41,3 +63,14 @@ def refuse(strategy: object, options: Mapping[str, Any], *fixed: str) -> None:
 
 def _wrong(name: str, value: Any, wanted: str) -> ConfigError:
     return ConfigError(f"{name} is {repr(value)[:80]}; it must be {wanted}")
+
+
+def _mapping(codec: Codec) -> dict[str, Any]:
+    """Name of a codec and those of its options that are not the default; codecs in it alike."""
+    options = {
+        field.name: value
+        for field in dataclasses.fields(codec)  # type: ignore[arg-type]
+        if field.init and (value := getattr(codec, field.name)) != field.default
+    }
+    inside = {key: _mapping(value) if isinstance(value, Codec) else value for key, value in options.items()}
+    return {"name": getattr(codec, "name", ""), **inside}

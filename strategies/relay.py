@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from logging import getLogger
 from typing import TypeVar
 
@@ -44,14 +46,19 @@ Content = Callable[[str, RecordDict], Outgoing]
 class Relay:
     """Stands between the inner strategy and the devices that attend a round.
 
+    Parameters
+    ----------
+    seed : of what the inner strategy draws from the module ``random`` while it configures a round.
+
     Attributes
     ----------
     attending : nodes that have answered everything so far in this round.
     start : the model that all begin with; nodes that read coded models get it so.
     """
 
-    def __init__(self, inner: Strategy, policy: Policy, exchange: Exchange, memory: FogMemory) -> None:
+    def __init__(self, inner: Strategy, policy: Policy, exchange: Exchange, memory: FogMemory, *, seed: int) -> None:
         self.inner = inner
+        self.seed = seed
         self.exchange = exchange
         self.memory = memory
         self.policy = policy
@@ -81,16 +88,20 @@ class Relay:
     ) -> Iterable[Message]:
         """The inner strategy's messages to attending devices, with what ``content`` makes of theirs.
 
+        Flower's strategies sample nodes with the module ``random``. Its draws follow here from seed, round and kind,
+        and the nodes are shown in the order of the devices' names, so that a resumed run chooses the same devices.
+
         Raises ConfigError if the inner strategy gives no messages, or such without a ``config``.
         """
         self.exchange.begin(server_round)
         name = type(self.inner).__name__
         configure = self.inner.configure_train if kind == MessageType.TRAIN else self.inner.configure_evaluate
         try:
-            given = configure(server_round, arrays, config, self._shown(kind, grid))
-            if given is None:
-                raise ConfigError(f"configure_{kind} of {name} gave None; it must give messages, or an empty list")
-            messages = list(given)
+            with _seeded(f"{self.seed} {server_round} {kind}"):
+                given = configure(server_round, arrays, config, self._shown(kind, grid))
+                if given is None:
+                    raise ConfigError(f"configure_{kind} of {name} gave None; it must give messages, or an empty list")
+                messages = list(given)
         except TooFewNodesError as error:
             self.memory.fail(server_round, FOG, "skipped", f"{kind}: {error}")
             return []
@@ -180,7 +191,7 @@ class Relay:
         """The attending nodes, and as many others as the inner strategy would wait for; those are not asked."""
         spare = max(0, nodes_needed(self.inner, kind)[0] - len(self.attending))
         others = [node for node in sorted(grid.get_node_ids()) if node not in self.attending]
-        return AttendingGrid(grid, [*self.attending, *others[:spare]])
+        return AttendingGrid(grid, [*sorted(self.attending, key=self.exchange.name), *others[:spare]])
 
     def _question(self, message: Message, content: Content) -> Message:
         asked = message.metadata
@@ -202,3 +213,14 @@ class Relay:
         content = RecordDict({name: record for name, record in content.items() if name != UPDATES})
         weight = weight_key(self.inner)
         return checked(content, weight=weight, model=arrays, returns_model=self._returns_model)
+
+
+@contextmanager
+def _seeded(seed: str) -> Iterator[None]:
+    """Seed the module ``random`` for the time being; its state of before comes back."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)

@@ -72,11 +72,12 @@ def restore(fog: FogNode) -> None:
 
 
 def describe(strategy: FogNode) -> dict[str, Any]:
-    """The settings on which payloads and model of a run depend, as JSON values."""
+    """The settings on which payloads, model and ledger of a run depend, as JSON values."""
     return {
         "strategy": type(strategy).__name__,
         "codec": repr(strategy.codec),
         "upload": strategy.upload,
+        "relay": not strategy.meter.direct,
         "inner": strategy.inner_settings,
         "min_devices": strategy.min_devices,
         "fraction_query": strategy.fraction_query,

@@ -19,7 +19,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from rinr_flower.bitstream.container import Payload
-from rinr_flower.errors import DataError
+from rinr_flower.errors import DataError, PayloadError
 
 ARRAYS = "arrays"  # ArrayRecord: a model, under the name that Flower's own strategies use
 CONFIG = "config"  # ConfigRecord: what the fog asks for
@@ -232,6 +232,17 @@ def read_updates(content: RecordDict) -> tuple[list[bytes], bytes] | None:
     if model is None:
         raise DataError(f"the record {UPDATES!r} has no array {MODEL_KEY!r}; it must be the model's fingerprint")
     return updates, model.data
+
+
+def check_classes(payload: Payload, class_names: Sequence[str]) -> None:
+    """PayloadError if a payload has a box of a class that ``class_names`` lacks."""
+    used: Iterable[int] = {int(number) for classes in payload.classes for number in classes}
+    unknown = sorted({payload.class_names[number] for number in used} - set(class_names))
+    if unknown:
+        raise PayloadError(
+            f"it has boxes of class {unknown[0]!r}, and the detector knows {len(class_names)} classes: "
+            f"{', '.join(class_names)[:200]}"
+        )
 
 
 def check_metrics(content: RecordDict, weight: str = NUM_EXAMPLES) -> MetricRecord:

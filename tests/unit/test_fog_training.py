@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from rinr_flower.bandwidth import Entry, Ledger
 from rinr_flower.clients import DeviceFolder, EdgeDevice, client_app
 from rinr_flower.clients.device_state import BUDGET, JobState
 from rinr_flower.errors import ConfigError
+from rinr_flower.frames import Clip
 from rinr_flower.messages.coded_model import is_coded
 from rinr_flower.messages.common_model import tensors_of
 from rinr_flower.messages.protocol import read_updates
@@ -36,11 +37,15 @@ def run_to(strategy: FogNode, wire: UpdateWire, last: int) -> None:
     run(strategy, wire, rounds=last - strategy.memory.rounds)
 
 
-def cameras(path: Path, sides: tuple[int, ...], count: int = 2) -> UpdateWire:
-    """Real devices with YOLOv8; ``sides`` are the pictures' sides in pixels, round by round."""
+def cameras(path: Path, sides: tuple[int, ...], count: int = 2, extra: Sequence[Clip] = (), **of: str) -> UpdateWire:
+    """Real devices with YOLOv8; ``sides`` are the pictures' sides in pixels, round by round.
+
+    The first device captures the clips ``extra`` in round 1, too. ``of`` may give another class name.
+    """
     apps, held = [], []
     for number in range(count):
-        captures = [[small_clip(f"clip {i}", 10 * number + i, (side, side))] for i, side in enumerate(sides)]
+        captures = [[small_clip(f"clip {i}", 10 * number + i, (side, side), **of)] for i, side in enumerate(sides)]
+        captures[0] += extra if number == 0 else ()
         rest = small_clip("rest", number, (32, 32))
         folder = DeviceFolder.write(path / str(number), f"device-{number}", captures, [rest])
         apps.append(client_app(lambda context, folder=folder: EdgeDevice(folder)))
@@ -80,6 +85,36 @@ def test_the_fog_trains_and_devices_hold_its_weights_bit_for_bit(tmp_path: Path)
 def test_classes_of_a_model_in_common_must_be_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"hold one model, whose classes train_config must name: .*'class-names'"):
         FogTraining().start(UpdateWire({}, {}), ArrayRecord(), 1, train_config=ConfigRecord({"steps": 1}))
+
+
+@pytest.mark.parametrize(
+    "make", [partial(FogTraining, LOW_RANK), partial(EdgeOrFog, {"name": "jpeg", "quality": 95}, LOW_RANK)]
+)
+def test_a_clip_of_a_class_that_is_not_named_costs_that_clip_alone(make: type[FogNode], tmp_path: Path) -> None:
+    dog = small_clip("stray", 99, (320, 320), class_name="dog")
+    wire = cameras(tmp_path, (320, 320), extra=[dog])
+    folder = RunFolder.create(str(tmp_path / "run"))
+    run(make(keep=folder, ledger=Ledger.open(folder.ledger)), wire)
+    folder = RunFolder(folder.path)
+    strategy = make(keep=folder, ledger=Ledger.open(folder.ledger))
+    run_to(strategy, wire, 2)
+    assert [(f.round, f.device, f.kind) for f in strategy.failures] == [(1, "device-0", "malformed")], "once"
+    assert strategy.failures[0].reason == (
+        "clip 'stray' of round 1 is not trained on: it has boxes of class 'dog', and the detector knows 1 classes: "
+        "cup; name it in train_config too"
+    )
+    assert len(strategy.policy.common.chain.updates) == 2
+    assert strategy.trained[-1].metrics["num-examples"] == 8, "all frames but those of the clip"
+    for node in wire.apps:
+        assert same(wire.common(node), dict(strategy.policy.common.chain.state))
+
+
+def test_a_fog_with_nothing_but_clips_of_other_classes_trains_nothing(tmp_path: Path) -> None:
+    wire = cameras(tmp_path, (48,), class_name="dog")
+    strategy = FogTraining(LOW_RANK)
+    run(strategy, wire)
+    assert [(f.device, f.kind) for f in strategy.failures] == [("device-0", "malformed"), ("device-1", "malformed")]
+    assert strategy.policy.common.chain.updates == []
 
 
 def test_missed_updates_arrive_later_and_are_applied_once(tmp_path: Path) -> None:

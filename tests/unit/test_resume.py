@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from rinr_flower.bandwidth import Ledger
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.frames import Clip
 from rinr_flower.simulations.run_folder import RunFolder
-from rinr_flower.strategies import FogNode
+from rinr_flower.strategies import FogNode, JpegSharing
 from rinr_flower.strategies.encoding import Encoded, encode_here
 
 pytestmark = pytest.mark.usefixtures("task_identity")
@@ -132,6 +133,30 @@ def test_the_inner_strategys_model_and_moments_come_back(tmp_path: Path, make: t
     assert len(list((path / "arrays").iterdir())) <= 3, "models of old rounds are let go"
 
 
+def test_a_resumed_run_draws_the_devices_that_the_unbroken_one_draws(tmp_path: Path) -> None:
+    def options(seed: int = 7) -> dict[str, object]:
+        return {"inner": FedAvg(fraction_train=0.4, fraction_evaluate=0.4), "seed": seed}
+
+    def drawn(strategy: FogNode) -> list[list[tuple[int, str]]]:
+        return [[(row.round, row.device) for row in rows] for rows in (strategy.trained, strategy.evaluated)]
+
+    random.seed(1)
+    state = random.getstate()
+    whole, other = (fog(RunFolder.create(str(tmp_path / str(seed))), **options(seed)) for seed in (7, 8))
+    for strategy in (whole, other):
+        go(strategy, wire_of([Device(i) for i in range(9)]))
+    assert random.getstate() == state, "what else draws from it goes on as before"
+    assert drawn(whole) != drawn(other)
+    path, devices = tmp_path / "run", [Device(i) for i in range(9)]
+    random.seed(2)
+    killed(path, devices, (2, "train"), **options())
+    strategy = fog(RunFolder(path), **options())
+    go(strategy, Wire({99 - device.number: device.app for device in devices}))  # other ids, in another order
+    assert drawn(strategy) == drawn(whole)
+    assert len(strategy.trained) == 3 * ROUNDS
+    assert len({row.device for row in strategy.trained}) > 3, "others in another round"
+
+
 def test_a_damaged_round_is_done_again(tmp_path: Path, undisturbed: object) -> None:
     path = tmp_path / "run"
     devices = [Device(i) for i in range(3)]
@@ -198,6 +223,15 @@ def test_other_settings_are_refused(tmp_path: Path, change: dict[str, object]) -
     strategy = FogNode(options.pop("codec"), keep=RunFolder(folder.path), **options)
     with pytest.raises(ConfigError, match=f"begun with {next(iter(change))}"):
         strategy.recall()
+
+
+@pytest.mark.parametrize("relay", [False, True])
+def test_serverless_and_relayed_sharing_do_not_resume_each_other(tmp_path: Path, relay: bool) -> None:
+    folder = RunFolder.create(str(tmp_path / "run"))
+    go(JpegSharing(relay=relay, keep=folder), wire_of([Device(i) for i in range(2)]), rounds=1)
+    with pytest.raises(ConfigError, match=f"begun with relay {relay}, not {not relay}"):
+        JpegSharing(relay=not relay, keep=RunFolder(folder.path)).recall()
+    assert JpegSharing(relay=relay, keep=RunFolder(folder.path)).recall() == 1
 
 
 def test_a_disk_that_is_full_is_named_and_what_was_kept_stays(tmp_path: Path, undisturbed: object) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from failing_codec import Failing
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.common.serde import message_to_proto
 from flwr.serverapp import Grid
@@ -107,6 +108,12 @@ def test_only_some_devices_are_asked_where_fraction_query_says_so(tmp_path: Path
         ({"identity": "fog"}, "identity is 'fog'"),
         ({"ledger": "x.csv"}, "ledger is 'x.csv'"),
         ({"device": "gpu"}, "device 'gpu' is not available here; available: auto"),
+        ({"upload": "jpg"}, "upload: unknown codec 'jpg'; known: .*jpeg"),
+        ({"upload": {"quality": 50}}, "upload: a codec given as a mapping needs a 'name'"),
+        ({"upload": {"name": "jpeg", "quality": 500}}, "upload: jpeg quality 500"),
+        ({"upload": 5}, "upload: a codec is given by its name, .*, not by 5"),
+        ({"upload": {"name": "jpeg", "quality": np.int64(50)}}, "upload is .*50.*; it must be .* that are JSON values"),
+        ({"upload": Failing()}, "upload is Failing.*; it must be the name of a registered codec, or a mapping"),
     ],
 )
 def test_a_bad_option_is_named_before_the_first_round(options: dict[str, Any], text: str) -> None:
@@ -286,6 +293,31 @@ def test_progress_is_told_while_answers_come_and_can_end_the_wait(tmp_path: Path
 
     with pytest.raises(KeyboardInterrupt):
         node(progress=stop).start(cameras(tmp_path / "again", 2), start(), 1, timeout=1)
+
+
+def test_progress_is_told_while_devices_are_waited_for_and_can_end_the_wait(tmp_path: Path) -> None:
+    wire = cameras(tmp_path, 2)
+    late = wire.apps.pop(11)
+    told: list[tuple[str, float]] = []
+
+    def arrive(what: str, done: float) -> None:
+        told.append((what, done))
+        if what == "round 1: waiting for devices":
+            wire.apps[11] = late
+
+    strategy = node(min_devices=2, progress=arrive)
+    strategy.start(wire, start(), 2, timeout=5)
+    waits = [(what, done) for what, done in told if "waiting" in what]
+    assert waits == [(f"round {i}: waiting for devices", done) for i, done in ((1, 0.5), (1, 1.0), (2, 1.0))]
+    assert strategy.failures == []
+
+    def stop(what: str, done: float) -> None:
+        raise KeyboardInterrupt
+
+    again = Wire(wire.apps)
+    with pytest.raises(KeyboardInterrupt):
+        node(min_devices=3, progress=stop).start(again, start(), 1, timeout=1)
+    assert again.sent == [], "not only after the wait"
 
 
 def test_a_strategy_that_waits_for_nodes_that_do_not_attend_is_told(tmp_path: Path) -> None:

@@ -16,9 +16,16 @@ from small_clips import small_clip
 from wire import Wire, app_of
 
 from rinr_flower.bitstream.container import Payload
-from rinr_flower.codecs import codecs, decode
+from rinr_flower.codecs import Codec, Jpeg, Nerv, Residual, codecs, decode
 from rinr_flower.errors import DataError
-from rinr_flower.messages.protocol import Capture, captures_content, read_captures, read_payloads, read_query
+from rinr_flower.messages.protocol import (
+    Capture,
+    captures_content,
+    query_content,
+    read_captures,
+    read_payloads,
+    read_query,
+)
 from rinr_flower.strategies import CaptureLimits, FogNode, JpegSharing
 from rinr_flower.strategies.replies import Answer, Asked, Lost, Refused, match_replies, shorten
 
@@ -291,6 +298,21 @@ def test_a_clip_that_the_codec_cannot_encode_is_a_failure_of_the_fog() -> None:
     assert kinds(strategy) == [(1, "fog", "error")]
     assert strategy.failures[0].reason == "clip 'bad' of device-0 cannot be encoded: this clip cannot be encoded"
     assert len(devices[1].received[1]) == 2, "the other clips are shared"
+
+
+@pytest.mark.parametrize(
+    ("codec", "spec"),
+    [
+        (Jpeg(), {"name": "jpeg"}),
+        (Jpeg(50), {"name": "jpeg", "quality": 50}),
+        (Nerv(strides=(5, 2, 2)), {"name": "nerv", "strides": [5, 2, 2]}),
+        (Residual(background=Jpeg(50)), {"name": "residual", "background": {"name": "jpeg", "quality": 50}}),
+    ],
+)
+def test_devices_are_told_an_upload_codec_that_is_given_as_an_object(codec: Codec, spec: dict[str, object]) -> None:
+    asked = query_content(1, FogNode("jpeg", upload=codec).upload)
+    assert read_query(asked) == (1, spec)
+    assert codecs.create(spec) == codec
 
 
 def test_two_nodes_cannot_use_one_name() -> None:
