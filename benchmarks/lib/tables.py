@@ -232,7 +232,7 @@ def readme(results: Path) -> str:
         ("The same, uploading a coarse frame and fine boxes (`roi_jpeg`)", layers, "sharing.py"),
         ("No fog, devices that can encode two-layer AV1 themselves (`roi_av1`)", alone, "sharing.py"),
         (
-            "Bytes of `scene` over those of AVIF; AV1; two-layer AV1 at the quality of `scene`, and at theirs",
+            "Bytes of `scene` over those of AVIF; AV1; two-layer AV1 (`roi_av1`): at the quality of `scene`, and at theirs",
             "; ".join(bounds[r] for r in ("avif", "av1", "roi_av1")),
             "rate_distortion.py",
         ),
@@ -282,8 +282,8 @@ def summary(results: Path) -> str:
         "*Measured on real sequences:* ten devices that share everything with each other send "
         f"**{plain:.1f} times fewer bytes**\nthan with their camera's JPEG files. YOLOv8n trained on what arrives "
         f"differs from YOLOv8n trained on the files in mAP50-95 by\n{points}.\nDevices that upload a coarse frame and "
-        f"fine boxes in place of the files send {layers:.1f} times fewer; a detector then needs training with blur\n"
-        "([accuracy](docs/accuracy.md#blur-against-sharpness-as-the-label)): [results](docs/results.md)."
+        f"fine boxes instead send {layers:.1f} times fewer bytes, but their detector must be trained with blur\n"
+        "([accuracy](docs/accuracy.md#blur-against-sharpness-as-the-label), [results](docs/results.md))."
     )
 
 

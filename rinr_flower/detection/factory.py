@@ -1,7 +1,7 @@
 """The factory model: what every device leaves the factory with, so that in the field it fine-tunes.
 
 The sources fine-tune a detector that was pretrained on public images. Offline there is none to download, so one is
-trained on generated sequences that share neither photographs nor objects with those that the devices capture.
+trained on generated sequences of other backgrounds and motion than those that the devices capture.
 """
 
 from __future__ import annotations

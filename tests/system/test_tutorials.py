@@ -31,6 +31,7 @@ def test_a_folder_of_ones_own_is_shared_as_printed(tmp_path: Path) -> None:
     done = follow(TUTORIALS / "own_data.md", tmp_path, {"RINR_CACHE": str(tmp_path / "cache")}, adapted)
     assert first in done
     assert len(list((tmp_path / "first").iterdir())) == 16
+    assert (tmp_path / "detector.pt").stat().st_size > 6e6  # tests/unit/test_trained_model.py opens one
     records = [RunRecord.load(tmp_path / "runs" / name) for name in ("scene", "avif")]
     assert [len(record.payloads) for record in records] == [4, 4]
     assert records[0].devices == records[1].devices, "both runs deal the same frames"

@@ -33,6 +33,7 @@ COMMAND = re.compile(r"rinr |bandwidth-report |flower-simulation |(RINR_DATA=\S+
 NOT_RUN = {
     "flower-simulation": "minutes; the system tests run it, and the quick scenario as printed",
     "bandwidth-report --reproduce": "hours; test_bandwidth_reproduction.py runs it with little of everything",
+    "rinr model": "takes a run whose devices have trained; tests/system/test_tutorials.py has one",
     "rinr watch": "serves until it is interrupted; test_live.py asks its server for the page",
 }
 """Our own commands that are printed but not run here, and why. Benchmarks take minutes to hours, each has its tests."""
