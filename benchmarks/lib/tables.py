@@ -232,7 +232,7 @@ def readme(results: Path) -> str:
         ("The same, uploading a coarse frame and fine boxes (`roi_jpeg`)", layers, "sharing.py"),
         ("No fog, devices that can encode two-layer AV1 themselves (`roi_av1`)", alone, "sharing.py"),
         (
-            "Bytes of `scene` over those of AVIF; AV1; two-layer AV1 (`roi_av1`): at the quality of `scene`, and at theirs",
+            "Bytes of `scene` over those of AVIF; AV1; two-layer AV1, each at the quality of `scene` and at its own",
             "; ".join(bounds[r] for r in ("avif", "av1", "roi_av1")),
             "rate_distortion.py",
         ),
