@@ -101,6 +101,7 @@ class CameraFrames:
         else:
             own = folder / HELD_BACK
             kept = image_files(own) if own.is_dir() else []
+            _check_same_classes(folder, own)
             theirs = label_place(own, kept)
             files = _with_labels(kept, theirs)
             if theirs == folder / "labels":  # beside held-back/, but the camera's
@@ -162,8 +163,8 @@ class CameraFrames:
         return clips
 
     def _frames(self, folder: Path, files: Sequence[Files]) -> list[Found]:
-        """Every frame of ``files`` that can be read, with the class names of ``folder``."""
-        names = class_list(folder)
+        """Every frame of ``files`` that can be read; the log says of ``folder`` how many cannot."""
+        names = class_list(self._folder.path)
         found: list[Found] = []
         broken = 0
         for image, label in files:
@@ -217,6 +218,16 @@ class CameraFrames:
 
 def _with_labels(images: Sequence[Path], place: Path | None) -> list[Files]:
     return list(zip(images, labels_in(place, images), strict=True))
+
+
+def _check_same_classes(folder: Path, held_back: Path) -> None:
+    """DataError if the frames held back have another list of classes than those of ``folder``."""
+    names, theirs = class_list(folder), class_list(held_back)
+    if theirs and theirs != names:
+        raise DataError(
+            f"{held_back} lists the classes {', '.join(theirs)}, and {folder} {', '.join(names) or 'none'}; label both "
+            "with the camera's list, and delete the other file"
+        )
 
 
 def _by_size(frames: Sequence[Found]) -> list[list[Found]]:

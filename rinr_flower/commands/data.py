@@ -39,7 +39,7 @@ def data(
         if check:
             found = _decodable(found, broken, report)
     console = Console()
-    if show is not None:
+    if show is not None and found:
         from rinr_flower.datasets.contact_sheet import contact_sheet
 
         contact_sheet(found, broken).save(show)

@@ -16,9 +16,8 @@ from rinr_flower.frames import Clip
 from rinr_flower.registry import Registry, build_dataclass
 
 _OPTION = re.compile(r"([A-Za-z_]+)=(.*)")
-_BY_SUFFIX = {".yaml": "yolo", ".yml": "yolo", ".json": "coco"} | dict.fromkeys(
-    (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"), "video"
-)
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
+_BY_SUFFIX = {".yaml": "yolo", ".yml": "yolo", ".json": "coco"} | dict.fromkeys(VIDEO_SUFFIXES, "video")
 """What kind of data set a file alone is."""
 
 
@@ -76,13 +75,13 @@ def _split(location: str, known: Collection[str] = ()) -> tuple[str, dict[str, s
 
 
 def find(spec: str) -> Dataset:
-    """The data set that ``spec`` names: ``KIND``, ``KIND:LOCATION``, a folder of images, or a data set YAML file.
+    """The data set that ``spec`` names: ``KIND``, ``KIND:LOCATION``, or a folder of images or a file with options.
 
     Raises ConfigError, listing the known kinds, when it is none of these.
     """
     kind, colon, location = spec.partition(":")
     if kind not in datasets.names():
-        path = Path(spec).expanduser()
+        path = Path(_split(spec)[0]).expanduser()
         if path.is_dir():
             return datasets.get("folder").parse(spec)
         if path.suffix.lower() in _BY_SUFFIX and path.is_file():

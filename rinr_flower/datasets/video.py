@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rinr_flower.datasets.base import Dataset, datasets
+from rinr_flower.datasets.base import VIDEO_SUFFIXES, Dataset, datasets
 from rinr_flower.datasets.images import natural, read_names, visible
 from rinr_flower.datasets.mot import NUMBER, labels_of, read_tracks
 from rinr_flower.datasets.source import Broken, FileShot, Labels, Shot, Source, class_names
@@ -23,7 +23,6 @@ from rinr_flower.frames import MAX_FRAME_PX
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
 EXPECTED = "a video file, or a folder of them"
 
 
@@ -57,7 +56,7 @@ class Video(Dataset):
         place = Path(self.path).expanduser()
         files = [place]
         if place.is_dir():
-            files = sorted((p for p in visible(place) if p.suffix.lower() in SUFFIXES), key=natural)
+            files = sorted((p for p in visible(place) if p.suffix.lower() in VIDEO_SUFFIXES), key=natural)
         if not files or not files[0].is_file():
             raise DataError(f"{self.path}: no video here; expected {EXPECTED}")
         found: list[Source] = []
@@ -126,7 +125,7 @@ def _numbered(folder: Path, file: Path) -> dict[int, Path]:
     """The label files of a video by the number at the end of their names; those of other videos are left out."""
     labels = (path for path in visible(folder) if path.suffix == ".txt")
     numbers = {path: int(match[1]) for path in labels if (match := NUMBER.search(path.stem))}
-    others = [p.stem for p in visible(file.parent) if p.suffix.lower() in SUFFIXES and p.stem != file.stem]
+    others = [p.stem for p in visible(file.parent) if p.suffix.lower() in VIDEO_SUFFIXES and p.stem != file.stem]
     own = [path for path in numbers if _is_of(path, file.stem)]
     unclaimed = [path for path in numbers if not any(_is_of(path, other) for other in others)]
     found = {numbers[path]: path for path in own or unclaimed}

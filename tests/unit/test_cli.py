@@ -243,6 +243,11 @@ def test_data_lists_what_is_there_and_what_is_broken(tmp_path: Path) -> None:
     assert (np.abs(sheet - [255, 77, 77]).sum(axis=2) < 9).sum() > 300, "a box is drawn"
     assert "1 broken" in rinr("data", tmp_path / "images").stdout, "only headers are read"
     (tmp_path / "images/0.txt").write_text("0 0.5 0.5 0.5 0.5\n0 0.5 0.5 0.001 0.5\n0 1.005 0.5 0.001 0.5\n")
+    write(tmp_path / "cut", "0.jpg", (32, 48))
+    (tmp_path / "cut/0.jpg").write_bytes((tmp_path / "cut/0.jpg").read_bytes()[:-300])
+    none = rinr("data", tmp_path / "cut", "--check", "--show", tmp_path / "none.png")
+    assert (none.returncode, (tmp_path / "none.png").exists()) == (0, False), none.stderr
+    assert "1 broken" in none.stdout
     checked = rinr("data", tmp_path / "images", "--check").stdout
     assert "2 broken" in checked
     assert "images: 2 boxes outside the frame or thinner than a pixel" in checked

@@ -111,6 +111,15 @@ def test_a_clip_is_named_with_and_without_the_kind(kind: str, clip: str, tmp_pat
     assert [c.name for c in load(f"{kind}{tmp_path}/data.yaml#{clip}")] == ["images/b"]
 
 
+def test_options_need_no_kind(tmp_path: Path) -> None:
+    for part in ("images", "more"):
+        write_images(tmp_path / part, ["0.jpg"])
+    (tmp_path / "data.yaml").write_text("train: images\nval: more\nnames: [car]\n")
+    assert [c.name for c in load(f"{tmp_path}/data.yaml,split=all")] == ["images", "more"]
+    with pytest.raises(ConfigError, match="no option 'splt'; known"):
+        load(f"{tmp_path}/data.yaml,splt=all")
+
+
 def test_a_path_may_hold_commas_and_equal_signs(tmp_path: Path) -> None:
     write_images(tmp_path / "a,b=c", ["1.jpg"])
     assert load(f"folder:{tmp_path}/a,b=c")[0].name == "a,b=c"

@@ -214,6 +214,25 @@ def test_class_names_are_those_of_the_folder(tmp_path: Path) -> None:
     assert own.frames[0].classes.tolist() == [1]
 
 
+def test_frames_held_back_have_the_classes_of_the_folder(tmp_path: Path) -> None:
+    put(tmp_path / "yard", 1)
+    put(tmp_path / "yard" / "held-back", 2, label="1 0.5 0.5 0.5 0.5")
+    (tmp_path / "yard" / "classes.txt").write_text("car\nbus\n")
+    own = tmp_path / "yard" / "held-back" / "classes.txt"
+    for names in ("bus\ncar\n", "car\nbus\nvan\n"):
+        own.write_text(names)
+        with pytest.raises(
+            DataError, match=r"held-back lists the classes .*, and .*yard car, bus; .* delete the other"
+        ):
+            frames(tmp_path).held_back()
+    own.write_text("car\nbus\n")
+    (same,) = frames(tmp_path).held_back()
+    own.unlink()
+    (clip,) = frames(tmp_path).held_back()
+    assert _clip(clip).class_names == _clip(same).class_names == ("car", "bus")
+    assert _clip(clip).frames[0].classes.tolist() == [1]
+
+
 def test_labels_may_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
     put(tmp_path / "yard", 1)
     (tmp_path / "yard" / "labels").mkdir()

@@ -27,7 +27,8 @@ def open_device(context: Context) -> EdgeDevice:
     if not (folder / "device.json").exists():
         config = context.run_config
         per_round, rounds = int(config["frames-per-round"]), int(config["num-server-rounds"])
-        clips = load(f"{config['data']},sequences={count}" if "sample" in str(config["data"]) else str(config["data"]))
+        data = str(config["data"])
+        clips = load(f"{data},sequences={count}" if data.partition(":")[0] == "sample" else data)
         share = deal(clips, count, frames_per_clip=per_round, holdout=per_round, rounds=rounds)[number]
         DeviceFolder.write(folder, share.name, share.captures, share.held_back)
     return EdgeDevice(DeviceFolder(folder))
