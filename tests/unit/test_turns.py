@@ -16,11 +16,13 @@ from rinr_flower.codecs import codecs
 from rinr_flower.errors import DataError
 from rinr_flower.frames import Clip
 from rinr_flower.messages.training import Training
+from rinr_flower.report import RunRecord
 from rinr_flower.simulations.fleet import equip, shares_of
 from rinr_flower.simulations.main_job import build_strategy, main_job
 from rinr_flower.simulations.record import run_record
 from rinr_flower.simulations.run_folder import RunFolder
-from rinr_flower.simulations.scenario import load_scenario
+from rinr_flower.simulations.scenario import Scenario, load_scenario
+from rinr_flower.simulations.so_far import read_so_far
 from rinr_flower.strategies.encoding import Encoder, WorkerEncoder, encode_here
 from rinr_flower.strategies.keeping import Blob
 from rinr_flower.strategies.memory import Shared
@@ -40,11 +42,28 @@ class Timed(InProcessGrid):
 def test_messages_live_so_many_times_longer_as_there_are_turns(tmp_path: Path) -> None:
     scenario = load_scenario("default", {**TINY, "rounds": 1, "timeout_s": 7, "out": str(tmp_path / "run")})
     run = RunFolder.create(scenario.out)
+    grid = started(scenario, run, turns=5)
+    assert grid.lives == [35.0] * 3
+
+
+def started(scenario: Scenario, run: RunFolder, turns: int = 1) -> Timed:
+    """The grid of a run that breaks down with its first messages."""
     folders = equip(shares_of(scenario), run.devices)
     grid = Timed(dict.fromkeys(range(3), lambda message, context: None))
     with pytest.raises(DataError, match="no link"):
-        main_job(grid, scenario, run, folders, lambda what, done: None, turns=5)
-    assert grid.lives == [35.0] * 3
+        main_job(grid, scenario, run, folders, lambda what, done: None, turns=turns)
+    return grid
+
+
+def test_a_run_that_goes_on_is_not_finished_any_more(tmp_path: Path) -> None:
+    scenario = load_scenario("default", {**TINY, "out": str(tmp_path / "run")})
+    run = RunFolder.create(scenario.out)
+    RunRecord(scenario={"rounds": 1}).save(run.path)
+    (run.path / "report.html").touch()
+    assert read_so_far(run.path).finished
+    started(scenario, run)
+    assert not read_so_far(run.path).finished
+    assert not (run.path / "report.html").exists()
 
 
 @pytest.mark.parametrize(
