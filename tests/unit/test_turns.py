@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flwr.app import Message
@@ -22,7 +23,7 @@ from rinr_flower.simulations.main_job import build_strategy, main_job
 from rinr_flower.simulations.record import run_record
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario, load_scenario
-from rinr_flower.simulations.so_far import read_so_far
+from rinr_flower.simulations.so_far import read_so_far, record_so_far
 from rinr_flower.strategies.encoding import Encoder, WorkerEncoder, encode_here
 from rinr_flower.strategies.keeping import Blob
 from rinr_flower.strategies.memory import Shared
@@ -64,6 +65,26 @@ def test_a_run_that_goes_on_is_not_finished_any_more(tmp_path: Path) -> None:
     started(scenario, run)
     assert not read_so_far(run.path).finished
     assert not (run.path / "report.html").exists()
+
+
+@pytest.mark.parametrize(("log", "made"), [([], 0), (["tensorboard"], 2)])
+def test_a_record_of_the_rounds_so_far_is_made_only_for_trackers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[str], made: int
+) -> None:
+    if log:
+        pytest.importorskip("tensorboard")
+    records: list[RunRecord] = []
+
+    def counted(*args: Any) -> RunRecord:
+        records.append(record_so_far(*args))
+        return records[-1]
+
+    monkeypatch.setattr("rinr_flower.simulations.main_job.record_so_far", counted)
+    scenario = load_scenario("default", {**TINY, "log": log, "out": str(tmp_path / "run")})
+    run = RunFolder.create(scenario.out)
+    started(scenario, run)
+    assert run.has_rounds()
+    assert len(records) == made, "at the start, and when a round has been saved"
 
 
 @pytest.mark.parametrize(
