@@ -62,7 +62,7 @@ def open_run(context: Context, overrides: Callable[[], dict[str, int]] = dict[st
 
 def open_device(context: Context) -> EdgeDevice:
     """The device that a simulated node plays."""
-    scenario = scenario_of(context)
+    scenario = scenario_of(context, {"num_clients": int(context.node_config["num-partitions"])})  # as the fog counts
     check_gpu_share(scenario.device)
     return simulated_device(context, Path(scenario.out) / "devices", scenario.device)
 
