@@ -12,7 +12,8 @@ from small_clips import small_clip
 
 from rinr_flower.clients import DeviceFolder
 from rinr_flower.errors import ConfigError
-from rinr_flower.simulations.flower_run import PLAIN_KEYS, open_device, scenario_of
+from rinr_flower.simulations.flower_run import PLAIN_KEYS, open_device, open_run, scenario_of
+from rinr_flower.simulations.run_folder import held
 from rinr_flower.simulations.scenario import load_scenario
 
 APP = Path(load_scenario.__code__.co_filename).parent / "app" / "pyproject.toml"
@@ -73,3 +74,13 @@ def test_a_device_knows_how_many_devices_there_are_as_the_fog_does(setting: str,
         scenario_of(asked)
     node = Context(1, 1, {"partition-id": 7, "num-partitions": 12}, RecordDict(), asked.run_config)
     assert open_device(node).name == "device-07"
+
+
+def test_one_process_at_a_time_works_in_the_folder_of_a_run(tmp_path: Path) -> None:
+    new = context(out=str(tmp_path / "run"))
+    with open_run(new) as (scenario, run), pytest.raises(ConfigError, match="another process is working in"):
+        open_run(context(resume=str(run.path))).__enter__()
+    with open_run(context(resume=str(run.path))) as (again, resumed):
+        assert (resumed.job, again) == (run.job, scenario)
+    with held(run.path), pytest.raises(ConfigError, match="another process"):
+        open_run(new).__enter__()
