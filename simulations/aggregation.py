@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import flwr.serverapp.strategy as flower_strategies
+from flwr.app import MessageType
 from flwr.serverapp.strategy import Strategy
 
 from rinr_flower.errors import ConfigError
+from rinr_flower.strategies.inner import nodes_needed
 
 _NOT_ALONE = ("DifferentialPrivacy", "FedXgb", "Result", "Strategy")  # wrappers, other models, no strategies
 
@@ -35,3 +37,17 @@ def aggregation(spec: str | Mapping[str, Any]) -> Strategy | None:
         raise ConfigError(f"aggregation {name}: {error}") from error
     assert isinstance(made, Strategy)
     return made
+
+
+def check_enough(strategy: Strategy, num_clients: int) -> None:
+    """ConfigError if a strategy waits for more nodes than there are devices, which it would do in every round."""
+    name = type(strategy).__name__
+    try:
+        needed, option = max(nodes_needed(strategy, kind) for kind in (MessageType.TRAIN, MessageType.EVALUATE))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"aggregation {name}: a minimum number of nodes is not a whole number: {error}") from error
+    if needed > num_clients:
+        raise ConfigError(
+            f"aggregation {name} waits for {needed} nodes ({option}), but num_clients is {num_clients}; lower "
+            f"aggregation.{option}, or raise num_clients"
+        )

@@ -70,8 +70,7 @@ def fog(grid: Grid, context: Context) -> RunRecord:
     if bool(key) != bool(devices):
         raise ConfigError("the run's configuration has one of 'fog-key' and 'device-keys'; signatures need both")
     identity = FogIdentity.load(Path(key), Path(devices)) if key else None
-    scenario, run = open_run(context)
-    with StopSignals() as stop:
+    with open_run(context) as (scenario, run), StopSignals() as stop:
         live = str(context.run_config.get("live", ""))
         record = main_job(grid, scenario, run, None, logged_progress(), identity=identity, stop=stop, live=live)
     log.info("report: %s", run.path / "report.html")

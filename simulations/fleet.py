@@ -14,6 +14,7 @@ from rinr_flower.datasets import Broken, Share, deal, sources
 from rinr_flower.devices import pick_device
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.files import read_record, write_record
+from rinr_flower.names import as_name
 from rinr_flower.report import FailureRecord
 from rinr_flower.report.record import deployed_resume
 from rinr_flower.simulations.run_folder import RunFolder
@@ -62,7 +63,7 @@ def equip(
     progress(0.0)
     for number, share in enumerate(shares):
         captures = [
-            [replace(clip, name=f"{clip.name} {taken}") for clip in part]
+            [replace(clip, name=as_name(f"{clip.name} {taken}")) for clip in part]
             for taken, part in enumerate(share.captures, start=1)
         ]
         folders.append(DeviceFolder.write(devices / f"{number:03d}", share.name, captures, share.held_back))

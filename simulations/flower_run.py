@@ -11,7 +11,8 @@ import math
 import os
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from flwr.app import Context
@@ -22,7 +23,7 @@ from rinr_flower.errors import ConfigError
 from rinr_flower.report import RunRecord
 from rinr_flower.simulations.fleet import equipped_in, simulated_device
 from rinr_flower.simulations.main_job import main_job
-from rinr_flower.simulations.run_folder import RunFolder
+from rinr_flower.simulations.run_folder import RunFolder, held
 from rinr_flower.simulations.scenario import Scenario, begun_scenario, load_scenario, parsed_settings
 from rinr_flower.simulations.stopping import StopSignals
 
@@ -31,38 +32,41 @@ log = logging.getLogger("flwr.rinr_flower")
 
 def run_fog(grid: Grid, context: Context) -> RunRecord:
     """The fog's side of a run over all nodes that are connected."""
-    scenario, run = open_run(context, lambda: {"num_clients": _settled(grid)})
-    if ":" in scenario.device:
-        raise ConfigError(
-            f"scenario key 'device' is {scenario.device!r}, but under 'flwr run' Ray deals out the GPUs; give 'cuda', "
-            "and each device a share with --federation-config 'client-resources-num-gpus=0.5'"
-        )
-    folders = equipped_in(run, scenario)
-    with StopSignals() as stop:
-        turns = math.ceil(scenario.num_clients / (os.cpu_count() or 1))
-        record = main_job(grid, scenario, run, folders, logged_progress(), turns=turns, stop=stop)
+    with open_run(context, lambda: {"num_clients": _settled(grid)}) as (scenario, run):
+        if ":" in scenario.device:
+            raise ConfigError(
+                f"scenario key 'device' is {scenario.device!r}, but under 'flwr run' Ray deals out the GPUs; give "
+                "'cuda', and each device a share with --federation-config 'client-resources-num-gpus=0.5'"
+            )
+        folders = equipped_in(run, scenario)
+        with StopSignals() as stop:
+            turns = math.ceil(scenario.num_clients / (os.cpu_count() or 1))
+            record = main_job(grid, scenario, run, folders, logged_progress(), turns=turns, stop=stop)
     log.info("report: %s", run.path / "report.html")
     return record
 
 
-def open_run(context: Context, overrides: Callable[[], dict[str, int]] = dict[str, int]) -> tuple[Scenario, RunFolder]:
+@contextmanager
+def open_run(
+    context: Context, overrides: Callable[[], dict[str, int]] = dict[str, int]
+) -> Iterator[tuple[Scenario, RunFolder]]:
     """The scenario and the folder that a run's configuration asks for: a new one, or that of ``resume``.
 
-    ``overrides`` gives further scenario values for a new run. Raises ConfigError if the folder to go on with was begun
-    with other settings.
+    The folder is held until the block ends. ``overrides`` gives further scenario values for a new run. Raises
+    ConfigError if the folder to go on with was begun with other settings, or another process works in it.
     """
-    if not context.run_config.get("resume"):
-        scenario = scenario_of(context, overrides())
-        run = RunFolder.create(scenario.out)
-        scenario.save(run.scenario)
-        return scenario, run
-    scenario = scenario_of(context)
-    return scenario, RunFolder(Path(scenario.out))
+    resumed = bool(context.run_config.get("resume"))
+    scenario = scenario_of(context, None if resumed else overrides())
+    with held(Path(scenario.out)):
+        run = RunFolder(Path(scenario.out)) if resumed else RunFolder.create(scenario.out)
+        if not resumed:
+            scenario.save(run.scenario)
+        yield scenario, run
 
 
 def open_device(context: Context) -> EdgeDevice:
     """The device that a simulated node plays."""
-    scenario = scenario_of(context)
+    scenario = scenario_of(context, {"num_clients": int(context.node_config["num-partitions"])})  # as the fog counts
     check_gpu_share(scenario.device)
     return simulated_device(context, Path(scenario.out) / "devices", scenario.device)
 

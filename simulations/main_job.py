@@ -97,9 +97,12 @@ def main_job(
         return record_so_far(settings, strategy.memory, strategy.ledger, run.path)
 
     settings = scenario.to_mapping()
-    tracking.open(run.path, run.job, settings, so_far())
-    run.after_round = lambda: tracking.tell(so_far())
+    if scenario.log:  # the record of a long run takes a while to make
+        tracking.open(run.path, run.job, settings, so_far())
+        run.after_round = lambda: tracking.tell(so_far())
     if grid is not None and done < scenario.rounds:
+        for name in ("run.json", "report.html"):  # of fewer rounds, if the run was stopped before
+            (run.path / name).unlink(missing_ok=True)
         try:
             await_devices(grid, scenario.num_clients, scenario.timeout_s, signals)
             strategy.start(

@@ -59,7 +59,7 @@ def run_record(
     """
     device = str(pick_device(scenario.device))
     captured = strategy.shared if strategy.upload is not None else _kept(scenario, folders or ())
-    originals: list[Clip] = []
+    originals: list[Clip] = []  # decoded frames are large: only the clips that rivals are measured on
     payloads: list[PayloadRecord] = []
     examples: list[ExampleRecord] = []
     for done, item in enumerate(captured, start=1):
@@ -67,7 +67,8 @@ def run_record(
         original = _original(item, folders or ())
         opened = time.perf_counter()
         decoded = decode(item.payload.data, device=device)
-        originals.append(original)
+        if scenario.controls and done <= scenario.control_clips:
+            originals.append(original)
         payloads.append(_payload(item, original, decoded, time.perf_counter() - opened, opened - start))
         if len(examples) < EXAMPLES:
             examples.append(_example(run, len(examples), item, original, decoded))
@@ -193,12 +194,12 @@ def _before(
 def _controls(
     scenario: Scenario, shared: Sequence[Shared], originals: Sequence[Clip], progress: Progress
 ) -> list[ControlRecord]:
-    """Rival codecs over the first ``control_clips`` clips."""
-    items, clips = shared[: scenario.control_clips], originals[: scenario.control_clips]
+    """Rival codecs over the first ``control_clips`` clips, of which ``originals`` are the camera's frames."""
+    items = shared[: scenario.control_clips]
     rows = []
     for done, spec in enumerate(scenario.controls, start=1):
         codec = codecs.create(spec)
-        for item, clip in zip(items, clips, strict=True):
+        for item, clip in zip(items, originals, strict=True):
             start = time.perf_counter()
             payload = codec.encode(clip, seed=scenario.seed)
             encoded = time.perf_counter()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -194,6 +196,39 @@ class RunFolder:
 
     def _round(self, number: int) -> Path:
         return self.path / "rounds" / f"{number:03d}.json"
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a run's folder, which is made if it is not there: one process at a time works in it.
+
+    The lock is on the folder itself, so that no file is left behind. It ends with this process however that ends, as
+    programs that it starts do not inherit it. On a file system without locks nothing is held. Reading a run needs no
+    hold.
+
+    Raises
+    ------
+    ConfigError
+        If another process holds the folder, or it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise ConfigError(f"the run's folder {path} cannot be made: {error}") from error
+    try:
+        with suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(
+                    f"another process is working in {path}; wait for it, or name a new folder with --out"
+                ) from error
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_UN)  # closing is not enough where a child process was forked meanwhile
+        os.close(folder)
 
 
 def run_path(out: str) -> Path:

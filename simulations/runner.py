@@ -18,7 +18,7 @@ from rinr_flower.simulations.engine import check_device, logged_to, simulation
 from rinr_flower.simulations.fleet import OPENED_BYTES, WRITING, equip, equipped_in, shares_of, simulated_device
 from rinr_flower.simulations.main_job import main_job
 from rinr_flower.simulations.progress import NOTES
-from rinr_flower.simulations.run_folder import RunFolder, check_unused, run_path
+from rinr_flower.simulations.run_folder import RunFolder, check_unused, held, run_path
 from rinr_flower.simulations.scenario import Scenario, load_scenario
 from rinr_flower.simulations.start_model import start_model
 from rinr_flower.simulations.stopping import StopSignals
@@ -40,13 +40,15 @@ def run_scenario(
     if (begun := _begun(scenario)) is not None:
         log.info("going on with the run that was begun in %s", begun.path)
         return resume_scenario(scenario, begun, progress, stop, live=live)
-    check_unused(run_path(scenario.out))
+    path = run_path(scenario.out)
+    check_unused(path)
     broken = Broken(scenario.skip_broken)
     shares = shares_of(scenario, partial(progress, "data"), broken)
-    run = RunFolder.create(scenario.out)
-    scenario.save(run.scenario)
-    folders = equip(shares, run.devices, broken.reasons, partial(progress, WRITING))
-    return run_equipped(scenario, run, folders, progress, stop, live=live)
+    with held(path):
+        run = RunFolder.create(str(path))
+        scenario.save(run.scenario)
+        folders = equip(shares, run.devices, broken.reasons, partial(progress, WRITING))
+        return run_equipped(scenario, run, folders, progress, stop, live=live)
 
 
 def resume_scenario(
@@ -57,10 +59,11 @@ def resume_scenario(
     Raises RinrError on bad input, and for a run of real devices.
     """
     _check_machine(scenario)
-    folders = equipped_in(run, scenario, progress)
-    if run.whole_rounds() >= scenario.rounds:
-        return main_job(None, scenario, run, folders, progress)
-    return run_equipped(scenario, run, folders, progress, stop, live=live)
+    with held(run.path):
+        folders = equipped_in(run, scenario, progress)
+        if run.whole_rounds() >= scenario.rounds:
+            return main_job(None, scenario, run, folders, progress)
+        return run_equipped(scenario, run, folders, progress, stop, live=live)
 
 
 def _begun(scenario: Scenario) -> RunFolder | None:

@@ -196,9 +196,10 @@ class Scenario:
                 "'none', or take the strategy 'fog' or 'compressed_fedavg'"
             )
         if self.aggregation != "none":
-            from rinr_flower.simulations.aggregation import aggregation  # imports Flower, which takes a second
+            from rinr_flower.simulations.aggregation import aggregation, check_enough  # Flower: takes a second
 
-            aggregation(self.aggregation)
+            if (strategy := aggregation(self.aggregation)) is not None:
+                check_enough(strategy, self.num_clients)
         self.link_model()
         self.resources()
 

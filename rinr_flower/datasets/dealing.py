@@ -17,6 +17,7 @@ import numpy as np
 from rinr_flower.datasets.source import Broken, Progress, Shot, Source, of_clip, read_groups
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.frames import Clip
+from rinr_flower.names import as_name
 from rinr_flower.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -250,7 +251,7 @@ def deal(
         clips = [tuple(next(read) for _ in part) for part in hand]
         origins = {source for source, _ in dealt[device]}
         name = f"device-{device:02d}" + (f" ({pool[origins.pop()].name})" if len(origins) == 1 else "")
-        shares.append(Share(name, tuple(clips[:-1]), clips[-1]))
+        shares.append(Share(as_name(name), tuple(clips[:-1]), clips[-1]))
     return shares
 
 

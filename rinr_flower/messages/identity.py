@@ -39,7 +39,7 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from rinr_flower.bandwidth import FOG
 from rinr_flower.errors import DataError
 from rinr_flower.messages.key_files import load_device_keys, load_private_key, load_public_key
-from rinr_flower.messages.protocol import MAX_NAME_LENGTH
+from rinr_flower.names import MAX_NAME_LENGTH
 
 SIGNATURE = "signature"  # ConfigRecord: what this module adds to a message
 _DOMAIN = b"rinr_flower message 1"

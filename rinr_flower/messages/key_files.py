@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key, l
 
 from rinr_flower.bandwidth import FOG
 from rinr_flower.errors import ConfigError
-from rinr_flower.messages.protocol import MAX_NAME_LENGTH
+from rinr_flower.names import MAX_NAME_LENGTH
 
 Key = TypeVar("Key", Ed25519PrivateKey, Ed25519PublicKey)
 _MADE_BY = 'ssh-keygen -t ed25519 -N "" -C NAME -f FILE'

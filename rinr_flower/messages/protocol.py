@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.errors import DataError, PayloadError
+from rinr_flower.names import MAX_NAME_LENGTH, is_name
 
 ARRAYS = "arrays"  # ArrayRecord: a model, under the name that Flower's own strategies use
 CONFIG = "config"  # ConfigRecord: what the fog asks for
@@ -41,7 +41,6 @@ COMPRESSOR = "compressor"
 STYPE = "rinr"  # of an Array whose data are a payload's bytes as they are
 MODEL_KEY = "model"  # of the fingerprint in the record UPDATES
 
-MAX_NAME_LENGTH = 128
 MAX_WEIGHT = 1e6  # training does not bring a network's weights near this: beyond it, a model has exploded
 MAX_GROWTH = 1e3  # except in an array that held large numbers before: that may grow so many times
 
@@ -167,7 +166,7 @@ def read_captures(content: RecordDict) -> tuple[Introduction, list[Capture]]:
     if record is None:
         raise DataError(f"the answer has no ConfigRecord {CAPTURES!r}; it has {sorted(content)}")
     device = record.get("device")
-    if not isinstance(device, str) or not device or not _is_name(device):
+    if not isinstance(device, str) or not device or not is_name(device):
         raise DataError(
             f"'device' is {str(device)[:40]!r}; it must be a name of 1 to {MAX_NAME_LENGTH} printable characters"
         )
@@ -183,7 +182,7 @@ def read_captures(content: RecordDict) -> tuple[Introduction, list[Capture]]:
     if (least := min(sizes, default=0)) < 0:
         raise DataError(f"'camera-bytes' holds {least}; a size in bytes is not negative")
     for clip in clips:
-        if not _is_name(clip):
+        if not is_name(clip):
             raise DataError(
                 f"'clips' holds {clip[:40]!r}; a clip's name has at most {MAX_NAME_LENGTH} characters, all printable"
             )
@@ -192,12 +191,6 @@ def read_captures(content: RecordDict) -> tuple[Introduction, list[Capture]]:
         raise DataError(f"'holds' is {str(holds)[:40]!r}; it must be a digest of 16 hex digits, or empty")
     said = Introduction(device, holds, record.get(CODED_MODELS) is True)
     return said, [Capture(device, c, s, d) for c, s, d in zip(clips, sizes, data, strict=True)]
-
-
-def _is_name(text: str) -> bool:
-    """Whether all characters are printable, spaces of any kind among them (a folder's name may hold a no-break one)."""
-    spaced = "".join(" " if unicodedata.category(c) == "Zs" else c for c in text[: MAX_NAME_LENGTH + 1])
-    return len(text) <= MAX_NAME_LENGTH and spaced.isprintable()
 
 
 def _list_of(record: ConfigRecord, key: str, kind: type[Any]) -> list[Any]:

@@ -18,6 +18,7 @@ from rinr_flower.datasets import load
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.frames import Clip, Frame, write_jpeg
 from rinr_flower.registry import build_dataclass
+from rinr_flower.updates import updates
 
 _FILE: Mapping[str, Any] = yaml.safe_load(Path(__file__).with_name("reproduction.yaml").read_text(encoding="utf-8"))
 SOURCE: Mapping[str, float] = _FILE["source"]
@@ -135,6 +136,10 @@ class Experiment:
             raise ConfigError("give at least one seed and one data set")
         if self.trained_rows not in ("all", "main"):
             raise ConfigError(f"trained_rows {self.trained_rows!r} is neither all nor main")
+        if self.image_size < 32 or self.image_size % 32:
+            raise ConfigError(f"image_size is {self.image_size}; it must be a multiple of 32")
+        for name in self.updates:
+            updates.create(name)
         for background in BACKGROUNDS:
             self.variants(background)
 

@@ -3,8 +3,7 @@
 Experiments of Residual-INR (arXiv 2408.05617): reconstruction quality and mean frame size of BS, BE, DE, RE and QRE
 over Rapid-INR and NeRV; data transmitted and mAP per codec, with the line of training at the fog; decoding and
 communication latency. Rivals and this project's codecs stand beside them. Every result is written down as soon as it is
-known, so a run that was stopped goes on where it was. Detectors and update compressors are imported when their turn
-comes.
+known, so a run that was stopped goes on where it was. Detectors are imported only when experiments are run.
 """
 
 from __future__ import annotations
@@ -40,17 +39,17 @@ SOURCE_DETECTOR = "yolov8m"
 class Journal:
     """Results in order of their measurement, one JSON object a line; a half line (a stopped run) is left out.
 
-    ``settings.json`` beside it says what they belong to: a folder of other settings is refused.
+    ``settings.json`` beside it says what they belong to: a folder of other settings is refused. It is written with the
+    first result.
     """
 
     def __init__(self, folder: Path, experiment: Experiment) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        settings = json.dumps(to_json(experiment), indent=1)
-        path = folder / "settings.json"
-        if path.exists() and path.read_text(encoding="utf-8") != settings:
-            raise ConfigError(f"{folder} holds results of other settings ({path.name}); choose another --out")
-        write_text(path, settings)
+        self._settings = json.dumps(to_json(experiment), indent=1)
+        self._settings_path = folder / "settings.json"
+        if self._settings_path.exists() and self._settings_path.read_text(encoding="utf-8") != self._settings:
+            raise ConfigError(f"{folder} holds results of other settings (settings.json); choose another --out")
         self._path = folder / "results.jsonl"
         self.results: dict[tuple[str, ...], dict[str, Any]] = {}
         lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
@@ -69,6 +68,8 @@ class Journal:
         """The value of ``key``: as written down, else computed now and written down."""
         if key not in self.results:
             self.results[key] = json.loads(self._line(key, compute()))["value"]
+            if not self._settings_path.exists():
+                write_text(self._settings_path, self._settings)
             append_lines(self._path, self._line(key, self.results[key]).encode())
         return self.results[key]
 
@@ -78,10 +79,13 @@ def reproduce(experiment: Experiment, folder: Path, progress: Progress) -> dict[
 
     Returns all results: ``experiment``, ``deviations``, ``clips`` (one measurement a row and clip), ``accuracy`` (one a
     row and seed), ``updates``, ``detector_bytes`` (of a whole YOLOv8m), ``cpu_seconds`` (of everything measured).
-    Raises ConfigError if the folder belongs to other settings, DataError on bad data.
+    Raises ConfigError if the folder belongs to other settings or the detector is not known, DataError on bad data.
     """
+    from rinr_flower.detection import Yolo
+
     journal = Journal(folder, experiment)
     shared, held_back = experiment.clips_of_data()
+    Yolo(_names(shared), model=experiment.detector)  # a mistyped name ends it here, not after hours of encoding
     others, trained = experiment.others(), experiment.trained()
     encodings = (len(BACKGROUNDS) + len(others)) * len(shared)
     total, done = encodings + len(trained) * len(experiment.seeds) + len(experiment.updates) + 1, 0

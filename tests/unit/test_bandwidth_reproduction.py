@@ -21,7 +21,7 @@ from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.frames import Clip
 from rinr_flower.inr.siren import SirenShape
 from rinr_flower.report.experiment import PROFILES, SOURCE, _scaled, profile
-from rinr_flower.report.reproduction import Journal, _encode_one, _measure, payload_file
+from rinr_flower.report.reproduction import Journal, _encode_one, _measure, payload_file, reproduce
 from rinr_flower.report.reproduction_tables import (
     LINE,
     accuracy_table,
@@ -191,6 +191,23 @@ def test_the_journal_goes_on_where_it_was(tmp_path):
         Journal(tmp_path, profile("quick", frames=3))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "error", "text"),
+    [
+        ({"data": ["folder:nowhere"]}, DataError, "nowhere"),
+        ({"detector": "yolov8z9"}, ConfigError, "detector model 'yolov8z9'"),
+    ],
+)
+def test_a_mistyped_setting_ends_it_before_anything_is_fitted_and_leaves_the_folder_free(tmp_path, wrong, error, text):
+    told = []
+    with pytest.raises(error, match=text):
+        reproduce(dataclasses.replace(EXPERIMENT, **wrong), tmp_path, lambda what, done: told.append(what))
+    assert told == []
+    Journal(tmp_path, EXPERIMENT).get(("a",), dict)
+    with pytest.raises(ConfigError, match="other settings"):
+        Journal(tmp_path, dataclasses.replace(EXPERIMENT, **wrong))
+
+
 @pytest.mark.system
 def test_a_tiny_run_from_end_to_end(tmp_path):
     """The command itself: every row encoded, trained, drawn; asked again, it does nothing anew."""
@@ -232,6 +249,9 @@ def test_a_tiny_run_from_end_to_end(tmp_path):
         (["--reproduce", "--set", "data=a", "--data", "b"], "both name the data"),
         (["--reproduce", "--set", "frames=0"], "frames is 0"),
         (["--reproduce", "--set", "seeds=a"], "not whole numbers"),
+        (["--reproduce", "--set", "updates=full,zip"], "unknown update compressor 'zip'"),
+        (["--reproduce", "--set", "image_size=100"], "image_size is 100; it must be a multiple of 32"),
+        (["--reproduce", "--set", "image_size=0"], "image_size is 0"),
         (["--reproduce", "--profile", "slow"], "known: published, quick"),
         (["--reproduce", "run"], "takes no run folders"),
         (["--data", "sample"], "belong to --reproduce"),

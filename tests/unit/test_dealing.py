@@ -16,6 +16,9 @@ from image_folders import picture
 from rinr_flower.datasets import Broken, Share, deal, load, sources
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.frames import Clip, Frame
+from rinr_flower.messages.protocol import Capture, captures_content, read_captures
+from rinr_flower.names import as_name
+from rinr_flower.simulations.fleet import equip
 
 
 def numbered(lengths: list[int]) -> list[Clip]:
@@ -111,6 +114,23 @@ def test_clips_that_name_different_classes_cannot_be_shared() -> None:
     clips = [Clip("a", numbered([9])[0].frames, ("cup",)), Clip("b", numbered([9])[0].frames, ("hat",))]
     with pytest.raises(DataError, match=r"different classes: a has cup; b has hat; .*one YAML"):
         deal(clips, 2, frames_per_clip=1, holdout=1)
+
+
+@pytest.mark.parametrize("name", ["long name " * 30, "x" * 300, "caf\udce9\n\x1b[2J", "a\u200bb"])
+def test_a_source_of_any_name_makes_names_that_messages_carry(name: str, tmp_path: Path) -> None:
+    clips = [Clip(name, clip.frames) for clip in numbered([30, 30])]
+    shares = deal(clips, 2, frames_per_clip=4, holdout=4, rounds=2)
+    named = set()
+    for number, folder in enumerate(equip(shares, tmp_path / "devices")):
+        for taken in (1, 2):
+            given = [Capture(folder.name, c.name, c.camera_bytes, c.data) for c in folder.captures(taken)]
+            said, (read,) = read_captures(captures_content(folder.name, given))
+            named.add((said.device, read.clip))
+            assert said.device.startswith(f"device-{number:02d} ({name[:1]}")
+            assert read.clip.startswith(name[:1])
+            assert read.clip.endswith(f" {taken}")
+    assert len(named) == 4
+    assert as_name("no\xa0break") == "no\xa0break"
 
 
 SIZES = [(64, 48), (48, 64), (64, 40), (40, 64)]

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
+import os
 import re
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from tiny_scenario import TINY
 
 from rinr_flower.errors import ConfigError
 from rinr_flower.simulations import cli, progress
 from rinr_flower.simulations.activity import noted
 from rinr_flower.simulations.fleet import equipped_in
 from rinr_flower.simulations.progress import NOTES, Terminal
-from rinr_flower.simulations.run_folder import RunFolder, check_unused
-from rinr_flower.simulations.runner import _begun
+from rinr_flower.simulations.run_folder import RunFolder, check_unused, held
+from rinr_flower.simulations.runner import _begun, run_scenario
 from rinr_flower.simulations.scenario import Scenario, load_scenario
+from rinr_flower.simulations.so_far import read_so_far
+from rinr_flower.strategies.memory import FogMemory
 
 
 def test_stages_have_lines_and_silence_is_broken(
@@ -149,3 +156,54 @@ def test_a_run_of_real_devices_goes_on_with_no_simulated_ones(
         told = f"""go on with it by: flwr run examples/deployment fog --run-config 'resume="{folder.path}"'"""
         assert told in capsys.readouterr().err
     assert not folder.devices.exists()
+
+
+HOLDING = """
+import subprocess, sys, time
+from pathlib import Path
+from rinr_flower.simulations.run_folder import held
+with held(Path(sys.argv[1])):
+    child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"])
+    print(child.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("rounds", [0, 1])
+def test_a_folder_in_which_another_process_works_is_left_alone(
+    rounds: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    scenario = load_scenario("default", {**TINY, "out": str(tmp_path / "run")})
+    folder = RunFolder.create(scenario.out)
+    scenario.save(folder.scenario)
+    for number in range(rounds):
+        folder.save_round(number, FogMemory().state(), {})
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDING, folder.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        try:
+            assert other.stdout is not None
+            child = int(other.stdout.readline())
+            with pytest.raises(ConfigError, match=r"^another process is working in .*run; wait for it, or name a new"):
+                run_scenario(scenario, lambda what, done: None)
+            assert run(monkeypatch, "--resume", str(folder.path)) == 2
+            assert "another process is working in" in capsys.readouterr().err
+            assert not read_so_far(folder.path).finished, "reading it needs no hold"
+            assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
+        finally:
+            other.kill()
+            other.wait()
+        with held(folder.path):
+            os.kill(child, 0)  # what it had started lives on, and holds nothing
+    with held(folder.path), pytest.raises(ConfigError, match="another process"), held(folder.path):
+        pass
+
+
+def test_a_file_system_without_locks_costs_only_the_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def unknown(file: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    with held(tmp_path / "run"):
+        assert RunFolder.create(str(tmp_path / "run")).job

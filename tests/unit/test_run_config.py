@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 from flwr.app import Context, RecordDict
+from small_clips import small_clip
 
+from rinr_flower.clients import DeviceFolder
 from rinr_flower.errors import ConfigError
-from rinr_flower.simulations.flower_run import PLAIN_KEYS, scenario_of
+from rinr_flower.simulations.flower_run import PLAIN_KEYS, open_device, open_run, scenario_of
+from rinr_flower.simulations.run_folder import held
 from rinr_flower.simulations.scenario import load_scenario
 
 APP = Path(load_scenario.__code__.co_filename).parent / "app" / "pyproject.toml"
@@ -60,3 +63,24 @@ def test_every_plain_key_is_in_the_app_and_names_a_key_of_a_scenario() -> None:
     config = tomllib.loads(APP.read_text())["tool"]["flwr"]["app"]["config"]
     assert set(PLAIN_KEYS) <= set(config)
     assert set(PLAIN_KEYS.values()) <= set(load_scenario("default").to_mapping())
+
+
+@pytest.mark.parametrize("setting", ["min_devices=12", "aggregation.name=FedAvg aggregation.min_available_nodes=12"])
+def test_a_device_knows_how_many_devices_there_are_as_the_fog_does(setting: str, tmp_path: Path) -> None:
+    clip = small_clip("street", 0)
+    DeviceFolder.write(tmp_path / "devices" / "007", "device-07", [[clip]], [clip])
+    asked = context(out=str(tmp_path), set=f"{setting} device=cpu")
+    with pytest.raises(ConfigError, match=r"12.* 10"):
+        scenario_of(asked)
+    node = Context(1, 1, {"partition-id": 7, "num-partitions": 12}, RecordDict(), asked.run_config)
+    assert open_device(node).name == "device-07"
+
+
+def test_one_process_at_a_time_works_in_the_folder_of_a_run(tmp_path: Path) -> None:
+    new = context(out=str(tmp_path / "run"))
+    with open_run(new) as (scenario, run), pytest.raises(ConfigError, match="another process is working in"):
+        open_run(context(resume=str(run.path))).__enter__()
+    with open_run(context(resume=str(run.path))) as (again, resumed):
+        assert (resumed.job, again) == (run.job, scenario)
+    with held(run.path), pytest.raises(ConfigError, match="another process"):
+        open_run(new).__enter__()

@@ -94,6 +94,17 @@ def test_whole_numbers_above_those_of_a_float_are_kept(value: object) -> None:
         ({"strategy": "fog_training", "aggregation": "FedAvg"}, "'fog_training' averages no models"),
         ({"aggregation": "FedBest"}, "unknown aggregation 'FedBest'; known: none, .*FedAvg"),
         ({"aggregation": {"name": "FedAvg", "speed": 1}}, "aggregation FedAvg: .*speed"),
+        *(
+            (
+                {"num_clients": 3, "aggregation.name": "FedAvg", f"aggregation.{option}": 5},
+                rf"FedAvg waits for 5 nodes \({option}\), but num_clients is 3; lower aggregation.{option}, or raise",
+            )
+            for option in ("min_available_nodes", "min_train_nodes", "min_evaluate_nodes")
+        ),
+        (
+            {"aggregation.name": "FedAvg", "aggregation.min_available_nodes": "all"},
+            "FedAvg: a minimum number of nodes is not a whole number: .*'all'",
+        ),
         (
             {"aggregation.fraction_train": 0.5},
             "'none' takes no options; got fraction_train; add aggregation.name=FedAvg",
