@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rinr_flower.array_file import Arrays
 from rinr_flower.clients.client_app import MODEL
 from rinr_flower.clients.device_folder import DeviceFolder
 from rinr_flower.clients.device_state import DeviceState, Held
 from rinr_flower.detection import Detector, architecture
+from rinr_flower.detection.checkpoint import write_checkpoint
+from rinr_flower.detection.state import write_state
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.messages.training import Training
 from rinr_flower.simulations.main_job import class_names_of
@@ -32,10 +36,23 @@ class TrainedModel:
     arrays: Arrays
     detector: dict[str, Any]
 
+    def write(self, path: Path) -> None:
+        """Write a ``.pt`` that ultralytics opens, in half precision, or an ``.npz`` of the arrays as they are.
+
+        ``weights`` of a scenario takes both. ConfigError if ``path`` ends otherwise, or in ``.pt`` where the detector
+        is not ultralytics' or not known; DataError if it cannot be written.
+        """
+        if path.suffix == ".npz":
+            write_state(path, {name: np.asarray(array, np.float32) for name, array in self.arrays.items()})
+        elif path.suffix == ".pt":
+            write_checkpoint(path, self.build())
+        else:
+            raise ConfigError(f"{path}: give a file that ends in .pt (ultralytics) or .npz (named arrays)")
+
     def build(self) -> Detector:
         """The detector; ConfigError if its architecture is not known here, DataError if the weights are not its own."""
         if "architecture" not in self.detector:
-            raise ConfigError("the device does not say what its detector is; write an .npz of its weights")
+            raise ConfigError("no registered name stands for this detector; give a file that ends in .npz")
         detector = architecture(self.detector["architecture"]).build(self.detector["class_names"])
         detector.load_state(self.arrays)
         return detector

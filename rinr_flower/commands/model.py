@@ -18,10 +18,9 @@ def model(
     ] = "",
 ) -> None:
     """Write the detector that a run or a device has trained to a file that ultralytics opens."""
-    from rinr_flower.detection.checkpoint import write_checkpoint
     from rinr_flower.simulations.trained_model import trained_model
 
     found = trained_model(source, device)
-    write_checkpoint(output, found.build())
+    found.write(output)
     names = ", ".join(found.detector["class_names"])
     typer.echo(f"{output}: {output.stat().st_size:,} bytes, classes: {names}")

@@ -1,4 +1,4 @@
-"""A detector as a file that other programs open: ultralytics' checkpoint, or named arrays."""
+"""A detector as a checkpoint of ultralytics."""
 
 from __future__ import annotations
 
@@ -8,28 +8,20 @@ from pathlib import Path
 
 from rinr_flower.detection.detector import Detector
 from rinr_flower.detection.engine import ultralytics
-from rinr_flower.detection.state import write_state
 from rinr_flower.detection.yolo import Yolo
 from rinr_flower.errors import ConfigError, DataError
 
 
 def write_checkpoint(path: Path, detector: Detector) -> None:
-    """Write ``detector`` to ``path``: to a ``.pt`` as ultralytics saves it, in half precision, or to an ``.npz``.
-
-    An ``.npz`` holds the arrays of :meth:`Detector.state`, in float32. ``weights`` of a scenario takes both.
+    """Write ``detector`` to ``path`` as ultralytics saves it, in half precision.
 
     Raises
     ------
     ConfigError
-        If ``path`` ends otherwise, or in ``.pt`` for a detector that is not ultralytics'.
+        If the detector is not ultralytics'.
     DataError
-        If it cannot be written.
+        If the file cannot be written.
     """
-    if path.suffix == ".npz":
-        write_state(path, detector.state())
-        return
-    if path.suffix != ".pt":
-        raise ConfigError(f"{path}: give a file that ends in .pt (ultralytics) or .npz (named arrays)")
     if not isinstance(detector, Yolo):
         raise ConfigError(f"{path}: the detector is not ultralytics'; give a file that ends in .npz (named arrays)")
     file = detector.architecture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.messages.training import Training
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import load_scenario
-from rinr_flower.simulations.trained_model import trained_model
+from rinr_flower.simulations.trained_model import TrainedModel, trained_model
 from rinr_flower.strategies import FogNode
 
 NAMES = ("cat", "cup")
@@ -57,22 +58,26 @@ def test_ultralytics_opens_a_checkpoint_and_sees_the_same(detector: Yolo, tmp_pa
         np.testing.assert_allclose(again[name], array, rtol=1e-3, atol=1e-6)
 
 
+def described(detector: Yolo) -> TrainedModel:
+    return TrainedModel(detector.state(), replace(TRAINING, class_names=NAMES).describe())
+
+
 def test_named_arrays_are_exact_and_weights_again(detector: Yolo, tmp_path: Path) -> None:
     file = tmp_path / "cup.npz"
-    write_checkpoint(file, detector)
+    described(detector).write(file)
     assert same(read_state(file), detector.state())
     assert same(Yolo(NAMES, seed=4, weights=file).state(), detector.state())
 
 
 def test_files_that_cannot_be_are_refused(detector: Yolo, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cup\.onnx: give a file that ends in \.pt \(ultralytics\) or \.npz"):
-        write_checkpoint(tmp_path / "cup.onnx", detector)
+        described(detector).write(tmp_path / "cup.onnx")
     with pytest.raises(ConfigError, match=r"not ultralytics'; give a file that ends in \.npz"):
         write_checkpoint(tmp_path / "cup.pt", TinyDetector(NAMES, 0))
     (tmp_path / "taken").write_text("")
     for name in ("cup.pt", "cup.npz"):
         with pytest.raises(DataError, match="cannot be written"):
-            write_checkpoint(tmp_path / "taken" / name, detector)
+            described(detector).write(tmp_path / "taken" / name)
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
@@ -145,5 +150,8 @@ def test_where_nothing_has_been_trained_the_error_says_so(tmp_path: Path) -> Non
 
 def test_a_detector_that_no_name_stands_for_is_no_checkpoint(tmp_path: Path) -> None:
     run, _ = finished(tmp_path / "run", detector=Tiny())
-    with pytest.raises(ConfigError, match="does not say what its detector is"):
-        trained_model(run.path, "000").build()
+    found = trained_model(run.path, "000")
+    with pytest.raises(ConfigError, match=r"no registered name stands for this detector; give .*\.npz"):
+        found.write(tmp_path / "tiny.pt")
+    found.write(tmp_path / "tiny.npz")
+    assert same(read_state(tmp_path / "tiny.npz"), found.arrays)
