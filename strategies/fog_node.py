@@ -302,14 +302,15 @@ class FogNode(Strategy):
         """Ids of the connected nodes, as soon as this and the inner strategy have enough, or the time is up."""
         what = f"round {self.memory.rounds + 1}: waiting for devices"
         least, end = self._least(), time.monotonic() + self.exchange.timeout_s
-        while True:
-            nodes = sorted(grid.get_node_ids())
-            over = len(nodes) >= least or time.monotonic() >= end
+        waited = False
+        while len(nodes := sorted(grid.get_node_ids())) < least and time.monotonic() < end:
+            waited = True
             if self.progress is not None:
-                self.progress(what, 1.0 if over else len(nodes) / least)
-            if over:
-                return nodes
+                self.progress(what, len(nodes) / least)
             time.sleep(0.2)
+        if waited and self.progress is not None:
+            self.progress(what, 1.0)
+        return nodes
 
     def collect(self, server_round: int, grid: Grid) -> Iterator[Captured]:
         """Ask the round's devices, and yield their captures as they come; :meth:`encode` must take all of them."""

@@ -308,7 +308,7 @@ def test_progress_is_told_while_devices_are_waited_for_and_can_end_the_wait(tmp_
     strategy = node(min_devices=2, progress=arrive)
     strategy.start(wire, start(), 2, timeout=5)
     waits = [(what, done) for what, done in told if "waiting" in what]
-    assert waits == [(f"round {i}: waiting for devices", done) for i, done in ((1, 0.5), (1, 1.0), (2, 1.0))]
+    assert waits == [("round 1: waiting for devices", 0.5), ("round 1: waiting for devices", 1.0)], "round 2 need not"
     assert strategy.failures == []
 
     def stop(what: str, done: float) -> None:
