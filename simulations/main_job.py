@@ -101,8 +101,7 @@ def main_job(
         tracking.open(run.path, run.job, settings, so_far())
         run.after_round = lambda: tracking.tell(so_far())
     if grid is not None and done < scenario.rounds:
-        for name in ("run.json", "report.html"):  # of fewer rounds, if the run was stopped before
-            (run.path / name).unlink(missing_ok=True)
+        (run.path / "run.json").unlink(missing_ok=True)  # of fewer rounds, if the run was stopped before
         try:
             await_devices(grid, scenario.num_clients, scenario.timeout_s, signals)
             strategy.start(
