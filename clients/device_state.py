@@ -161,7 +161,7 @@ class DeviceState:
                 fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough where a child process was forked meanwhile
 
     def latest(self, job: str = "") -> Held:
-        """What the device holds after its last message: of ``job``, or of the job that was used last.
+        """The state after the device's last message of ``job``, or of the job that was used last.
 
         DataError if there is nothing, or if it cannot be read.
         """
@@ -210,7 +210,7 @@ class JobState:
         return None
 
     def latest(self) -> Held | None:
-        """What the device holds after its last message; None if there was none. DataError if it cannot be read."""
+        """The state after the device's last message; None if there was none. DataError if it cannot be read."""
         moments = self._moments()
         return self._read(moments[-1]) if moments else None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import secrets
 import shutil
@@ -182,14 +181,6 @@ class RunFolder:
         """The model in common after the last whole round; nothing where devices keep models of their own."""
         number = self.whole_rounds()
         return under("model", self._read_arrays(read_record(self._round(number))["arrays"])) if number else {}
-
-    def accuracy(self) -> dict[str, float]:
-        """The mAP50-95 that each device has measured last, by its name."""
-        found = {}
-        for number in range(self.whole_rounds() + 1):
-            for item in read_record(self._round(number))["evaluated"]:
-                found[item["device"]] = item["metrics"].get("map50-95", math.nan)
-        return found
 
     def _read_arrays(self, name: str) -> Arrays:
         return unpack_arrays(recall(self.path / "arrays", name))

@@ -18,6 +18,8 @@ from rinr_flower.detection.checkpoint import write_checkpoint
 from rinr_flower.detection.state import write_state
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.messages.training import Training
+from rinr_flower.report import RunRecord
+from rinr_flower.simulations.fleet import equipped
 from rinr_flower.simulations.main_job import class_names_of
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import load_scenario
@@ -84,7 +86,7 @@ def trained_model(source: Path, device: str = "") -> TrainedModel:
 
 def _of_run(path: Path, device: str) -> TrainedModel:
     run, scenario = RunFolder(path), load_scenario(path / "scenario.yaml")
-    folders = [DeviceFolder(folder.parent) for folder in sorted(run.devices.glob("*/device.json"))]
+    folders = equipped(run.devices, scenario.num_clients)
     if device:
         for folder in folders:
             if device in (folder.name, folder.path.name):
@@ -107,7 +109,7 @@ def _choice(run: RunFolder, devices: list[DeviceFolder]) -> str:
     """The devices to choose from, the most accurate first."""
     if not devices:
         return "they are other machines: on one of them, give the folder of its state"
-    accuracy = run.accuracy()
+    accuracy = {row.device: row.map50_95 for row in RunRecord.load(run.path).accuracy}  # of the last round
     best = sorted(devices, key=lambda device: -accuracy.get(device.name, 0.0))
     named = (f"--device {device.path.name} (mAP50-95 {accuracy.get(device.name, math.nan):.3f})" for device in best)
     return f"choose from {', '.join(named)}"

@@ -67,9 +67,11 @@ def _wrong(name: str, value: Any, wanted: str) -> ConfigError:
 
 def _mapping(codec: Codec) -> dict[str, Any]:
     """Name of a codec and those of its options that are not the default; codecs in it alike."""
+    if not dataclasses.is_dataclass(codec):
+        raise TypeError("the options of a codec are the fields of a dataclass")
     options = {
         field.name: value
-        for field in dataclasses.fields(codec)  # type: ignore[arg-type]
+        for field in dataclasses.fields(codec)
         if field.init and (value := getattr(codec, field.name)) != field.default
     }
     inside = {key: _mapping(value) if isinstance(value, Codec) else value for key, value in options.items()}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
-from contextlib import suppress
+import io
 from pathlib import Path
 
 from rinr_flower.detection.detector import Detector
 from rinr_flower.detection.engine import ultralytics
 from rinr_flower.detection.yolo import Yolo
-from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.errors import ConfigError
+from rinr_flower.files import write_file
 
 
 def write_checkpoint(path: Path, detector: Detector) -> None:
@@ -27,13 +27,6 @@ def write_checkpoint(path: Path, detector: Detector) -> None:
     file = detector.architecture
     model = ultralytics("models").YOLO(file if file.endswith((".yaml", ".yml")) else f"{file}.yaml", task="detect")
     model.model = detector.network
-    temporary = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part.pt")  # ultralytics appends .pt to others
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        model.save(temporary)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch raises a RuntimeError where a file cannot be opened or written
-        raise DataError(f"{path} cannot be written: {' '.join(str(error).split())}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    model.save(content)
+    write_file(path, content.getvalue())

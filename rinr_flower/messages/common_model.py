@@ -19,9 +19,9 @@ FEDERATED: UpdateCompressor = Factorised(rank=8, vector_bits=8)
 """Compressor of a federation's updates, both ways, where none is named: see docs/updates.md, "In a federation"."""
 
 
-def options_of(compressor: UpdateCompressor) -> dict[str, Any]:
-    """A compressor as a mapping with ``name`` and options."""
-    return {"name": compressor.name, **dataclasses.asdict(compressor)}
+def options_of(component: Any) -> dict[str, Any]:
+    """A registered dataclass, such as a compressor or an architecture, as a mapping with ``name`` and options."""
+    return {"name": component.name, **dataclasses.asdict(component)}
 
 
 def tensors_of(arrays: ArrayRecord) -> dict[str, torch.Tensor]:

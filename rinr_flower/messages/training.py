@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from rinr_flower.decoding import FrameStore
 from rinr_flower.detection import Architecture, Detector, TrainingLog, architecture
 from rinr_flower.errors import ConfigError
+from rinr_flower.messages.common_model import options_of
 
 CLASS_NAMES = "class-names"
 
@@ -85,17 +87,13 @@ class Training:
         }
 
     def describe(self) -> dict[str, Any]:
-        """What the detector is, as JSON values: ``class_names``, and ``architecture`` as a mapping.
+        """The detector in JSON values: ``class_names``, and ``architecture`` as a mapping.
 
         ``architecture`` is left out where its options are no JSON values.
         """
-        made = architecture(self.detector)
         found: dict[str, Any] = {"class_names": list(self.class_names)}
-        try:
-            options = {**dataclasses.asdict(made), "name": made.name}  # type: ignore[call-overload]
-            found["architecture"] = json.loads(json.dumps(options))
-        except (TypeError, ValueError, AttributeError):  # no dataclass, no JSON, or not registered
-            pass
+        with suppress(TypeError, ValueError, AttributeError):  # no dataclass, no JSON, or not registered
+            found["architecture"] = json.loads(json.dumps(options_of(architecture(self.detector))))
         return found
 
     def build(self, device: torch.device | str = "cpu") -> Detector:
