@@ -6,8 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
 
 from rinr_flower.report.chart import WIDTH_IN, Chart
 from rinr_flower.report.units import number, scheme_label
@@ -43,15 +47,27 @@ def scheme_bars(
             if width:
                 chart.tip(bar, f"{scheme_label(row)}: {text_of(width)} {label}")
         left += widths
+    texts = []
     for index, row in enumerate(rows):
         weight = "bold" if row["own"] else "normal"
-        axes.text(left[index], index, f" {total(row)}", va="center", fontsize=8, fontweight=weight)
+        texts.append(axes.text(left[index], index, f" {total(row)}", va="center", fontsize=8, fontweight=weight))
+        texts[-1].set_in_layout(False)  # the axis makes room for it, not the layout
     axes.set_yticks(range(len(rows)), [scheme_label(row) for row in rows])
     for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_fontweight("bold" if row["own"] else "normal")
-    axes.set_xlim(0, left.max() * 1.32 or 1)
+    axes.set_xlim(0, left.max() or 1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: text_of(value) if value else "0"))
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.grid(axis="y", visible=False)
     figure.legend(loc="outside upper center", ncols=2)
+    _make_room(axes, left, texts)
     return chart
+
+
+def _make_room(axes: Axes, ends: NDArray[np.float64], texts: Sequence[Text]) -> None:
+    """Extend the axis until the text behind each bar, which ends at ``ends``, lies inside; measures what is drawn."""
+    renderer = FigureCanvasAgg(axes.figure).get_renderer()
+    axes.figure.draw_without_rendering()
+    room = axes.get_window_extent(renderer).width
+    shares = [min(text.get_window_extent(renderer).width / room + 0.02, 0.9) for text in texts]
+    axes.set_xlim(0, max(end / (1 - share) for end, share in zip(ends, shares, strict=True)) or 1)
