@@ -23,10 +23,10 @@ from rinr_flower.frames import Clip
 from rinr_flower.quality import measure
 from rinr_flower.report import (
     AccuracyRecord,
-    ControlRecord,
     DeviceRecord,
     ExampleRecord,
     PayloadRecord,
+    RivalRecord,
     RunRecord,
     UpdateRecord,
 )
@@ -67,7 +67,7 @@ def run_record(
         original = _original(item, folders or ())
         opened = time.perf_counter()
         decoded = decode(item.payload.data, device=device)
-        if scenario.controls and done <= scenario.control_clips:
+        if scenario.rivals and done <= scenario.rival_clips:
             originals.append(original)
         payloads.append(_payload(item, original, decoded, time.perf_counter() - opened, opened - start))
         if len(examples) < EXAMPLES:
@@ -86,7 +86,7 @@ def run_record(
         payloads=tuple(payloads),
         accuracy=(*_before(folders or (), model, training, device, progress), *accuracy_of(strategy.memory)),
         failures=(*left_out(run.devices), *strategy.failures),
-        controls=tuple(_controls(scenario, captured, originals, progress)),
+        rivals=tuple(_rivals(scenario, captured, originals, progress)),
         examples=tuple(examples),
         updates=_updates(strategy),
         decisions=tuple(strategy.decisions) if isinstance(strategy, EdgeOrFog) else (),
@@ -191,13 +191,13 @@ def _before(
     return rows
 
 
-def _controls(
+def _rivals(
     scenario: Scenario, shared: Sequence[Shared], originals: Sequence[Clip], progress: Progress
-) -> list[ControlRecord]:
-    """Rival codecs over the first ``control_clips`` clips, of which ``originals`` are the camera's frames."""
-    items = shared[: scenario.control_clips]
+) -> list[RivalRecord]:
+    """Rival codecs over the first ``rival_clips`` clips, of which ``originals`` are the camera's frames."""
+    items = shared[: scenario.rival_clips]
     rows = []
-    for done, spec in enumerate(scenario.controls, start=1):
+    for done, spec in enumerate(scenario.rivals, start=1):
         codec = codecs.create(spec)
         for item, clip in zip(items, originals, strict=True):
             start = time.perf_counter()
@@ -207,7 +207,7 @@ def _controls(
             done_at = time.perf_counter()
             quality = measure(clip, decoded)
             rows.append(
-                ControlRecord(
+                RivalRecord(
                     describe(spec),
                     clip.name,
                     item.device,
@@ -220,7 +220,7 @@ def _controls(
                     decode_seconds=done_at - encoded,
                 )
             )
-        progress("rival codecs", done / len(scenario.controls))
+        progress("rival codecs", done / len(scenario.rivals))
     return rows
 
 

@@ -27,7 +27,7 @@ from rinr_flower.updates import updates
 T = TypeVar("T")
 
 SHIPPED = Path(__file__).parent
-CONTROLS: tuple[Mapping[str, Any], ...] = (
+RIVALS: tuple[Mapping[str, Any], ...] = (
     {"name": "jpeg", "quality": 20},
     {"name": "jpeg", "quality": 50},
     {"name": "webp"},
@@ -35,7 +35,7 @@ CONTROLS: tuple[Mapping[str, Any], ...] = (
     {"name": "roi_jpeg"},
     {"name": "roi_avif"},
 )
-VIDEO_CONTROLS: tuple[Mapping[str, Any], ...] = ({"name": "x264"}, {"name": "av1"}, {"name": "roi_av1"})
+VIDEO_RIVALS: tuple[Mapping[str, Any], ...] = ({"name": "x264"}, {"name": "av1"}, {"name": "roi_av1"})
 
 
 UNUSED: Mapping[str, tuple[str, ...]] = {
@@ -49,10 +49,10 @@ UNUSED: Mapping[str, tuple[str, ...]] = {
 """Scenario keys that a strategy does not use."""
 
 
-def default_controls() -> list[dict[str, Any]]:
+def default_rivals() -> list[dict[str, Any]]:
     """The rivals of every report; those that code video where PyAV is installed (the extra ``video``)."""
-    video = VIDEO_CONTROLS if importlib.util.find_spec("av") else ()
-    return [dict(control) for control in (*CONTROLS, *video)]
+    video = VIDEO_RIVALS if importlib.util.find_spec("av") else ()
+    return [dict(rival) for rival in (*RIVALS, *video)]
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ class Scenario:
     link : the link model's fields, see :class:`rinr_flower.bandwidth.LinkModel`.
     timeout_s : how long the fog waits for answers in one exchange, and how long a message lives; in a simulation, in
         which devices wait for each other, so many times longer as there are devices for each that computes.
-    controls : rival codecs that the fog encodes the same captures with, for the report.
-    control_clips : how many clips the rivals are measured on.
+    rivals : rival codecs that the fog encodes the same captures with, for the report.
+    rival_clips : how many clips the rivals are measured on.
     log : experiment trackers that are told the metrics of every round and get the report: a list of ``tensorboard``,
         ``mlflow``, ``wandb``, each alone or as a mapping with ``name`` and options, see :mod:`rinr_flower.trackers`.
     out : the run's folder, new or empty; empty text makes ``runs/DATE-TIME``.
@@ -141,8 +141,8 @@ class Scenario:
     seed: int = 0
     link: dict[str, Any] = field(default_factory=dict)
     timeout_s: float = 1800.0
-    controls: list[Any] = field(default_factory=default_controls)
-    control_clips: int = 4
+    rivals: list[Any] = field(default_factory=default_rivals)
+    rival_clips: int = 4
     log: list[Any] = field(default_factory=list)
     out: str = ""
 
@@ -158,7 +158,7 @@ class Scenario:
             ("batch", 1),
             ("factory_steps", 1),
             ("parallel", 0),
-            ("control_clips", 0),
+            ("rival_clips", 0),
             ("seed", 0),
         ):
             if getattr(self, name) < low:
@@ -180,9 +180,9 @@ class Scenario:
                 )
         if not isinstance(self.classes, list) or not all(isinstance(name, str) for name in self.classes):
             raise ConfigError(f"scenario key 'classes' is {self.classes!r}; it is a list of names")
-        if not isinstance(self.controls, list):
-            raise ConfigError(f"scenario key 'controls' is {self.controls!r}; it is a list of codecs")
-        for component in (self.codec, self.upload, *self.controls):
+        if not isinstance(self.rivals, list):
+            raise ConfigError(f"scenario key 'rivals' is {self.rivals!r}; it is a list of codecs")
+        for component in (self.codec, self.upload, *self.rivals):
             codecs.create(component)
         updates.create(self.update_compressor)
         dealings.create(self.deal)

@@ -2,12 +2,12 @@
 
 from rinr_flower.report.record import (
     AccuracyRecord,
-    ControlRecord,
     DecisionRecord,
     DeviceRecord,
     ExampleRecord,
     FailureRecord,
     PayloadRecord,
+    RivalRecord,
     RunRecord,
     StoredRecord,
     UpdateRecord,
@@ -15,12 +15,12 @@ from rinr_flower.report.record import (
 
 __all__ = [
     "AccuracyRecord",
-    "ControlRecord",
     "DecisionRecord",
     "DeviceRecord",
     "ExampleRecord",
     "FailureRecord",
     "PayloadRecord",
+    "RivalRecord",
     "RunRecord",
     "StoredRecord",
     "UpdateRecord",

@@ -48,7 +48,7 @@ def answer(summary: Mapping[str, Any]) -> Html:
 def video_hint(summary: Mapping[str, Any]) -> str:
     """How to have video among the rivals, if the run's rivals lack it because PyAV was not installed; else empty."""
     environment, scenario = summary["environment"], summary["scenario"]
-    if "flwr" not in environment or "av" in environment or not scenario.get("controls"):
+    if "flwr" not in environment or "av" in environment or not scenario.get("rivals"):
         return ""
     return "H.264 and AV1 are not among the rivals: PyAV is not installed (pip install 'rinr_flower[video]')."
 

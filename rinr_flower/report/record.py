@@ -88,7 +88,7 @@ class FailureRecord:
 
 
 @dataclass(frozen=True)
-class ControlRecord:
+class RivalRecord:
     """A rival codec over the same captures, encoded at the fog. ``bytes`` is its payload."""
 
     name: str
@@ -173,7 +173,7 @@ class RunRecord:
     payloads: tuple[PayloadRecord, ...] = ()
     accuracy: tuple[AccuracyRecord, ...] = ()
     failures: tuple[FailureRecord, ...] = ()
-    controls: tuple[ControlRecord, ...] = ()
+    rivals: tuple[RivalRecord, ...] = ()
     examples: tuple[ExampleRecord, ...] = ()
     updates: tuple[UpdateRecord, ...] = ()
     decisions: tuple[DecisionRecord, ...] = ()
@@ -231,7 +231,7 @@ class RunRecord:
 
 
 _LATER = ("updates", "decisions", "stored")  # not in every record
-_SAVED = ("scenario", "environment", "devices", "payloads", "accuracy", "failures", "controls", "examples", *_LATER)
+_SAVED = ("scenario", "environment", "devices", "payloads", "accuracy", "failures", "rivals", "examples", *_LATER)
 
 
 def to_json(value: Any) -> Any:

@@ -54,7 +54,7 @@ Measured = tuple[PayloadRecord, int, tuple[float, float, float], float]
 
 
 def codec_rows(record: RunRecord) -> list[dict[str, Any]]:
-    """Bytes per frame and quality of the run's codec and every control; means weighted by frames.
+    """Bytes per frame and quality of the run's codec and every rival; means weighted by frames.
 
     All rows are over the same clips: those that every codec was measured on.
     """
@@ -64,7 +64,7 @@ def codec_rows(record: RunRecord) -> list[dict[str, Any]]:
     for key, p in frames.items():
         quality = (p.frame_db, p.background_db, p.object_db)
         groups[p.codec][key] = (p, p.payload_bytes, quality, p.encode_seconds)
-    for c in record.controls:
+    for c in record.rivals:
         key = (c.round, c.device, c.clip)
         if key in frames and c.name not in own:
             quality = (c.frame_db, c.background_db, c.object_db)

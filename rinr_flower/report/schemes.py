@@ -16,7 +16,7 @@ import numpy as np
 
 from rinr_flower.bandwidth.ledger import FOG, MODEL, PAYLOAD, SHARE, START_MODEL, UPDATE, UPLOAD, Entry, Ledger
 from rinr_flower.bandwidth.model import Bytes, federated_bytes, fog_bytes, fog_training_bytes, serverless_bytes
-from rinr_flower.report.record import ControlRecord, PayloadRecord, RunRecord, UpdateRecord
+from rinr_flower.report.record import PayloadRecord, RivalRecord, RunRecord, UpdateRecord
 
 Route = Literal["serverless", "fog", "training", "federated"]
 Evidence = Literal["sent", "metered", "counted"]
@@ -66,7 +66,7 @@ class Scheme:
 def schemes_of(record: RunRecord) -> list[Scheme]:
     """Every scheme that the record can speak about.
 
-    The run's own first, then serverless JPEG, JPEG through the fog, every control codec on both routes, and every
+    The run's own first, then serverless JPEG, JPEG through the fog, every rival codec on both routes, and every
     recorded update compressor with training at the fog and with federated averaging.
     """
     payloads = captures_of(record)
@@ -74,8 +74,8 @@ def schemes_of(record: RunRecord) -> list[Scheme]:
         return []
     receivers = [receivers_of(record, p) for p in payloads]
     rows = [_own(record, payloads, receivers), *_jpeg(record, payloads, receivers)]
-    for name, controls in _by_name(record.controls).items():
-        rows += _control(record, name, controls, payloads, receivers)
+    for name, rivals in _by_name(record.rivals).items():
+        rows += _rival(record, name, rivals, payloads, receivers)
     for update in record.updates:
         rows += _updates(record, update, payloads, receivers)
     seen: dict[str, Scheme] = {}
@@ -229,10 +229,10 @@ def _is_camera_file(payload: PayloadRecord) -> bool:
     return payload.camera_bytes <= payload.upload_bytes <= 1.05 * payload.camera_bytes + 1024
 
 
-def _control(
+def _rival(
     record: RunRecord,
     name: str,
-    controls: Sequence[ControlRecord],
+    rivals: Sequence[RivalRecord],
     payloads: Sequence[PayloadRecord],
     receivers: Sequence[tuple[str, ...]],
 ) -> list[Scheme]:
@@ -240,7 +240,7 @@ def _control(
 
     Clips that it was not measured on get the mean alpha of those it was.
     """
-    measured = {(c.round, c.device, c.clip): c.bytes for c in controls}
+    measured = {(c.round, c.device, c.clip): c.bytes for c in rivals}
     known = [p for p in payloads if (p.round, p.device, p.clip) in measured]
     camera = sum(p.camera_bytes for p in known)
     if not camera:
@@ -322,8 +322,8 @@ def _predict(
     return fog_bytes(camera, r, alpha=alpha, u=np.array([p.upload_bytes for p in payloads]) / camera)
 
 
-def _by_name(controls: Sequence[ControlRecord]) -> dict[str, list[ControlRecord]]:
-    groups: dict[str, list[ControlRecord]] = defaultdict(list)
-    for control in controls:
-        groups[control.name].append(control)
+def _by_name(rivals: Sequence[RivalRecord]) -> dict[str, list[RivalRecord]]:
+    groups: dict[str, list[RivalRecord]] = defaultdict(list)
+    for rival in rivals:
+        groups[rival.name].append(rival)
     return groups

@@ -40,7 +40,7 @@ def time_of(scheme: Scheme, record: RunRecord, link: LinkModel) -> Timing:
     """Time of one scheme, from the record's measured seconds.
 
     Training is the run's own for all schemes, because all give the same number of frames to train on. Decoding is the
-    run's measured rendering for its own codec, and measured decoding where a control has it.
+    run's measured rendering for its own codec, and measured decoding where a rival has it.
     """
     by_round: dict[int, list[float]] = defaultdict(list)
     rendered: dict[int, list[float]] = defaultdict(list)
@@ -60,9 +60,9 @@ def time_of(scheme: Scheme, record: RunRecord, link: LinkModel) -> Timing:
         encode = {(p.round, p.device, p.clip): p.encode_seconds for p in payloads}
         decode = {(p.round, p.device, p.clip): p.decode_seconds for p in payloads}
     else:
-        controls = [c for c in record.controls if c.name == scheme.codec]
-        encode = {(c.round, c.device, c.clip): c.encode_seconds for c in controls}
-        decode = {(c.round, c.device, c.clip): c.decode_seconds for c in controls}
+        rivals = [c for c in record.rivals if c.name == scheme.codec]
+        encode = {(c.round, c.device, c.clip): c.encode_seconds for c in rivals}
+        decode = {(c.round, c.device, c.clip): c.decode_seconds for c in rivals}
     seconds = _scaled(encode, payloads)
     encoding = 0.0 if scheme.codec == "jpeg" else _encoding(scheme, payloads, seconds, encoders_of(record))
     decoding = _total(_largest(values) for values in rendered.values()) if own else math.nan

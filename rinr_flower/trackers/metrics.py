@@ -51,7 +51,7 @@ def _gain_until(record: RunRecord, number: int) -> float:
     """How many times fewer bytes of data than serverless JPEG, up to and with a round."""
     payloads: tuple[PayloadRecord, ...] = tuple(p for p in record.payloads if p.round <= number)
     ledger = Ledger(entries=[e for e in record.ledger if e.round <= number])
-    schemes = schemes_of(replace(record, payloads=payloads, ledger=ledger, controls=(), updates=()))
+    schemes = schemes_of(replace(record, payloads=payloads, ledger=ledger, rivals=(), updates=()))
     base = next((s for s in schemes if s.name == "serverless jpeg"), None)
     own = schemes[0] if schemes else None
     if base is None or own is None or not own.ledger.payload_bytes:

@@ -17,7 +17,7 @@ TINY: dict[str, Any] = {
     "image_size": 64,
     "steps": 1,
     "batch": 4,
-    "controls": [],
+    "rivals": [],
 }
 
 

@@ -12,7 +12,7 @@ from rinr_flower.report import RunRecord
 pytestmark = pytest.mark.system
 
 TUTORIALS = ROOT / "docs" / "tutorials"
-SHORT = "--weights scratch --rounds 1 --set steps=1 --set image_size=64 --set controls=[]"
+SHORT = "--weights scratch --rounds 1 --set steps=1 --set image_size=64 --set rivals=[]"
 
 
 def short(command: str) -> str:

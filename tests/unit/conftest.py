@@ -16,11 +16,11 @@ from rinr_flower.frames import Clip, Frame, read_image, write_jpeg
 from rinr_flower.quality import measure
 from rinr_flower.report import (
     AccuracyRecord,
-    ControlRecord,
     DeviceRecord,
     ExampleRecord,
     FailureRecord,
     PayloadRecord,
+    RivalRecord,
     RunRecord,
 )
 
@@ -88,7 +88,7 @@ def saved_run(tmp_path_factory):
     clips = [camera_clip(f"clip {i}", 60 + 90 * i, 120) for i in range(3)]
     own, plain = codecs.create("webp", quality=30), codecs.create("jpeg")
     uploads, encoded = [plain.encode(c) for c in clips], [own.encode(c) for c in clips]
-    payloads, controls, ledger = [], [], Ledger()
+    payloads, rivals, ledger = [], [], Ledger()
     for device, clip, upload, payload in zip(DEVICES, clips, uploads, encoded, strict=True):
         quality = measure(clip, decode(payload))
         payloads.append(
@@ -100,8 +100,8 @@ def saved_run(tmp_path_factory):
         )  # fmt: skip
         rival = codecs.create("jpeg", quality=20).encode(clip)
         quality = measure(clip, decode(rival))
-        controls.append(
-            ControlRecord(
+        rivals.append(
+            RivalRecord(
                 "jpeg q20", clip.name, device, 1, len(rival), quality.frame_db, quality.background_db, quality.object_db
             )
         )
@@ -122,7 +122,7 @@ def saved_run(tmp_path_factory):
         payloads=tuple(payloads),
         accuracy=tuple(AccuracyRecord(r, d, 0.0, 0.0) for r in (0, 1) for d in DEVICES),
         failures=(FailureRecord(1, DEVICES[2], "timeout", HOSTILE),),
-        controls=tuple(controls),
+        rivals=tuple(rivals),
         examples=(ExampleRecord("clip 0", 1, "before.png", "after.png", (40, 20, 80, 70)),),
         ledger=ledger,
     ).save(folder)

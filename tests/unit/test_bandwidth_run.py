@@ -12,12 +12,12 @@ from rinr_flower.bandwidth import Entry, Ledger
 from rinr_flower.errors import DataError
 from rinr_flower.report import (
     AccuracyRecord,
-    ControlRecord,
     DecisionRecord,
     DeviceRecord,
     ExampleRecord,
     FailureRecord,
     PayloadRecord,
+    RivalRecord,
     RunRecord,
 )
 from rinr_flower.report.record import from_json, to_json
@@ -38,7 +38,7 @@ def record(**changes):
         "payloads": (PAYLOAD, dataclasses.replace(PAYLOAD, device="b", object_db=math.inf)),
         "accuracy": (AccuracyRecord(0, "a", 0.5, 0.25),),
         "failures": (FailureRecord(1, "b", "timeout", "no answer within 3 s"),),
-        "controls": (ControlRecord("jpeg q20", "clip", "a", 1, 900, 31.5),),
+        "rivals": (RivalRecord("jpeg q20", "clip", "a", 1, 900, 31.5),),
         "examples": (ExampleRecord("clip", 3, "a.png", "b.png", (1.0, 2.0, 3.5, 4.0)),),
         "decisions": (DecisionRecord(1, "edge", "payloads are smaller", 9800, 12000),),
         "ledger": Ledger(entries=[Entry(1, "a", "fog", "upload", 9100, 9150, "a/clip")]),
@@ -59,7 +59,7 @@ def test_round_trip(tmp_path):
         "payloads",
         "accuracy",
         "failures",
-        "controls",
+        "rivals",
         "examples",
         "decisions",
     ):
@@ -111,13 +111,13 @@ def test_broken_rows_are_left_out_and_named(tmp_path):
     values["accuracy"] = [{"round": "one", "device": "a", "map50": 0, "map50_95": 0}, 7]
     values["payloads"][1]["new_field"] = "ignored"
     values["scenario"] = []
-    del values["controls"]
+    del values["rivals"]
     path.write_text(json.dumps(values))
     after = RunRecord.load(tmp_path)
     assert [p.device for p in after.payloads] == ["b"]
     assert after.accuracy == ()
     text = "\n".join(after.missing)
-    for part in ("payloads[0]", "camera_bytes", "accuracy[0]", "accuracy[1]", "'scenario'", "no 'controls'"):
+    for part in ("payloads[0]", "camera_bytes", "accuracy[0]", "accuracy[1]", "'scenario'", "no 'rivals'"):
         assert part in text
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from rinr_flower.bandwidth import Entry, Ledger
-from rinr_flower.report import AccuracyRecord, ControlRecord, FailureRecord, RunRecord, UpdateRecord
+from rinr_flower.report import AccuracyRecord, FailureRecord, RivalRecord, RunRecord, UpdateRecord
 from rinr_flower.report.comparison import write_comparison
 from rinr_flower.report.units import bytes_text, joules_text, ratio_text, seconds_text
 from rinr_flower.report.write import summarise, write_report
@@ -56,7 +56,7 @@ def test_bytes_are_those_of_the_codecs(run, report):
     assert (own["up_bytes"], own["down_bytes"], own["payload_bytes"]) == (up, down, up + down)
     assert scheme(report, "serverless jpeg")["payload_bytes"] == 2 * up
     assert scheme(report, "fog jpeg")["payload_bytes"] == 3 * up
-    rival = 2 * sum(c.bytes for c in record.controls)
+    rival = 2 * sum(c.bytes for c in record.rivals)
     assert scheme(report, "serverless jpeg q20")["payload_bytes"] == rival
     assert scheme(report, "fog jpeg q20")["payload_bytes"] == up + rival
     assert own["gain"] == pytest.approx(2 * up / (up + down))
@@ -148,7 +148,7 @@ def bare(record, which):
             record,
             devices=record.devices[:1],
             payloads=record.payloads[:1],
-            controls=record.controls[:1],
+            rivals=record.rivals[:1],
             accuracy=tuple(a for a in record.accuracy if a.device == name),
             ledger=Ledger(entries=[e for e in record.ledger if e.source == name]),
         )
@@ -222,22 +222,20 @@ def test_failures_are_counted_by_kind(run, tmp_path):
     assert "Nothing failed." not in page
 
 
-def test_controls_of_some_clips_are_extrapolated_and_say_so(run):
+def test_rivals_of_some_clips_are_extrapolated_and_say_so(run):
     record = RunRecord.load(run)
-    some = RunRecord(
-        payloads=record.payloads, devices=record.devices, controls=record.controls[:1], ledger=record.ledger
-    )
+    some = RunRecord(payloads=record.payloads, devices=record.devices, rivals=record.rivals[:1], ledger=record.ledger)
     row = next(s for s in summarise(some)["schemes"] if s["name"] == "serverless jpeg q20")
     first = record.payloads[0]
     assert row["coverage"] == pytest.approx(first.camera_bytes / sum(p.camera_bytes for p in record.payloads))
-    alpha = record.controls[0].bytes / first.camera_bytes
+    alpha = record.rivals[0].bytes / first.camera_bytes
     assert row["payload_bytes"] == pytest.approx(2 * alpha * sum(p.camera_bytes for p in record.payloads), abs=6)
 
 
 def rival(record, name, share, better_db):
-    """A control of every clip: a share of the run's bytes, so many dB better."""
+    """A rival of every clip: a share of the run's bytes, so many dB better."""
     return tuple(
-        ControlRecord(
+        RivalRecord(
             name, p.clip, p.device, p.round, round(share * p.payload_bytes), p.frame_db + better_db,
             p.background_db + better_db, p.object_db + better_db, 0.2, 0.1,
         )
@@ -247,7 +245,7 @@ def rival(record, name, share, better_db):
 
 def test_a_rival_that_wins_is_in_the_first_sentence(run, tmp_path):
     record = RunRecord.load(run)
-    write_report(dataclasses.replace(record, controls=rival(record, "avif", 0.5, -0.5)), tmp_path)
+    write_report(dataclasses.replace(record, rivals=rival(record, "avif", 0.5, -0.5)), tmp_path)
     head = json.loads((tmp_path / "report.json").read_text())["headline"]
     bytes_of = 2 * sum(round(0.5 * p.payload_bytes) for p in record.payloads)
     assert (head["winner"]["name"], head["winner"]["bytes"]) == ("serverless avif", bytes_of)
@@ -258,17 +256,17 @@ def test_a_rival_that_wins_is_in_the_first_sentence(run, tmp_path):
 def test_a_rival_with_a_worse_frame_does_not_win(run):
     record = RunRecord.load(run)
     worse = tuple(dataclasses.replace(c, frame_db=c.frame_db - 2) for c in rival(record, "avif", 0.1, 3))
-    head = summarise(dataclasses.replace(record, controls=worse))["headline"]
+    head = summarise(dataclasses.replace(record, rivals=worse))["headline"]
     assert head["winner"]["name"] == "serverless avif"
     worse = tuple(dataclasses.replace(c, frame_db=c.frame_db - 5) for c in rival(record, "avif", 0.1, 3))
-    head = summarise(dataclasses.replace(record, controls=worse))["headline"]
+    head = summarise(dataclasses.replace(record, rivals=worse))["headline"]
     assert head["winner"]["name"] == "fog webp"
 
 
 def test_all_codecs_are_judged_on_the_same_clips(run):
     record = RunRecord.load(run)
     first, second = rival(record, "avif", 0.5, 0)[:2], rival(record, "jpeg q50", 0.5, 0)[1:]
-    summary = summarise(dataclasses.replace(record, controls=(*first, *second)))
+    summary = summarise(dataclasses.replace(record, rivals=(*first, *second)))
     (only,) = [p for p in record.payloads if p.clip == "clip 1"]
     for row in summary["codecs"]:
         assert (row["clips"], row["object_db"]) == (1, pytest.approx(only.object_db)), row["name"]

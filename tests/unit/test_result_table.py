@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from rinr_flower.bandwidth import Entry, Ledger
-from rinr_flower.report import AccuracyRecord, ControlRecord, RunRecord, StoredRecord
+from rinr_flower.report import AccuracyRecord, RivalRecord, RunRecord, StoredRecord
 from rinr_flower.report.answer import answer
 from rinr_flower.report.write import summarise
 from rinr_flower.simulations.result_table import show_result
@@ -25,14 +25,14 @@ def shown(record: RunRecord) -> str:
 
 def test_a_rival_without_a_fog_is_shown_and_wins(saved_run: Path) -> None:
     record = RunRecord.load(saved_run)
-    controls = [
-        ControlRecord("avif", p.clip, p.device, p.round, p.payload_bytes // 2, p.frame_db, p.background_db, p.object_db)
+    rivals = [
+        RivalRecord("avif", p.clip, p.device, p.round, p.payload_bytes // 2, p.frame_db, p.background_db, p.object_db)
         for p in record.payloads[:2]
     ]
     ledger = Ledger(entries=[*record.ledger, Entry(0, "fog", "south", "start_model", 10**6, 10**6)])
     text = shown(
         dataclasses.replace(
-            record, controls=tuple(controls), ledger=ledger, stored=(StoredRecord(1, "train", 9_000, 5_000),)
+            record, rivals=tuple(rivals), ledger=ledger, stored=(StoredRecord(1, "train", 9_000, 5_000),)
         )
     )
     (line,) = [line for line in text.splitlines() if "avif direct" in line]
@@ -68,10 +68,10 @@ def test_an_accuracy_that_is_not_known_is_a_dash(saved_run: Path) -> None:
 
 
 def test_rivals_that_lack_for_want_of_pyav_are_named(saved_run: Path) -> None:
-    record = dataclasses.replace(RunRecord.load(saved_run), scenario={"controls": [{"name": "avif"}]})
+    record = dataclasses.replace(RunRecord.load(saved_run), scenario={"rivals": [{"name": "avif"}]})
     without = dataclasses.replace(record, environment={"flwr": "1.41.0"})
     hint = "pip install 'rinr_flower[video]'"
     assert hint in " ".join(shown(without).split())
     assert hint in html.unescape(answer(summarise(without)))
-    for other in ({"environment": {"flwr": "1.41.0", "av": "18.1.0"}}, {"scenario": {"controls": []}}):
+    for other in ({"environment": {"flwr": "1.41.0", "av": "18.1.0"}}, {"scenario": {"rivals": []}}):
         assert "PyAV" not in shown(dataclasses.replace(without, **other))

@@ -76,8 +76,8 @@ def test_whole_numbers_above_those_of_a_float_are_kept(value: object) -> None:
         ({"codec": {"name": "jpeg", "speed": 3}}, "no option 'speed'; known: quality"),
         ({"codec": {"name": "jpeg", "quality": 200}}, "quality 200"),
         ({"upload": {"quality": 3}}, "needs a 'name'"),
-        ({"controls": ["gif"]}, "unknown codec 'gif'"),
-        ({"controls": "jpeg"}, "'controls'.*list"),
+        ({"rivals": ["gif"]}, "unknown codec 'gif'"),
+        ({"rivals": "jpeg"}, "'rivals'.*list"),
         (
             {"strategy": "cloud"},
             "'cloud' is not one of fog, jpeg_serverless, jpeg_relay, fog_training, compressed_fedavg, auto",
@@ -121,15 +121,15 @@ def test_whole_numbers_above_those_of_a_float_are_kept(value: object) -> None:
         ({"link.rate_bytes_per_s": 0}, "rate_bytes_per_s"),
         ({"rounds": 2, "rounds.x": 3}, r"'rounds\.x' cannot be set to 3: 'rounds' is 2"),
         ({"codec.steps": 2, "codec.steps.x": 3}, r"'codec\.steps\.x' cannot be set to 3: 'codec\.steps' is 2"),
-        ({"controls": ["jpeg"], "controls.quality": 3}, r"'controls\.quality' .*: 'controls' is \['jpeg'\]"),
+        ({"rivals": ["jpeg"], "rivals.quality": 3}, r"'rivals\.quality' .*: 'rivals' is \['jpeg'\]"),
         ({"rounds": 10**400}, "'rounds': 10+ is not a number"),
         *(
             ({key: value}, rf"'{key}' is {re.escape(repr(value))}; it is a name, or a mapping")
             for key in ("codec", "upload", "compressor", "aggregation", "deal", "detector")
             for value in (["scene"], 3, None, True)
         ),
-        ({"controls": [["jpeg"]]}, r"a codec is given by its name.*, not by \['jpeg'\]; known: .*jpeg"),
-        ({"controls": [None]}, "not by None"),
+        ({"rivals": [["jpeg"]]}, r"a codec is given by its name.*, not by \['jpeg'\]; known: .*jpeg"),
+        ({"rivals": [None]}, "not by None"),
         ({"log": [["wandb"]]}, r"not by \['wandb'\]"),
         ({"log": [3]}, "not by 3"),
         ({"codec": {"name": "jpeg", 1: 2, "x": 3}}, "no option 1"),

@@ -104,11 +104,11 @@ def test_the_record_says_how_many_encoded_at_the_same_time(tmp_path: Path, encod
     assert record.environment["encoders"] == width
 
 
-@pytest.mark.parametrize(("controls", "held"), [(["jpeg"], 2), ([], 0)])
+@pytest.mark.parametrize(("rivals", "held"), [(["jpeg"], 2), ([], 0)])
 def test_the_record_holds_the_frames_of_only_the_clips_that_rivals_are_measured_on(
-    tmp_path: Path, controls: list[str], held: int
+    tmp_path: Path, rivals: list[str], held: int
 ) -> None:
-    changes = {"controls": controls, "control_clips": 2, "out": str(tmp_path / "run")}
+    changes = {"rivals": rivals, "rival_clips": 2, "out": str(tmp_path / "run")}
     scenario = load_scenario("default", {**TINY, **changes})
     run = RunFolder.create(scenario.out)
     strategy = build_strategy(scenario, run, encoder=encode_here)
@@ -123,5 +123,5 @@ def test_the_record_holds_the_frames_of_only_the_clips_that_rivals_are_measured_
 
     record = run_record(scenario, run, None, strategy, {}, Training(), progress)
     assert len(record.payloads) == len(alive) == 8
-    assert [row.clip for row in record.controls] == [f"street {number}" for number in range(held)]
+    assert [row.clip for row in record.rivals] == [f"street {number}" for number in range(held)]
     assert max(alive) <= held + 1, "those, and the one that is measured"
