@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run_here
 from PIL import Image
 
 from rinr_flower.bitstream.container import Payload
@@ -258,9 +259,9 @@ def test_a_tiny_run_from_end_to_end(tmp_path):
         ([], "give the folder of a run"),
     ],
 )
-def test_bad_commands_are_one_line(arguments, text, tmp_path):
-    command = [sys.executable, "-c", "from rinr_flower.report.cli import main; main()", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+def test_bad_commands_are_one_line(arguments, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run_here("bandwidth-report", *arguments)
     assert done.returncode == 2
     assert text in done.stderr
     assert done.stderr.count("\n") == 1

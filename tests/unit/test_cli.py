@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import typer
 import yaml
+from commands import Done, run_here
 from PIL import Image
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
@@ -26,9 +27,8 @@ from rinr_flower.report import cli as bandwidth_cli
 from rinr_flower.simulations import cli as simulation_cli
 
 
-def rinr(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rinr_flower.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def rinr(*arguments: object) -> Done:
+    return run_here("rinr", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(generator.integers(0, 255, (32, 48, 3), dtype=np.uint8)).save(path / f"{i:03d}.jpg")
         (path / f"{i:03d}.txt").write_text("0 0.5 0.5 0.25 0.25\n")
     return path
+
+
+def test_a_process_of_its_own_says_the_same(folder: Path, tmp_path: Path) -> None:
+    for arguments in (
+        ["codecs", "jpeg"],
+        ["encode", f"folder:{folder}", "-o", str(tmp_path / "x.rinr"), "--codec", "jpeg", "--set", "quality=200"],
+    ):
+        command = [sys.executable, "-m", "rinr_flower.cli", *arguments]
+        process, here = subprocess.run(command, capture_output=True, text=True, check=False), rinr(*arguments)
+        assert (process.returncode, process.stdout, process.stderr) == (here.returncode, here.stdout, here.stderr)
 
 
 def test_encode_inspect_decode(folder: Path, tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
+from commands import run_here
 
 from rinr_flower.datasets import datasets
 from rinr_flower.datasets.dealing import dealings
@@ -28,12 +28,13 @@ def test_the_python_of_the_page_runs() -> None:
     exec(compile(code.replace('"sample")', '"sample:frames=24")'), "docs/data.md", "exec"), {})
 
 
-def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
+def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     lines = [line.split("#")[0] for language, block in BLOCKS if not language for line in block.splitlines()]
     commands = [shlex.split(line) for line in lines]
     for command in commands:
         if command[0] == "rinr":
-            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+            done = run_here(*command)
             assert done.returncode == 0, (command, done.stderr)
         else:
             settings = [command[i + 1].split("=", 1) for i, word in enumerate(command) if word == "--set"]

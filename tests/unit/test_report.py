@@ -5,12 +5,11 @@ import dataclasses
 import io
 import json
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from commands import run_here
 from PIL import Image
 from rich.console import Console
 
@@ -426,8 +425,7 @@ def test_seeds_are_told_apart_and_put_together(run, tmp_path):
 
 
 def test_command_line(run, tmp_path):
-    command = [sys.executable, "-c", "from rinr_flower.report.cli import main; main()"]
-    done = subprocess.run([*command, str(run), "-o", str(tmp_path)], capture_output=True, text=True, check=False)
+    done = run_here("bandwidth-report", run, "-o", tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "report.html").exists()
     (tmp_path / "file").touch()
@@ -436,7 +434,7 @@ def test_command_line(run, tmp_path):
         ([run, "-o", tmp_path / "file"], "file: cannot make this folder: File exists"),
         ([run, "-o", tmp_path / "no" / "dir"], "there is no folder"),
     ):
-        bad = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, check=False)
+        bad = run_here("bandwidth-report", *arguments)
         assert bad.returncode == 2
         assert bad.stderr.startswith("error: ")
         assert text in bad.stderr
