@@ -33,9 +33,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``-n``, tests that start processes run one after another in one worker; they would wait for each other."""
+    """With ``-n``, tests of ``tests/system`` run one after another in one worker; Ray's would wait for each other."""
     for item in items:
-        if item.get_closest_marker("system"):
+        if item.path.parent.name == "system":
             item.add_marker(pytest.mark.xdist_group("system"))
 
 
