@@ -60,14 +60,14 @@ def scheme_bars(
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.grid(axis="y", visible=False)
     figure.legend(loc="outside upper center", ncols=2)
-    _make_room(axes, left, texts)
+    _make_room(figure, axes, left, texts)
     return chart
 
 
-def _make_room(axes: Axes, ends: NDArray[np.float64], texts: Sequence[Text]) -> None:
+def _make_room(figure: Figure, axes: Axes, ends: NDArray[np.float64], texts: Sequence[Text]) -> None:
     """Extend the axis until the text behind each bar, which ends at ``ends``, lies inside; measures what is drawn."""
-    renderer = FigureCanvasAgg(axes.figure).get_renderer()
-    axes.figure.draw_without_rendering()
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw_without_rendering()
     room = axes.get_window_extent(renderer).width
     shares = [min(text.get_window_extent(renderer).width / room + 0.02, 0.9) for text in texts]
     axes.set_xlim(0, max(end / (1 - share) for end, share in zip(ends, shares, strict=True)) or 1)
