@@ -23,10 +23,11 @@ class Done:
 def run_here(command: str, *arguments: object) -> Done:
     """Run a console script of the distribution, for example ``rinr``, as its process would.
 
-    Log records go to standard error, as they do where no handler is set.
+    Flower has a ``flower-simulation`` of its own, which is not meant. Log records go to standard
+    error, as they do where no handler is set.
     """
-    (script,) = entry_points(group="console_scripts", name=command)
-    main = script.load()
+    found = entry_points(group="console_scripts", name=command)
+    main = next(script for script in found if script.value.startswith("rinr_flower.")).load()
     out, err = io.StringIO(), io.StringIO()
     code: object = None
     with (

@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import run_here
 from tiny_scenario import TINY
 
 from rinr_flower.errors import ConfigError
-from rinr_flower.simulations import cli, progress
+from rinr_flower.simulations import progress
 from rinr_flower.simulations.activity import noted
 from rinr_flower.simulations.fleet import equipped_in
 from rinr_flower.simulations.progress import NOTES, Terminal
@@ -53,26 +54,17 @@ def test_stages_have_lines_and_silence_is_broken(
     assert lines[-2:] == ["three at a time", "warning: a camera is left out"]
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["flower-simulation", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
-
-
-def test_help_names_the_defaults_of_the_scenario(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_names_the_defaults_of_the_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("NO_COLOR", "1")
-    assert run(monkeypatch, "-h") == 0
-    shown = capsys.readouterr().out
+    shown = run_here("flower-simulation", "-h")
+    assert shown.returncode == 0
     for key in ("num_clients", "rounds", "codec", "data", "weights", "strategy", "device", "seed"):
-        (line,) = [line for line in shown.splitlines() if f"--{key.replace('_', '-')} " in line[:40]]
+        (line,) = [line for line in shown.stdout.splitlines() if f"--{key.replace('_', '-')} " in line[:40]]
         assert f"[default: ({getattr(Scenario(), key)})]" in line
-    assert run(monkeypatch, "--version") == 0
-    assert re.match(r"flower-simulation \d.* \(flwr \d", capsys.readouterr().out)
+    version = run_here("flower-simulation", "--version")
+    assert version.returncode == 0
+    assert re.match(r"flower-simulation \d.* \(flwr \d", version.stdout)
 
 
 @pytest.mark.parametrize(
@@ -94,15 +86,14 @@ def test_an_odd_machine_is_one_sentence_before_any_work(
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("precious")
     monkeypatch.setenv("RINR_CACHE", str(tmp_path_factory.mktemp("cache")))
-    assert run(monkeypatch, "--config", "quick", *arguments) == 2
-    errors = capsys.readouterr().err
-    assert text in errors
-    assert "Traceback" not in errors
+    done = run_here("flower-simulation", "--config", "quick", *arguments)
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -141,9 +132,7 @@ def test_the_same_command_goes_on_with_a_run_that_is_not_finished(tmp_path: Path
         check_unused(folder.path)
 
 
-def test_a_run_of_real_devices_goes_on_with_no_simulated_ones(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_run_of_real_devices_goes_on_with_no_simulated_ones(tmp_path: Path) -> None:
     folder = RunFolder.create(str(tmp_path / "run"))
     scenario = load_scenario("quick", {"out": str(folder.path), "num_clients": 2})
     scenario.save(folder.scenario)
@@ -152,9 +141,10 @@ def test_a_run_of_real_devices_goes_on_with_no_simulated_ones(
     assert len(equipped_in(folder, scenario)) == 2
     shutil.rmtree(folder.devices)
     for arguments in (["--resume", str(folder.path)], ["--config", str(folder.scenario), "--out", str(folder.path)]):
-        assert run(monkeypatch, *arguments) == 2
+        done = run_here("flower-simulation", *arguments)
+        assert done.returncode == 2
         told = f"""go on with it by: flwr run examples/deployment fog --run-config 'resume="{folder.path}"'"""
-        assert told in capsys.readouterr().err
+        assert told in done.stderr
     assert not folder.devices.exists()
 
 
@@ -170,9 +160,7 @@ with held(Path(sys.argv[1])):
 
 
 @pytest.mark.parametrize("rounds", [0, 1])
-def test_a_folder_in_which_another_process_works_is_left_alone(
-    rounds: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_folder_in_which_another_process_works_is_left_alone(rounds: int, tmp_path: Path) -> None:
     scenario = load_scenario("default", {**TINY, "out": str(tmp_path / "run")})
     folder = RunFolder.create(scenario.out)
     scenario.save(folder.scenario)
@@ -187,8 +175,9 @@ def test_a_folder_in_which_another_process_works_is_left_alone(
             child = int(other.stdout.readline())
             with pytest.raises(ConfigError, match=r"^another process is working in .*run; wait for it, or name a new"):
                 run_scenario(scenario, lambda what, done: None)
-            assert run(monkeypatch, "--resume", str(folder.path)) == 2
-            assert "another process is working in" in capsys.readouterr().err
+            done = run_here("flower-simulation", "--resume", folder.path)
+            assert done.returncode == 2
+            assert "another process is working in" in done.stderr
             assert not read_so_far(folder.path).finished, "reading it needs no hold"
             assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
         finally:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from commands import run_here
 from flwr.serverapp.strategy import FedAvg
 
 from rinr_flower.errors import ConfigError
-from rinr_flower.simulations import cli
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario, begun_scenario, load_scenario, shipped_scenarios
 from rinr_flower.strategies import CompressedFedAvg, CompressedUpdates
@@ -172,31 +171,20 @@ def test_bad_files_are_refused(content: str, text: str, tmp_path: Path) -> None:
     ],
 )
 def test_misuse_is_one_line_and_exit_code_2(
-    arguments: list[str],
-    text: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["flower-simulation", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 2
-    errors = capsys.readouterr().err
-    assert text in errors
-    assert "Traceback" not in errors
+    done = run_here("flower-simulation", *arguments)
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
 
 
-def test_a_folder_that_holds_something_is_never_written_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_holds_something_is_never_written_over(tmp_path: Path) -> None:
     (tmp_path / "results.txt").write_text("precious")
-    monkeypatch.setattr(sys, "argv", ["flower-simulation", "--out", str(tmp_path)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 2
-    assert "not empty" in capsys.readouterr().err
+    done = run_here("flower-simulation", "--out", tmp_path)
+    assert done.returncode == 2
+    assert "not empty" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["results.txt"]
 
 
@@ -217,14 +205,10 @@ def begun(tmp_path: Path) -> Path:
         (["--out", "elsewhere"], "leave --out out"),
     ],
 )
-def test_a_run_goes_on_with_its_own_scenario_only(
-    begun: Path, arguments: list[str], text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["flower-simulation", "--resume", str(begun), *arguments])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 2
-    assert text in capsys.readouterr().err
+def test_a_run_goes_on_with_its_own_scenario_only(begun: Path, arguments: list[str], text: str) -> None:
+    done = run_here("flower-simulation", "--resume", begun, *arguments)
+    assert done.returncode == 2
+    assert text in done.stderr
 
 
 def test_a_run_goes_on_in_its_own_folder(begun: Path) -> None:
