@@ -51,11 +51,9 @@ def scheme_bars(
     for index, row in enumerate(rows):
         weight = "bold" if row["own"] else "normal"
         texts.append(axes.text(left[index], index, f" {total(row)}", va="center", fontsize=8, fontweight=weight))
-        texts[-1].set_in_layout(False)  # the axis makes room for it, not the layout
     axes.set_yticks(range(len(rows)), [scheme_label(row) for row in rows])
     for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_fontweight("bold" if row["own"] else "normal")
-    axes.set_xlim(0, left.max() or 1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: text_of(value) if value else "0"))
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.grid(axis="y", visible=False)
@@ -66,6 +64,8 @@ def scheme_bars(
 
 def _make_room(figure: Figure, axes: Axes, ends: NDArray[np.float64], texts: Sequence[Text]) -> None:
     """Extend the axis until the text behind each bar, which ends at ``ends``, lies inside; measures what is drawn."""
+    for text in texts:
+        text.set_in_layout(False)  # the axis makes room for it, not the layout
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw_without_rendering()
     room = axes.get_window_extent(renderer).width
