@@ -1,4 +1,4 @@
-"""How far SIRENs get against a whole network for each frame, and against JPEG."""
+"""How far the papers' networks get: against a whole network for each frame, against JPEG, and shared through the fog."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from rinr_flower.bandwidth.model import gain
+
 from .clips import clip_name
 from .markdown import read, table
 from .rate_comparison import Point, chain, fewest_bytes
+from .rate_points import build, curve_of
 from .results import Row
 
+_NETWORKS = ("rapid_inr", "residual over rapid_inr", "nerv", "residual over nerv")
+_RECEIVERS = 9
 
 def residual_rate(results: Path) -> str:
     """SIRENs that frames share against a whole one for each frame, and against JPEG at quality 20, clip by clip.
@@ -45,6 +50,31 @@ def residual_rate(results: Path) -> str:
     return table(head, rows)
 
 
+def sharing_networks(results: Path) -> str:
+    """The papers' networks and ``scene`` at the points of their curves, on the clips that both have: bytes, PSNR, and
+    how many times fewer bytes ten devices send through the fog than the camera's files to each other."""
+    every = read(results / "rate_distortion.json")["rows"]
+    clips = [*dict.fromkeys(r["clip"] for r in every if r["series"] in _NETWORKS)]
+    uploads = {r["clip"]: _size(r) for r in every if r["series"] == "camera"}
+    rows = []
+    for series in (*_NETWORKS, "scene"):
+        for codec in curve_of(series):
+            mine = {r["clip"]: r for r in every if r["series"] == series and build(r["options"]) == codec}
+            options = next(iter(mine.values()))["options"]
+            knobs = ", ".join(f"{k.rpartition('.')[2]} {v:g}" for k, v in options.items() if not isinstance(v, str))
+            cells = [(mine[clip], uploads[clip], float(mine[clip]["camera_bytes_per_frame"])) for clip in clips]
+            rows.append(
+                (
+                    f"`{series}`",
+                    knobs,
+                    *(f"{_size(r):,.0f} B: {r['frame_db']:.1f} / {r['object_db']:.1f}" for r, _, _ in cells),
+                    *(f"{float(gain(_RECEIVERS, alpha=_size(r) / c, u=u / c)):.1f}x" for r, u, c in cells),
+                )
+            )
+    names = [clip_name(clip) for clip in clips]
+    return table(("codec", "size", *names, *(f"ten devices, {name}" for name in names)), rows)
+
+
 def _setting(rows: Sequence[Row], **options: int) -> Row:
     """The row of a SIREN's options."""
     wanted = {f"background.{key}": value for key, value in options.items()}
@@ -70,4 +100,4 @@ def _point(row: Row) -> Point:
     return Point(_size(row), row["frame_db"], row["object_db"], {})
 
 
-NETWORK_TABLES: Mapping[str, Any] = {f.__name__: f for f in (residual_rate,)}
+NETWORK_TABLES: Mapping[str, Any] = {f.__name__: f for f in (residual_rate, sharing_networks)}
