@@ -28,7 +28,7 @@ from rinr_flower.codecs.scene.format import network, trunk
 from rinr_flower.frames import Clip
 
 OUT = Path(scene_format.__file__).parent
-_TRACED = 60_000  # coefficients of each clip
+_TRACED = 60_000  # coefficients of each clip; set by hand: bounds memory and time, so that no clip outweighs others
 _ROUND = 100_000  # seeds between the rounds
 
 
@@ -36,7 +36,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--debian", type=Path, required=True, help="where lomiri-wallpapers-16.04 was unpacked")
     parser.add_argument("--clips", type=int, nargs=2, default=(12, 70), help="of the first and of the second round")
-    parser.add_argument("--steps", type=int, nargs=2, default=(1500, 4000), help="of training in each")
+    parser.add_argument(
+        "--steps", type=int, nargs=3, default=(1500, 4000, 1500), help="of training in each, and of the trunk"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -44,7 +46,7 @@ def main() -> None:
     (OUT / network.FILE).write_bytes(context.blank_network().to_bytes())
     (OUT / trunk.FILE).write_bytes(synthesis.blank_trunk().to_bytes())
     examples: list[synthesis.Example] = []
-    for number, (clips, steps) in enumerate(zip(options.clips, options.steps, strict=True)):
+    for number, (clips, steps) in enumerate(zip(options.clips, options.steps[:2], strict=True)):
         forget()
         traces, counted, examples = [], [], []
         for seed in range(options.seed + number * _ROUND, options.seed + number * _ROUND + clips):
@@ -57,7 +59,7 @@ def main() -> None:
             print(f"clip {seed}: {time.monotonic() - started:.1f} s", flush=True)
         net = context.train(traces, options.seed, steps)
         (OUT / network.FILE).write_bytes(context.shipped_from(net, traces, counted).to_bytes())
-    (OUT / trunk.FILE).write_bytes(synthesis.train(examples, options.seed).to_bytes())
+    (OUT / trunk.FILE).write_bytes(synthesis.train(examples, options.seed, options.steps[2]).to_bytes())
 
 
 def coded(clip: Clip, seed: int) -> Encoded:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rinr_flower.frames import Clip, Frame, clean_boxes, read_image, write_jpeg
 
+# Set by hand, as all ranges below: what cameras, scenes and objects do. A try is a training, see context.py.
 SIZES = ((320, 180), (360, 240), (352, 288), (480, 270), (480, 360), (640, 360))
 LENGTHS = (1, 8, 16, 16, 24, 32)
 

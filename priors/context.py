@@ -13,6 +13,8 @@ from traces import INPUTS, Counted, Trace
 from rinr_flower.codecs.scene.format.adaptive import UNIT, prior_counts
 from rinr_flower.codecs.scene.format.network import DESCRIBED, SIGN_CONTEXTS, TOP, ContextNetwork
 
+# Set by hand, as all numbers of this file: no one command chooses them anew. A try is a training (`python priors`, ten
+# minutes) and a run of benchmarks/scene_rate.py, and what it writes makes another version of the format.
 TABLES = 32
 LAST = 20
 UNITS = (32, 16)
@@ -21,6 +23,8 @@ _SHIFTS = (5, 6, 9)
 _UNIT = 64.0  # an int8 weight of so much counts one
 _LENGTHS = 21
 _STEPS, _BATCH, _RATE = 4000, 4096, 4e-3
+# Set by hand: more trusts the training clips longer, less follows a clip sooner; magnitudes had 96 before commit
+# 096d278.
 WEIGHTS = {"magnitudes": 200, "flags": 64, "occupied": 12, "signs": 64, "lengths": 8}
 """Symbols that a table counts as seen when it starts."""
 
@@ -124,6 +128,7 @@ def shipped_from(net: _Net, traces: Sequence[Trace], counted: Sequence[Counted])
         **{name: getattr(blank, name) for name in ("magnitudes", "flags", "occupied", "signs", "lengths")},
     )
     shares = torch.softmax(net.tables.detach(), dim=1).numpy().astype(np.float64)
+    # 8, 24, 4, 2 and 4, set by hand: symbols added to those counted, so that no table starts from a few alone
     counts = np.tile(shares, (DESCRIBED[0], 1)) * 8  # what the network was fitted with stands for eight symbols
     common = np.zeros_like(shares)
     starts = np.cumsum([0, *DESCRIBED])[:-1]
@@ -170,6 +175,7 @@ def blank_network() -> ContextNetwork:
         np.zeros(UNITS[1], np.int8),
         np.full(1, TABLES // 2 << _SHIFTS[2], np.int32),
         np.array(_SHIFTS, np.int32),
+        # 850 and 400 of 1024, set by hand: for the first round of training alone
         prior_counts(np.full(kinds * TABLES, 850), np.full(kinds * TABLES, 400), LAST + 1, WEIGHTS["magnitudes"]),
         even(kinds * 24, WEIGHTS["flags"]),
         even(kinds * 6, WEIGHTS["occupied"]),

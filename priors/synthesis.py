@@ -15,9 +15,11 @@ from rinr_flower.codecs.scene.encode.heads import Coded
 from rinr_flower.codecs.scene.format.code import FEATURES
 from rinr_flower.codecs.scene.format.trunk import WEIGHT_UNIT, Trunk
 
+# Set by hand: more units make better features and slower arrival, the others are of training alone. A try is a training
+# (`python priors`) and a run of benchmarks/scene_rate.py.
 UNITS = 16
 _RIDGE = 1e-3
-_STEPS, _RATE = 1500, 5e-3
+_RATE = 5e-3
 _KEPT = 16
 _SIDE, _CUTS = 48, 6  # of a training example: cuts from the planes of one clip
 
@@ -57,7 +59,7 @@ class _Features(nn.Module):
         return torch.cat([hidden, torch.ones_like(hidden[:, :1])], dim=1)
 
 
-def train(examples: Sequence[Example], seed: int, steps: int = _STEPS) -> Trunk:
+def train(examples: Sequence[Example], seed: int, steps: int) -> Trunk:
     """Minimise the share of squared error that is left once each clip has its own least-squares head."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)

@@ -1,7 +1,7 @@
 """Hash of the library code that a result depends on, so that a result of other code can be told.
 
-The hash of a module covers it and every module of ``rinr_flower`` that it imports, directly or not. Comments,
-docstrings and layout do not enter, nor do modules that no figure follows from (NO_FIGURE), nor anything outside
+The hash of a module covers it and every module of ``rinr_flower`` that it imports, directly or not, and the weights
+(``.npz``) that lie beside one of them. Comments, docstrings and layout do not enter, nor do modules that no figure follows from (NO_FIGURE), nor anything outside
 ``rinr_flower``: versions are in the result's machine.
 """
 
@@ -22,12 +22,15 @@ _DIGITS = 16
 
 
 def digest_of(modules: Sequence[str]) -> str:
-    """Hash of ``modules`` and of all that they import. ModuleNotFoundError if one is gone."""
+    """Hash of ``modules``, of all that they import and of the weights beside them. ModuleNotFoundError if one is gone."""
     found = hashlib.sha256()
-    for name, file in sorted(closure(modules).items()):
+    files = closure(modules)
+    for name, file in sorted(files.items()):
         if name in NO_FIGURE:
             continue
         found.update(f"{name}\0{_shape(file)}\0".encode())
+    for weights in sorted({path for file in files.values() for path in file.parent.glob("*.npz")}):
+        found.update(f"{weights.name}\0".encode() + weights.read_bytes())
     return found.hexdigest()[:_DIGITS]
 
 

@@ -85,7 +85,7 @@ def _at(ours: Sequence[Row], rival: Row) -> str:
     """Frame and object PSNR of ``ours`` at the bytes of ``rival``, less its own."""
     sizes = np.log([_size(r) for r in ours])
     if not sizes[0] <= math.log(_size(rival)) <= sizes[-1]:
-        return "-"
+        return "not reached"
     more = (
         np.interp(math.log(_size(rival)), sizes, [r[k] for r in ours]) - rival[k] for k in ("frame_db", "object_db")
     )

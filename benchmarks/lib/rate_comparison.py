@@ -3,8 +3,10 @@
 The rule: each codec over the points of its own curve, which is its defaults but for one quality knob. For each point of
 a codec, the rival is taken at the fewest bytes on its own curve with at least the same object PSNR *and* at least the
 same frame PSNR. Between two points bytes are interpolated in their logarithm and PSNR linearly; nothing is
-extrapolated, and points that the rival does not reach are left out. The ratio of a clip is the geometric mean over the
-points. It is given both ways round, since neither codec should be judged at the other's points alone.
+extrapolated. Two kinds of points are left out: those that the rival does not reach, and those below its curve, where
+its cheapest setting is better both in the boxes and over the frame, since a coarser one might do. The ratio of a clip
+is the geometric mean over the points that are left. It is given both ways round, since neither codec should be judged
+at the other's points alone.
 
 Beside it stand Bjontegaard's difference of rate at equal object PSNR (VCEG-M33, by the package ``bjontegaard``), and
 the envelope: each codec's cheapest setting of all, whatever its knobs, at equal object PSNR over a floor of frame PSNR.
@@ -42,8 +44,8 @@ class Matched:
 
     Attributes
     ----------
-    ratio : the codec's bytes over the rival's, geometric mean; None if the rival reaches no point.
-    points : points of the codec that the rival reaches, of ``of``.
+    ratio : the codec's bytes over the rival's, geometric mean; None if no point is within the rival's curve.
+    points : points of the codec within the rival's curve, of ``of``.
     """
 
     ratio: float | None
@@ -99,7 +101,10 @@ def neighbours(points: Sequence[Point]) -> Pairs:
 def matched(curve: Sequence[Point], rival: Sequence[Point]) -> Matched:
     """Bytes of ``curve`` over those of ``rival`` where it is at least as good in the boxes and over the frame."""
     logs, pairs = [], chain(rival)
+    cheapest = min(rival, key=lambda p: p.bytes_per_frame)
     for point in curve:
+        if cheapest.object_db > point.object_db and cheapest.frame_db > point.frame_db:
+            continue
         size = fewest_bytes(pairs, point.object_db, point.frame_db)
         if size is not None:
             logs.append(math.log(point.bytes_per_frame / size))

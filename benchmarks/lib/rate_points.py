@@ -107,10 +107,7 @@ SERIES: dict[str, Series] = {
     ),
     "residual of a network a frame": Series([_ONE_BY_ONE]),
     **{f"{b} {v}": Series([{"paper": v, "background": b}]) for b in ("rapid_inr", "nerv") for v in VARIANTS},
-    "scene": Series(
-        settings("scene", quality=[20.0, 35.0, 52.0, 65.0, 80.0]),
-        settings("scene", quality=[20.0, 35.0, 52.0, 65.0, 80.0], object_weight=[48.0]),
-    ),
+    "scene": Series(settings("scene", quality=[20.0, 35.0, 52.0, 65.0, 80.0])),
 }
 
 

@@ -150,11 +150,14 @@ def comparisons(rows: Sequence[Row], against: str) -> list[Row]:
 
 
 def by_rival(found: Sequence[Row]) -> list[Row]:
-    """Per rival: medians over the recordings, and on how many of how many our bytes are fewer."""
+    """Per rival: medians over the recordings, on how many of how many our bytes are fewer, and how many of how many
+    points were compared."""
     result = []
     for rival in dict.fromkeys(f["rival"] for f in found):
         mine = once([f for f in found if f["rival"] == rival])
         row: Row = {"rival": rival, "clips": len(mine)}
+        for key in ("our_points", "its_points"):
+            row[key] = [sum(f[key][i] for f in mine) for i in (0, 1)]
         for key, even in (("at_our_points", 1), ("at_its_points", 1), ("bd_rate_percent", 0), ("envelope", 1)):
             known = [f[key] for f in mine if f[key] is not None]
             row[key] = {

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rinr_flower.report.experiment import UNPRINTED, UNPRINTED_SETTINGS
 from rinr_flower.report.units import bytes_text, number, ratio_text, seconds_text
 
 from .markdown import read, table
@@ -18,7 +19,7 @@ def reproduction_quality(results: Path) -> str:
     """Size, PSNR and time of every codec, means over the clips."""
     rows = [
         (
-            r["row"],
+            r["row"] + (f" ({r['exact_clips']} of {r['clips']} clips exact)" if r["exact_clips"] else ""),
             f"{r['bytes_per_frame']:,.0f}",
             *(_decibel(r[k]) for k in ("object_db", "background_db", "frame_db")),
             *(seconds_text(r[f"{k}_cpu_seconds_per_frame"]) for k in ("encode", "decode")),
@@ -83,10 +84,15 @@ def reproduction_accuracy(results: Path) -> str:
 def reproduction_settings(results: Path) -> str:
     """Settings that differ from the source's."""
     rows = [
-        tuple(f"{d[k]}" for k in ("setting", "published", "here"))
+        (d["setting"], f"{d['published']}" + (" (ours)" if d["setting"] in UNPRINTED_SETTINGS else ""), f"{d['here']}")
         for d in read(results / REPRODUCTION)["summary"]["deviations"]
     ]
     return table(("setting", "published", "here"), rows)
+
+
+def reproduction_unprinted(results: Path) -> str:
+    """What stands here where the source prints nothing."""
+    return table(("where the source prints nothing",), [(text,) for text in UNPRINTED])
 
 
 def _decibel(value: Any) -> str:
@@ -102,6 +108,6 @@ REPRODUCTION_TABLES: Mapping[str, Any] = {
     f.__name__: f
     for f in (
         reproduction_quality, reproduction_networks, reproduction_claims, reproduction_sharing,
-        reproduction_accuracy, reproduction_settings,
+        reproduction_accuracy, reproduction_settings, reproduction_unprinted,
     )
 }  # fmt: skip

@@ -14,18 +14,29 @@ def encode(results: Path) -> str:
     for r in read(results / "encode.json")["rows"]:
         cells = (f"{r['bytes_per_frame']:,.0f}", f"{r['object_db']:.1f}", f"{r['seconds_per_frame']:.3f}")
         published = f"{r['published_seconds_per_frame']:,.0f} ({r['published_is']})"
-        rows.append((r["clip"], r["codec"], *cells, published, f"{r['times_faster']:,.0f}"))
-    head = ("clip", "codec", "B/frame", "object dB", "CPU s/frame", "published, CPU s/frame", "times faster")
+        rows.append((r["clip"], r["codec"], *cells, published))
+    head = ("clip", "codec", "B/frame", "object dB", "CPU s/frame", "published, CPU s/frame")
     return table(head, rows)
 
 
 def encode_to_the_end(results: Path) -> str:
-    """PSNR of the published fit run to its end, and of this package's codecs, on the same frame."""
+    """PSNR of the published fit run to its end, and of this package's codecs, on the same frame.
+
+    How many times faster a codec is stands only where it is at least as good.
+    """
     found = read(results / "encode_to_the_end.json")["rows"]
     whole = (found[0]["published_object_db"], found[0]["published_seconds_per_frame"])
-    published = ("published", f"{whole[0]:.1f}", f"{whole[1]:,.1f}")
-    ours = [(r["codec"], f"{r['first_object_db']:.1f}", f"{r['seconds_per_frame']:,.3f}") for r in found]
-    return table(("codec", "object dB", "CPU s/frame"), [published, *ours])
+    published = ("published", f"{whole[0]:.1f}", f"{whole[1]:,.1f}", "1")
+    ours = [
+        (
+            r["codec"],
+            f"{r['first_object_db']:.1f}",
+            f"{r['seconds_per_frame']:,.3f}",
+            f"{whole[1] / r['seconds_per_frame']:,.0f}" if r["first_object_db"] >= whole[0] else "- (not as good)",
+        )
+        for r in found
+    ]
+    return table(("codec", "object dB", "CPU s/frame", "times faster"), [published, *ours])
 
 
 def encode_scale(results: Path) -> str:

@@ -6,6 +6,7 @@ figures.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,7 @@ UPLOADS = {
     "roi_x264": "`roi_x264` (video)",
 }
 Table = Callable[[Path], str]
+_MODES = 2
 
 
 def main_job(results: Path) -> str:
@@ -96,10 +98,15 @@ def rate_rivals(results: Path) -> str:
     rows = []
     for r in _rivals(results):
         ours, its, bd = (r[key] for key in ("at_our_points", "at_its_points", "bd_rate_percent"))
-        cells = [_ratio(ours["median"]), _won(ours), _ratio(its["median"]), _won(its)]
+        points = (f"{r[key][0]} of {r[key][1]}" for key in ("our_points", "its_points"))
+        cells = [
+            text
+            for cell, of in zip((ours, its), points, strict=True)
+            for text in (_ratio(cell["median"]), _won(cell), of)
+        ]
         difference = "-" if bd["median"] is None else f"{bd['median']:+.0f} %"
         rows.append((f"`{r['rival']}`", *cells, difference, _won(bd)))
-    head = ("rival", "at our points", "won", "at its points", "won", "BD-rate, object", "won")
+    head = ("rival", "at our points", "won", "points", "at its points", "won", "points", "BD-rate, object", "won")
     return _table(head, rows)
 
 
@@ -122,8 +129,24 @@ def quality(results: Path) -> str:
             what = "QRE - RE" if measured.startswith("qre") else "residual - direct"
             worst = f"{r[f'worst_{measured}']:+.2f} ({clip_name(r['worst_clip'])})"
             case = r["case"].removeprefix("QRE ")
-            rows.append((f"`{case}`", what, f"{median:+.2f}", f"{r['clips_won']} of {r['clips']}", worst))
-    return _table(("background", "difference", "median dB", "above 0 on", "worst dB"), rows)
+            printed = _at_published_sizes(results, r["case"])
+            rows.append((f"`{case}`", what, *printed, f"{median:+.2f}", f"{r['clips_won']} of {r['clips']}", worst))
+    head = ("median dB", "above 0 on", "worst dB")
+    published = [f"at the published sizes: {head[0]}", *head[1:]]
+    return _table(("background", "difference", *published, f"at equal bytes: {head[0]}", *head[1:]), rows)
+
+
+def _at_published_sizes(results: Path, case: str) -> tuple[str, str, str]:
+    """Residual less direct, of object networks of the published sizes alone: median, clips won and worst."""
+    found = []
+    for r in _read(results / "quality.json")["rows"]:
+        by_mode = {p["mode"]: p for p in r.get("rows", ()) if r["case"] == case and p.get("objects") == "published"}
+        if len(by_mode) == _MODES:
+            found.append((by_mode["residual"]["object_db"] - by_mode["direct"]["object_db"], clip_name(r["clip"])))
+    if not found:
+        return "-", "-", "-"
+    median, (worst, clip) = statistics.median(difference for difference, _ in found), min(found)
+    return f"{median:+.2f}", f"{sum(d > 0 for d, _ in found)} of {len(found)}", f"{worst:+.2f} ({clip})"
 
 
 def reliability(results: Path) -> str:
@@ -223,14 +246,12 @@ def readme(results: Path) -> str:
     learned = _read(results / "accuracy.json")
     trained = trained_on_scene(learned)
     fuzz, kills = _read(results / "fuzz.json")["summary"], _part(results, "resume")
-    fog, layers, alone = (
-        f"{ways[key]['median']:.1f}x fewer"
-        for key in (("fog", "jpeg", "scene"), ("fog", "roi_jpeg", "scene"), ("serverless", None, "roi_av1"))
-    )
+    fog, layers = (f"{ways['fog', upload, 'scene']['median']:.1f}x fewer" for upload in ("jpeg", "roi_jpeg"))
+    alone = "; ".join(f"{ways['serverless', None, c]['median']:.1f}x" for c in ("x264", "av1", "roi_av1"))
     rows = [
         ("Ten devices share all with all through the fog, camera files going up: bytes", fog, "sharing.py"),
         ("The same, uploading a coarse frame and fine boxes (`roi_jpeg`)", layers, "sharing.py"),
-        ("No fog, devices that can encode two-layer AV1 themselves (`roi_av1`)", alone, "sharing.py"),
+        ("No fog, devices that can encode H.264; AV1; two-layer AV1 themselves", f"{alone} fewer", "sharing.py"),
         (
             "Bytes of `scene` over those of AVIF; AV1; two-layer AV1, each at the quality of `scene` and at its own",
             "; ".join(bounds[r] for r in ("avif", "av1", "roi_av1")),
@@ -246,7 +267,7 @@ def readme(results: Path) -> str:
             "accuracy.py",
         ),
         (
-            "The first command: mean mAP50 with `scene` / with the files; mean mAP50-95",
+            "The first command, mean of its devices and of three seeds: mAP50 with `scene` / with the files; mAP50-95",
             "; ".join(f"{mean['fog'][m]:.3f} / {mean['jpeg_relay'][m]:.3f}" for m in ("map50", "map50_95")),
             "main_job.py",
         ),

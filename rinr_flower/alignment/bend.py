@@ -14,7 +14,9 @@ from rinr_flower.alignment.flow import dense_flow
 
 Floats = NDArray[np.float32]
 
-_LEVEL_PER_PX = 25.0  # squared gradient, grey levels a pixel, at which a cell counts half
+# Squared gradient, grey levels a pixel, at which a cell counts half. Set by hand: more bends flat cells less. Others
+# are tried by a change here and benchmarks/scene_rate.py.
+_LEVEL_PER_PX = 25.0
 
 
 def cell_flow(frame: NDArray[np.uint8], predicted: NDArray[np.uint8], trust: Floats, cells: tuple[int, int]) -> Floats:

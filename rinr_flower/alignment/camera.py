@@ -17,11 +17,12 @@ from rinr_flower.frames import box_mask
 
 Grey = NDArray[np.uint8]
 
-_CORNERS = 500
-_MIN_INLIERS = 12
+# Set by hand, as the thresholds in the functions below; others are tried by a change here and benchmarks/scene_rate.py.
+_CORNERS = 500  # tracked at most; more take more time
+_MIN_INLIERS = 12  # fewer do not tell a motion: the camera is taken to stand
 _SAME_SCENE = 0.55  # normalised correlation of two consecutive frames, aligned, below which a cut is declared
-_WINDOW = (21, 21)
-_SEED = 7
+_WINDOW = (21, 21)  # pixels that are tracked around a corner
+_SEED = 7  # of RANSAC: any will do, and the same clip gives the same bytes
 
 
 def find_shots(frames: Sequence[Grey], boxes: Sequence[NDArray[np.float32]]) -> tuple[list[range], list[Matrix]]:

@@ -23,10 +23,11 @@ Picture = NDArray[np.uint8]
 Grey = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
+# Set by hand, for key frames of roi_jpeg; others are tried by a change here and benchmarks/sharing.py.
 _WINDOW = (9, 9)  # pixels over which pictures are compared, and local means are taken
 _SAME, _DIFFERENT = 6.0, 14.0  # grey levels of mean difference up to which, and from which, two windows (do not) agree
 _FLOW_GAIN = 0.93  # flow counts where it lowers the difference to less than this
-_SOFT = (5, 5)
+_SOFT = (5, 5)  # pixels over which the change from one to the other is spread
 
 
 def borrow_detail(

@@ -39,6 +39,7 @@ def align(frames: Sequence[Floats], poses: Sequence[Matrix], size: tuple[int, in
             if _strays(candidate @ given[k], size):
                 continue
             moved = crop(frame, candidate, size)
+            # 0.98, set by hand: less moves fewer appearances, and poses take fewer bits
             if _difference(moved, template) < 0.98 * _difference(crops[k], template):
                 total += moved - crops[k]
                 crops[k], poses[k] = moved, candidate

@@ -20,6 +20,7 @@ def inspect(
 ) -> None:
     """Show what a payload file holds and where its bytes are."""
     from rinr_flower.bitstream.container import Payload
+    from rinr_flower.codecs.part_names import part_name
 
     data = read_file(file)
     with payload_in(file):
@@ -44,5 +45,5 @@ def inspect(
     table.add_row("size", f"{payload.width}x{payload.height}")
     table.add_row("bytes", f"{len(data):,} ({len(data) / len(payload):,.0f} a frame)")
     for part, count in payload.bytes_by_part().items():
-        table.add_row(f"  {part}", f"{count:,}")
+        table.add_row(f"  {part_name(payload.codec, part)}", f"{count:,}")
     Console().print(table)

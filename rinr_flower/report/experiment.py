@@ -25,6 +25,8 @@ SOURCE: Mapping[str, float] = _FILE["source"]
 """Figures that the source prints."""
 UNPRINTED: tuple[str, ...] = tuple(_FILE["unprinted"])
 """What stands here where the source prints nothing."""
+UNPRINTED_SETTINGS: tuple[str, ...] = tuple(_FILE["unprinted_settings"])
+"""Settings whose value in the profile ``published`` is ours."""
 PROFILES: tuple[str, ...] = tuple(_FILE["profiles"])
 PUBLISHED = "published"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rinr_flower.files import write_text
 from rinr_flower.report.chart import Chart, styled
-from rinr_flower.report.experiment import UNPRINTED
+from rinr_flower.report.experiment import UNPRINTED, UNPRINTED_SETTINGS
 from rinr_flower.report.html import Html, element, join
 from rinr_flower.report.page import figure, page, section
 from rinr_flower.report.record import to_json
@@ -32,6 +32,7 @@ _QUALITY = (
     Column("object", "object_db", decibel_text),
     Column("background", "background_db", decibel_text),
     Column("frame", "frame_db", decibel_text),
+    Column("clips exact", "exact_clips"),
     Column("encode a frame", "encode_cpu_seconds_per_frame", seconds_text),
     Column("decode a frame", "decode_cpu_seconds_per_frame", seconds_text),
 )
@@ -145,6 +146,9 @@ def reproduction_page(results: Mapping[str, Any], drawn: list[Chart], command: s
 def _settings(results: Mapping[str, Any]) -> Html:
     columns = (Column("setting", "setting"), Column("published", "published"), Column("here", "here"))
     deviations = [{key: str(value) for key, value in deviation.items()} for deviation in results["deviations"]]
+    for deviation in deviations:
+        if deviation["setting"] in UNPRINTED_SETTINGS:
+            deviation["published"] += " (ours: the source prints none)"
     return join(
         element("p", "Settings that differ from the source's:"),
         table(columns, deviations),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rinr_flower.bandwidth.profiles import PROFILES
+from rinr_flower.codecs.part_names import part_name
 from rinr_flower.report.answer import WHOLE, start_model_text
 from rinr_flower.report.chart import Chart
 from rinr_flower.report.html import Html, element, join
@@ -115,7 +116,11 @@ def quality_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) ->
     parts = sum(own["bytes_by_part"].values()) if own else 0
     split = (
         "Of its payloads, "
-        + ", ".join(f"{size / parts:.1%} are {part}" for part, size in own["bytes_by_part"].items() if size)
+        + ", ".join(
+            f"{size / parts:.1%} are {part_name(own['name'], part)}"
+            for part, size in own["bytes_by_part"].items()
+            if size or "network" in part_name(own["name"], part)
+        )
         + "."
         if own and parts
         else None

@@ -14,6 +14,7 @@ import torch
 
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import Codec, codecs, decode
+from rinr_flower.codecs.part_names import PART_NAMES, part_name
 from rinr_flower.decoding import FrameStore
 from rinr_flower.errors import RinrError
 from rinr_flower.frames import Clip, Frame
@@ -134,6 +135,13 @@ def test_parts_add_up_and_bytes_round_trip(name: str) -> None:
     parsed = Payload.from_bytes(payload(name))
     assert sum(parsed.bytes_by_part().values()) == len(payload(name))
     assert parsed.to_bytes() == payload(name)
+
+
+@pytest.mark.parametrize("name", sorted(PART_NAMES))
+def test_parts_that_have_a_name_are_in_the_payload(name: str) -> None:
+    parts = Payload.from_bytes(payload(name)).bytes_by_part()
+    assert set(PART_NAMES[name]) <= set(parts)
+    assert all(part_name(name, part).startswith(f"{part} (") for part in PART_NAMES[name])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,13 +1,17 @@
-"""Fields, integer blocks and the two entropy coders, written from docs/format.md in Python's integers."""
+"""The container, fields, integer blocks and the two entropy coders of docs/format.md, in Python's integers."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import dataclass
 from itertools import accumulate
+from struct import unpack_from
+from zlib import crc32
 
 import numpy as np
 
 TOTAL, WHOLE, WORD = 1 << 16, 1 << 24, 1 << 32
+PARTS = ("background", "object", "heads", "motion", "canvas")
 
 
 class Bytes:
@@ -36,30 +40,84 @@ class Bytes:
         value = self.varint()
         return -(value + 1) // 2 if value & 1 else value // 2
 
+    def blob(self) -> bytes:
+        return self.raw(self.varint())
+
+    def rest(self) -> bytes:
+        return self.raw(len(self.data) - self.at)
+
     def block(self, count: int) -> np.ndarray:
         """An integer block behind its length."""
-        inner = Bytes(self.raw(self.varint()))
+        return Bytes(self.blob()).integers(count)
+
+    def integers(self, count: int) -> np.ndarray:
+        """An integer block that reaches to the end."""
         if count == 0:
             return np.zeros(0, int)
-        form = inner.u8()
+        form = self.u8()
         if form == 0:
-            return np.array([inner.signed() for _ in range(count)])
+            return np.array([self.signed() for _ in range(count)])
         if form == 1:
-            scale, zeros = inner.u8(), inner.u8()
-            escapes = [inner.signed() for _ in range(inner.varint())]
+            scale, zeros = self.u8(), self.u8()
+            escapes = [self.signed() for _ in range(self.varint())]
             ratio, weight, half = min(1016, 16 + 8 * scale), 1 << 30, []
             for _ in range(255):
                 half.append(max(weight, 1 << 12))
                 weight = weight * ratio >> 10
             centre = max(1, 2 * sum(half) * zeros // (256 - zeros))
-            found = ans(inner, normalised([*half[::-1], centre, *half]), count) - 255
+            found = ans(self.rest(), normalised([*half[::-1], centre, *half]), count) - 255
             found[np.abs(found) == 255] = escapes
             return found
-        low, table, size = inner.signed(), [], inner.varint()
+        low, table, size = self.signed(), [], self.varint()
         while len(table) < size:
-            value = inner.varint()
-            table += [0] * (inner.varint() + 1) if value == 0 else [value]
-        return ans(inner, table, count) + low
+            value = self.varint()
+            table += [0] * (self.varint() + 1) if value == 0 else [value]
+        return ans(self.rest(), table, count) + low
+
+
+@dataclass(frozen=True, eq=False)
+class Container:
+    """A payload: boxes (n, 4) as x1, y1, x2, y2 in pixels and classes (n,) of every frame, and the codec's parts."""
+
+    codec: str
+    width: int
+    height: int
+    names: list[str]
+    boxes: list[np.ndarray]
+    classes: list[np.ndarray]
+    parts: dict[str, bytes]
+
+
+def container(data: bytes) -> Container:
+    magic, version, length, checksum = unpack_from("<4sBII", data)
+    body = data[13:]
+    if (magic, version, length, checksum) != (b"RINR", 1, len(body), crc32(body)):
+        raise ValueError("no payload of version 1")
+    fields = Bytes(body)
+    codec, frames, width, height = fields.blob().decode("ascii"), fields.varint(), fields.varint(), fields.varint()
+    names = [fields.blob().decode("utf-8") for _ in range(fields.varint())]
+    boxes, classes = box_table(Bytes(fields.blob()), frames)
+    parts = {PARTS[fields.u8()]: fields.blob() for _ in range(fields.u8())}
+    if fields.rest():
+        raise ValueError("bytes after the last part")
+    return Container(codec, width, height, names, boxes, classes, parts)
+
+
+def box_table(table: Bytes, frames: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Boxes and classes of every frame: differences from the same row of the frame before, summed up."""
+    unit, counts = 1 << table.u8(), np.cumsum(table.block(frames)).tolist()
+    total = sum(counts)
+    labels = table.block(total) if total else np.zeros(0, int)
+    columns = np.concatenate([table.integers(4 * total), labels]).reshape(5, total)
+    boxes, classes, at, before = [], [], 0, np.zeros((0, 5), int)
+    for count in counts:
+        rows = columns[:, at : at + count].T.copy()
+        known = min(count, len(before))
+        rows[:known] += before[:known]
+        at, before = at + count, rows
+        boxes.append(np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1) / unit)
+        classes.append(rows[:, 4])
+    return boxes, classes
 
 
 def normalised(counts: list[int]) -> list[int]:
@@ -73,12 +131,12 @@ def normalised(counts: list[int]) -> list[int]:
     return out
 
 
-def ans(inner: Bytes, table: list[int], count: int) -> np.ndarray:
+def ans(data: bytes, table: list[int], count: int) -> np.ndarray:
     used = np.flatnonzero(table)
     if len(used) == 1:
         return np.full(count, used[0])
     starts, state, found = starts_of([table[k] for k in used]), 0, []
-    words = np.frombuffer(inner.data[inner.at :], "<u4").tolist()
+    words = np.frombuffer(data, "<u4").tolist()
     while words and state < WORD:
         state = state * WORD + words.pop()
     for _ in range(count):

@@ -1,7 +1,8 @@
-"""A second decoder of ``scene`` payloads, written from docs/format.md: slow and plain, in numpy and Python's integers.
+"""A second decoder of ``scene`` payloads by the rules of docs/format.md: slow and plain, numpy and Python's integers.
 
-It shares no code with the product. From a payload it takes what every codec's container holds: the parts, the frame
-size, and the boxes. ``decode`` gives the frames at the working size as float64 RGB in 0..255.
+It shares no code with the product, only the two files of weights. ``decode`` takes what ``reference_coding.container``
+finds in a payload: parts, boxes, classes, and (height, width) of the frames. It gives the frames at the working size as
+float64 RGB, which is not cut off at 0 and 255.
 """
 
 from __future__ import annotations

@@ -91,6 +91,20 @@ def test_code_that_changes_makes_rows_stale(tmp_path: Path, monkeypatch: pytest.
     assert stale_rows(json.loads(path.read_text())) == {before: 2}
 
 
+def test_weights_that_change_make_rows_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = code_of(codecs.create("scene"))
+    shipped = {path.name for file in closure(scene).values() for path in file.parent.glob("*.npz")}
+    assert shipped == {"context.npz", "trunk.npz"}
+    module, weights = tmp_path / "module.py", tmp_path / "weights.npz"
+    module.write_text("VALUE = 1\n")
+    monkeypatch.setattr(code_hash, "closure", lambda modules: {"module": module})
+    without = digest_of(["module"])
+    weights.write_bytes(b"one")
+    one = digest_of(["module"])
+    weights.write_bytes(b"two")
+    assert len({without, one, digest_of(["module"])}) == 3
+
+
 def test_the_modules_that_benchmarks_name_exist() -> None:
     """A result of a module that is gone could not be written."""
     sources = [path.read_text(encoding="utf-8") for path in FOLDER.parent.rglob("*.py")]

@@ -66,6 +66,8 @@ def test_encode_inspect_decode(folder: Path, tmp_path: Path) -> None:
     assert sorted(p.name for p in pictures.iterdir()) == ["000001.png", "000002.png"]
     assert Image.open(pictures / "000001.png").size == (24, 16)
     assert "jpeg" in rinr("inspect", payload).stdout
+    assert rinr("encode", f"folder:{folder}", "-o", payload, "--set", "preset=fast").returncode == 0
+    assert "canvas (latents, background INR)" in rinr("inspect", payload).stdout
 
 
 @pytest.mark.parametrize(

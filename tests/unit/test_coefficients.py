@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import scene_clips
 import torch
-from scene_clips import texture
+from scene_clips import SIZE, clip_of, coefficients_digest, crafted, texture
+from threadpoolctl import threadpool_info
 
 from rinr_flower.codecs.scene.decode.volume import forward
 from rinr_flower.codecs.scene.encode.quantise import quantise
@@ -181,6 +188,35 @@ def test_every_device_chooses_the_same_tables() -> None:
                 np.testing.assert_array_equal(found, expected)
     finally:
         torch.set_num_threads(threads)
+
+
+READ = """
+import sys
+from pathlib import Path
+from scene_clips import coefficients_digest
+from threadpoolctl import threadpool_info
+print(*{i["architecture"] for i in threadpool_info() if i["internal_api"] == "openblas"})
+print(coefficients_digest(Path(sys.argv[1]).read_bytes()))
+"""
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or all(i["internal_api"] != "openblas" for i in threadpool_info()),
+    reason="needs the OpenBLAS of numpy's wheels for x86",
+)
+def test_other_processors_read_the_same_coefficients(tmp_path: Path) -> None:
+    """Their matrix products have other kernels and numbers of threads."""
+    file, path = tmp_path / "clip.rinr", [str(Path(scene_clips.__file__).parent), os.environ.get("PYTHONPATH", "")]
+    file.write_bytes(crafted(clip_of(4), SIZE, [4], seed=0, canvas=(98, 138)))
+    started = {}
+    for core, threads in (("Haswell", 1), ("Nehalem", 3)):
+        setting = {"OPENBLAS_CORETYPE": core, "OPENBLAS_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(path)}
+        command = [sys.executable, "-c", READ, str(file)]
+        started[core] = subprocess.Popen(command, env=os.environ | setting, stdout=subprocess.PIPE, text=True)
+    expected = coefficients_digest(file.read_bytes())
+    assert {core: process.communicate()[0].split() for core, process in started.items()} == {
+        core: [core, expected] for core in started
+    }
 
 
 def in_torch(

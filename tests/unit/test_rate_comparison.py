@@ -70,6 +70,13 @@ def test_points_that_the_rival_does_not_reach_are_left_out():
     assert matched(curve((100, 50, 50)), RIVAL) == Matched(None, 0, 1)
 
 
+def test_points_below_the_rivals_curve_are_left_out():
+    """Its cheapest setting is better in both regions: how few bytes a coarser one would take is not known."""
+    assert matched(curve((10, 26, 25), (100, 30, 30)), RIVAL) == Matched(pytest.approx(0.5), 1, 2)
+    assert matched(curve((10, 26, 25)), RIVAL) == Matched(None, 0, 1)
+    assert matched(curve((50, 27, 20)), RIVAL) == Matched(pytest.approx(0.5), 1, 1), "as good over the frame"
+
+
 def test_bjontegaard_is_the_mean_of_the_logarithm_between_the_curves():
     """Straight lines of dB over log bytes whose distance falls from a factor 2 to 1: 2 ** -0.5 in the mean."""
     ours = curve(*((100 * 2 ** (i - 1 + i / 3), 0, 30 + 3 * i) for i in range(4)))

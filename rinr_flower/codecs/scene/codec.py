@@ -22,9 +22,10 @@ from rinr_flower.rendering.fused_scene import kernel_draws
 
 Parts = Mapping[str, bytes]
 
+# What quality and a byte budget mean, set by hand. To try others: benchmarks/scene_rate.py --constant codec:NAME=VALUE.
 _OCTAVES = (3.1, 11.1)  # log2 of the quantiser step at quality 100 and at quality 0
 _FLOOR = 10 / 52  # quality of the JPEG files that frames are no worse than, over the codec's
-_TRIES = 9
+_TRIES = 9  # encodings that a search for a byte budget may take
 _TOLERANCE = 0.05  # of a byte budget
 _CLOSE = 0.015  # is near enough to end the search
 
@@ -48,6 +49,8 @@ class Scene(Codec):
     """
 
     preset: Literal["fast", "balanced", "best"] = "balanced"
+    # quality is set by hand; with object_weight 11, not 12, frame and object gained alike when signs got tables of
+    # their own (commit cfb5bd6). To try others: benchmarks/scene_rate.py --settings QUALITY,WEIGHT.
     quality: float = 52.0
     object_weight: float = 11.0
     bytes_per_frame: int | None = None

@@ -27,6 +27,10 @@ from rinr_flower.codecs.scene.format.code import (
 from rinr_flower.codecs.scene.format.shapes import VolumeShape, residual_shape
 from rinr_flower.errors import PayloadError
 
+# Frames; a canvas of fewer is coded as if it were shared by so many: more take more bytes. 12 until commit 8b16ff8. A
+# detector learned single images no worse than from canvases as fine as shared ones, which took twice the bytes (one
+# seed, docs/scene.md). Part of the format; to try others: benchmarks/scene_rate.py --constant
+# decode.build:LEAST_SHARED=VALUE.
 LEAST_SHARED = 4
 
 

@@ -11,7 +11,9 @@ from rinr_flower.codecs.scene.decode.resident import Planes
 from rinr_flower.codecs.scene.decode.wavelet import Floats, analyse, cosine_basis, synthesise
 from rinr_flower.codecs.scene.format.lattice import Ints
 
-SHRINK = 0.04  # how far the value of magnitude 1 is pulled to zero: the centre of mass of its interval
+# How far the value of magnitude 1 is pulled to zero: the centre of mass of its interval. Set by hand; part of the
+# format. To try others: benchmarks/scene_rate.py --constant decode.volume:SHRINK=VALUE.
+SHRINK = 0.04
 
 
 def forward(planes: list[Floats]) -> list[list[Floats]]:

@@ -24,12 +24,15 @@ from rinr_flower.codecs.scene.format.lattice import Kind
 from rinr_flower.codecs.scene.format.stream import MAX_WORKING_SIDE
 from rinr_flower.frames import Clip
 
-_MAX_CANVAS = 2.5  # times the area of a frame; a shot that needs more is split
-_LONGEST_SHOT = 128  # frames; a longer one is split, so that memory is bounded
-_SHORTEST_SHOT = 4  # frames; one that is split for its cost has no fewer
-_MUST_SAVE = 0.98  # of the cost, by halves: objects and heads cost more with them, which is not estimated
-_MAY_SPLIT = 1.0  # halves are tried if motion and residual cost so many times the canvas: they need about one more
-_STANDS_STILL_PX = 0.35  # a camera whose corners move less is taken to stand
+# To try others: benchmarks/scene_rate.py --constant encode.analysis:NAME=VALUE.
+_MAX_CANVAS = 2.5  # set by hand: times the area of a frame; a shot that needs more is split
+_LONGEST_SHOT = 128  # set by hand: frames; a longer one is split, so that memory is bounded
+_SHORTEST_SHOT = 4  # set by hand: frames; one that is split for its cost has no fewer
+_MUST_SAVE = 0.98  # set by hand: of the cost, by halves: objects and heads cost more with them, which is not estimated
+# Halves are tried if motion and residual cost so many times the canvas: they need about one more. Set by hand: less
+# tries more shots, in more time.
+_MAY_SPLIT = 1.0
+_STANDS_STILL_PX = 0.35  # set by hand: a camera whose corners move less is taken to stand: nothing is resampled
 
 
 @dataclass(eq=False)

@@ -132,5 +132,6 @@ def _mask(seen: Floats, below: Floats, size: tuple[int, int]) -> NDArray[np.int6
     steadiness = 1.0 / math.sqrt(len(seen))
     a, b = seen - (1 - steadiness) * seen.mean(axis=0), below - (1 - steadiness) * below.mean(axis=0)
     covariance, variance = cells((a * b).mean(axis=0)), cells((b * b).mean(axis=0))
+    # 4 squared grey levels, set by hand: a background that varies less is as good as flat, and the volume replaces it
     stays = np.clip(covariance / (variance + 4.0), 0, 1)
     return np.asarray(np.rint((1 - stays) * MASK_LEVELS), np.int64)

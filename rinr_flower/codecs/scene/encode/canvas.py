@@ -19,8 +19,11 @@ from rinr_flower.codecs.scene.format.lattice import Kind
 from rinr_flower.codecs.scene.format.shapes import bend_shape, residual_shape
 from rinr_flower.frames import box_mask
 
-_NOMINAL_SCALE = 2  # of the residual, where the ways to place a shot are compared
-OBJECT_WEIGHT = 0.03  # of pixels inside boxes: they show what is behind an object only where nothing else does
+# To try others: benchmarks/scene_rate.py --constant encode.canvas:NAME=VALUE.
+_NOMINAL_SCALE = 2  # set by hand: of the residual, where the ways to place a shot are compared
+# Of pixels inside boxes: they show what is behind an object only where nothing else does. Set by hand: more draws
+# objects into the canvas, less trusts what few frames show beside them.
+OBJECT_WEIGHT = 0.03
 
 
 class Placement:

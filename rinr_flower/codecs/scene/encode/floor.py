@@ -17,15 +17,17 @@ from rinr_flower.codecs.scene.format.code import STEPS_PER_OCTAVE
 from rinr_flower.frames import Clip, box_mask, read_image, write_jpeg
 from rinr_flower.quality import psnr_db
 
+# All set by hand: how fast and how closely the floor is met; codec.py says where it lies. To try others, on clips that
+# are below it (Car4, wakeboard10): benchmarks/scene_rate.py --constant encode.floor:NAME=VALUE.
 _STRIDE = 4  # frames that are compared first; all of them where these are near the floor or below
-_NEAR_DB = 0.6
-_TRIES = 4
-_MOST_FINER = 4 * STEPS_PER_OCTAVE
+_NEAR_DB = 0.6  # above the floor by those frames: the clip is taken to be above it; more looks at all of more clips
+_TRIES = 4  # quick ones; more meet the floor more closely, in more time
+_MOST_FINER = 4 * STEPS_PER_OCTAVE  # a clip that needs more stays below the floor
 _DB_PER_OCTAVE = 2.5  # of the step, until a second try shows it
-_BELIEVED = (1.0, 6.0)  # dB an octave
+_BELIEVED = (1.0, 6.0)  # dB an octave that a try may show; beyond, it is cut off
 _MARGIN_DB = 0.08  # a quick try, of one pass of quantisation, is a little better than what is coded in the end
-_CLOSE_DB = 0.25
-_FAR_LARGER = 2.5
+_CLOSE_DB = 0.25  # above the floor: near enough to end the tries; less saves bytes, in more time
+_FAR_LARGER = 2.5  # times the working width: a clip wider than that is drawn at twice the working size, to save time
 _NOTHING = 1.0  # squared grey levels; smaller errors are taken for it
 
 

@@ -16,8 +16,10 @@ from rinr_flower.codecs.scene.encode.quantise import LAMBDA
 from rinr_flower.codecs.scene.format.code import FEATURES, HEAD_UNIT, MAX_HEAD, Head
 from rinr_flower.codecs.scene.format.trunk import shipped_trunk
 
-_AROUND_BYTES = 3
-_RIDGE = 1e-3  # of the mean power of a feature
+_AROUND_BYTES = 3  # from the format, a head's half: a digest of up to 3 bytes, which rows there are, a length
+# Of the mean power of a feature. Set by hand: keeps weights small where features hardly differ; more gives up gain.
+# To try others: benchmarks/scene_rate.py --constant encode.heads:_RIDGE=VALUE.
+_RIDGE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)

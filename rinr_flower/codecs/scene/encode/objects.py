@@ -13,13 +13,14 @@ from rinr_flower.codecs.scene.encode.effort import Effort
 from rinr_flower.codecs.scene.encode.quantise import worth
 from rinr_flower.codecs.scene.format.code import STEPS_PER_OCTAVE, LayerCode, apron_px
 
-LONGEST = 32  # appearances that one volume spans at most
-_SHORTEST = 8  # and at least, where a run is cut for a better fit
-_MAX_SIDE = 192
-_POSE_BITS = 1.2  # of a difference d of poses, times log2(1 + 2 d^2): about what their coder takes
-_BITS_PER_VOLUME = 100.0
-_TYPICAL_AREA = 0.01  # of a frame; an object of this area gets object_weight as it is
-_MOST_FINER = 12
+# To try others: benchmarks/scene_rate.py --constant encode.objects:NAME=VALUE.
+LONGEST = 32  # set by hand: appearances that one volume spans at most; longer ones share more and fit worse
+_SHORTEST = 8  # set by hand: and at least, where a run is cut for a better fit
+_MAX_SIDE = 192  # set by hand: pixels; a larger object is coded at this size, which bounds time and memory
+_POSE_BITS = 1.2  # set by hand: of a difference d of poses, times log2(1 + 2 d^2): about what their coder takes
+_BITS_PER_VOLUME = 100.0  # set by hand: about what a volume takes beside coefficients and poses; more cut runs less
+_TYPICAL_AREA = 0.01  # of a frame; an object of this area gets object_weight as it is: what that option means
+_MOST_FINER = 12  # set by hand: sixteenths of an octave that an object's size adds to or takes from its step at most
 
 
 def cut_run(

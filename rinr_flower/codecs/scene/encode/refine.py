@@ -33,15 +33,18 @@ _BIG = (Kind.CANVAS, Kind.OBJECT)
 _ROUNDS = ((0.9, _BIG), (0.9, _BIG), (0.9, _BIG), (1.0, _ALL), (1.1, _ALL), (1.3, _ALL))
 """By how much the curvature is multiplied, and what is refined. A step too long gets coefficients over the thresholds
 of quantisation where a short one stays; a residual overshoots with it. Chosen on six of the development clips."""
+# Set by hand, as a round more takes time; others are tried by a change here and benchmarks/scene_rate.py.
 _OBJECT_ROUNDS = ((0.9, (Kind.OBJECT,)), (1.3, (Kind.OBJECT,)))
 """Of objects alone. Where the first is too long a step, the second is taken."""
 _HEADS = {Kind.CANVAS: "canvas_head", Kind.OBJECT: "object_head"}
-_AMONG_ALL = 1.35  # weight of objects over what their steps say: without it frames gain more than objects
-_ALONE = 1.6  # the same where objects alone are refined
-_APRON = 0.5  # weight of an object's surroundings, where its volume still shows, over that of what is in its box
-_FLAT = 0.02  # of the greatest curvature: what no frame shows is not divided by 0
-_NOTHING = 1e-6  # the curvature of a volume that no frame shows
-_PASSES = 3  # of rate-distortion quantisation
+# Weights of objects over what their steps say: without them frames gain more than objects. Set by hand, the first after
+# versions with 1.3 and 1.6. Others: benchmarks/scene_rate.py [--preset best] --constant encode.refine:NAME=VALUE.
+_AMONG_ALL = 1.35  # where all parts are refined: preset best
+_ALONE = 1.6  # where objects alone are refined
+_APRON = 0.5  # set by hand: weight of an object's surroundings, where its volume still shows, over that of its box
+_FLAT = 0.02  # set by hand: of the greatest curvature: what no frame shows is not divided by 0
+_NOTHING = 1e-6  # set by hand: the curvature of a volume that no frame shows, to divide by
+_PASSES = 3  # set by hand: of rate-distortion quantisation, as many as balanced has
 _CPU = torch.device("cpu")
 
 
@@ -315,6 +318,7 @@ def _spread(curvature: Floats, shape: tuple[int, ...]) -> Floats:
     here = cv2.resize(curvature, shape[::-1], interpolation=cv2.INTER_AREA)
     near, far = (cv2.dilate(here, np.ones((side, side), np.uint8)) for side in (3, 7))
     least = max(_FLAT * float(curvature.max()), _NOTHING)
+    # 0.5 and 0.15, set by hand: more makes shorter steps beside what counts much
     return np.asarray(np.maximum.reduce([here, 0.5 * near, 0.15 * far, np.full_like(here, least)]), np.float32)
 
 

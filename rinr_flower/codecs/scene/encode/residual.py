@@ -19,9 +19,10 @@ from rinr_flower.codecs.scene.format.lattice import Kind
 from rinr_flower.codecs.scene.format.shapes import residual_shape
 from rinr_flower.frames import box_mask
 
-_FINEST_BITS = 2000.0
-_STRIDE = 4  # frames looked at for that
-_COARSER_MAY_COST = 0.02  # a coarser residual arrives and renders faster
+# To try others: benchmarks/scene_rate.py --constant encode.residual:NAME=VALUE.
+_FINEST_BITS = 2000.0  # set by hand: a frame's loss at half the size that is worth the time and memory of the full size
+_STRIDE = 4  # set by hand: of the frames looked at for that; a larger one takes less time and may miss a change
+_COARSER_MAY_COST = 0.02  # set by hand: of the cost; a coarser residual arrives and renders faster
 _CPU = torch.device("cpu")
 
 

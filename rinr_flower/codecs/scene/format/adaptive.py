@@ -11,9 +11,15 @@ from numpy.typing import NDArray
 from rinr_flower.bitstream.entropy import TOTAL
 from rinr_flower.errors import PayloadError
 
+# Part of the format. Set by hand: the least count, 1, is a sixteenth of a symbol. Not tried alone, as the counts that
+# tables start from are shipped in this unit (priors/context.py).
 UNIT = 16  # what one symbol counts
-_FORGET_AT = 2048  # symbols after which a table halves its counts
-_MANY = 48  # symbols of a context from which on a call for each context is faster than a table for each symbol
+# Symbols after which a table halves its counts. Part of the format, set by hand: fewer follow changes, more count more
+# exactly. To try others: benchmarks/scene_rate.py --constant format.adaptive:_FORGET_AT=VALUE.
+_FORGET_AT = 2048
+# Symbols of a context from which on a call for each context is faster than a table for each symbol. Any value gives the
+# same bytes, so it is no trade.
+_MANY = 48
 
 
 class Coder(Protocol):

@@ -19,7 +19,7 @@ Ints = NDArray[np.int32]
 Places = NDArray[np.int64]
 Shape = tuple[int, int, int]
 
-BLOCK = 8
+BLOCK = 8  # part of the format: the passes of neighbours.py and the shipped network are made for it
 BORDER = 2  # of zeros around every plane: neighbours are looked up without asking where a plane ends
 LOW_PASS = 3
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Part of the format, set by hand. To try others: benchmarks/scene_rate.py --constant format.shapes:NAME=VALUE.
 CHROMA_STEP = 0.55  # a chroma sample stands for four pixels, so that its error counts about four times in RGB
-_MAX_LEVELS = 6
-_SMALLEST_SIDE = 4
+_MAX_LEVELS = 6  # of the wavelet
+_SMALLEST_SIDE = 4  # of the low-pass picture
 
 
 def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
