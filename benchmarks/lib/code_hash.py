@@ -1,8 +1,8 @@
 """Hash of the library code that a result depends on, so that a result of other code can be told.
 
 The hash of a module covers it and every module of ``rinr_flower`` that it imports, directly or not, and the weights
-(``.npz``) that lie beside one of them. Comments, docstrings and layout do not enter, nor do modules that no figure follows from (NO_FIGURE), nor anything outside
-``rinr_flower``: versions are in the result's machine.
+(``.npz``) that lie beside one of them. Comments, docstrings and layout do not enter, nor do modules that no figure
+follows from (NO_FIGURE), nor anything outside ``rinr_flower``: versions are in the result's machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DIGITS = 16
 
 
 def digest_of(modules: Sequence[str]) -> str:
-    """Hash of ``modules``, of all that they import and of the weights beside them. ModuleNotFoundError if one is gone."""
+    """Hash of ``modules``, all that they import and the weights beside them. ModuleNotFoundError if one is gone."""
     found = hashlib.sha256()
     files = closure(modules)
     for name, file in sorted(files.items()):

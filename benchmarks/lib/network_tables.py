@@ -1,4 +1,4 @@
-"""How far the papers' networks get: against a whole network for each frame, against JPEG, and shared through the fog."""
+"""How far the papers' networks get: against one for each frame, against JPEG, and shared through the fog."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .results import Row
 
 _NETWORKS = ("rapid_inr", "residual over rapid_inr", "nerv", "residual over nerv")
 _RECEIVERS = 9
+
 
 def residual_rate(results: Path) -> str:
     """SIRENs that frames share against a whole one for each frame, and against JPEG at quality 20, clip by clip.

@@ -22,7 +22,7 @@ from rinr_flower.codecs.scene.format.network import ContextNetwork, shipped
 from rinr_flower.errors import PayloadError
 
 _MAX_GAMMA = 20  # bits of the remainder of a magnitude beyond the tables
-_BLOCKS_AT_ONCE = 1 << 11  # bounds the memory that the network's inputs take; any value gives the same bytes
+_BLOCKS_AT_ONCE = 1 << 11  # after which tables adapt: part of the format; bounds the memory of the network's inputs
 _SIGNS_AT_ONCE = 1 << 11  # after which their tables adapt; set by hand, part of the format: fewer take more calls
 _HALF = np.array([[0.5, 0.5]], np.float32)
 

@@ -1,0 +1,228 @@
+"""Steps of the encoder of ``scene``, judged by frames drawn with the reference decoder or by what was made to be found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference_scene as reference
+from numpy.typing import NDArray
+from scene_clips import squares, texture
+
+from rinr_flower.alignment.tracks import Track
+from rinr_flower.bitstream.entropy import encode_ints
+from rinr_flower.codecs.scene.decode.build import bend_of
+from rinr_flower.codecs.scene.decode.volume import forward, inverse
+from rinr_flower.codecs.scene.decode.wavelet import Floats
+from rinr_flower.codecs.scene.encode.analysis import to_ycc
+from rinr_flower.codecs.scene.encode.canvas import (
+    OBJECT_WEIGHT,
+    Placement,
+    best_canvas,
+    canvas_weights,
+    cost_of,
+    mean_canvas,
+    with_bend,
+)
+from rinr_flower.codecs.scene.encode.effort import PRESETS
+from rinr_flower.codecs.scene.encode.heads import Coded, solved
+from rinr_flower.codecs.scene.encode.objects import LONGEST, cut_run
+from rinr_flower.codecs.scene.encode.quantise import LAMBDA, quantise
+from rinr_flower.codecs.scene.format.code import FEATURES, HEAD_UNIT, Head, LayerCode, ShotCode
+from rinr_flower.codecs.scene.format.lattice import Kind
+
+NONE = np.zeros((0, 4), np.float32)
+
+
+def grey(height: int, width: int, cell: int, seed: int = 0) -> Floats:
+    return texture(height, width, seed, cell)[..., 0] - 128
+
+
+# heads
+
+
+def edges(step: float) -> tuple[list[Floats], list[Floats]]:
+    """Planes (1, h, w) of a picture with hard edges: as they are decoded, and as they were."""
+    wanted = [plane[None] for plane in to_ycc(squares(1).frames[0].image)]
+    (bands,) = quantise(Kind.OBJECT, [forward(wanted)], [[step] * 3], rounds=1)
+    return inverse(bands, [step] * 3), wanted
+
+
+def error(decoded: list[Floats], wanted: list[Floats], head: Head | None, step: float) -> float:
+    """Squared error once the reference decoder has added what ``head`` makes."""
+    planes = [plane.astype(float) for plane in decoded]
+    if head is not None:
+        reference.synthesised(planes[: len(head)], head, step, 1.0)
+    return sum(float(((a - b) ** 2).sum()) for a, b in zip(planes, wanted, strict=True))
+
+
+def least(decoded: Floats, wanted: Floats, step: float) -> float:
+    """The least squared error of luma that any head of real numbers leaves."""
+    columns = []
+    for row in np.eye(FEATURES, dtype=int):
+        plane = decoded.astype(float)
+        reference.synthesised([plane], row[None] / (HEAD_UNIT * step), step, 1.0)
+        columns.append((plane - decoded).reshape(-1))
+    features, missing = np.stack(columns, axis=1), (wanted - decoded).reshape(-1)
+    return float(((missing - features @ np.linalg.lstsq(features, missing)[0]) ** 2).sum())
+
+
+def test_a_solved_head_saves_more_error_than_its_bits_are_worth_and_nearly_all_that_a_head_can() -> None:
+    step = 20.0
+    decoded, wanted = edges(step)
+    head = solved([Coded(decoded, wanted, step)], step)
+    assert head is not None
+    before, after = error(decoded, wanted, None, step), error(decoded, wanted, head, step)
+    assert before - after > LAMBDA * step**2 * 8 * len(encode_ints(head))
+    luma = decoded[:1], wanted[:1]
+    whole, best = error(*luma, None, step), least(decoded[0], wanted[0], step)
+    assert whole - error(*luma, head[:1], step) > 0.98 * (whole - best)
+
+
+@pytest.mark.parametrize("planes", [1, 3], ids=["luma", "all planes"])
+def test_the_head_that_made_a_difference_is_found_again(planes: int) -> None:
+    step = 40.0
+    decoded, _ = edges(step)
+    made = np.random.default_rng(0).integers(-20, 21, (planes, FEATURES))
+    share = np.broadcast_to(np.linspace(0.2, 1, decoded[0].shape[2], dtype=np.float32), decoded[0].shape[1:]).copy()
+    wanted = [plane.astype(float) for plane in decoded]
+    reference.synthesised(wanted[:planes], made, step, share)
+    head = solved([Coded(decoded, [w.astype(np.float32) for w in wanted], step, share)], step)
+    assert head is not None
+    assert head.shape == made.shape
+    np.testing.assert_allclose(head, made, atol=1)
+
+
+def test_there_is_no_head_where_nothing_is_missing_or_bits_are_dear() -> None:
+    step = 20.0
+    decoded, wanted = edges(step)
+    assert solved([], step) is None
+    assert solved([Coded(decoded, decoded, step)], step) is None
+    assert solved([Coded(decoded, wanted, step)], 10 * step) is None
+
+
+# canvases
+
+PANNED = ShotCode(6, (70, 100), (3, 2), np.stack([np.tile([13 * t, 3 * t], 4) for t in range(6)]))
+FRAME = (64, 80)
+
+
+def drawn(shot: ShotCode, canvas: Floats, size: tuple[int, int], bend: Floats | None = None) -> NDArray[np.float64]:
+    """Frames (frames, h, w) that the reference decoder's functions draw from a canvas (h, w)."""
+    y, x = (v + 0.5 for v in np.mgrid[0 : size[0], 0 : size[1]].astype(float))
+    shift, frames = np.array([[1, 0, shot.origin[0]], [0, 1, shot.origin[1]], [0, 0, 1]]), []
+    for k in range(shot.frames):
+        moved = np.eye(3) if shot.motion is None else reference.homography(shot.motion[k].reshape(4, 2) / 8, *size[::-1])
+        at = reference.mapped(shift @ moved, x, y)
+        if bend is not None:
+            cell = (x * bend.shape[3] / size[1], y * bend.shape[2] / size[0])
+            at = tuple(a + reference.sampled(b, *cell, cubic=False) for a, b in zip(at, bend[k], strict=True))
+        frames.append(reference.sampled(canvas.astype(float), *at, cubic=True))
+    return np.array(frames)
+
+
+def test_refinement_gives_back_what_a_mean_of_resampled_frames_blurs() -> None:
+    luma = drawn(PANNED, grey(*PANNED.canvas, cell=3), FRAME).astype(np.float32)
+    errors = []
+    for rounds in ((0,), (0, 1, 3)):
+        (canvas,) = best_canvas(PANNED, [luma], [NONE] * 6, FRAME, rounds, step=10.0)
+        errors.append(float(((drawn(PANNED, canvas[0], FRAME) - luma) ** 2).mean()))
+    assert errors[1] < 0.1 * errors[0]
+
+
+def test_what_does_not_lie_still_on_the_canvas_is_not_refined() -> None:
+    luma = np.random.default_rng(1).normal(0, 20, (6, *FRAME)).astype(np.float32)
+    mean, kept, refined = (
+        best_canvas(PANNED, [luma], [NONE] * 6, FRAME, rounds, step=40.0)[0] for rounds in ((0,), (0, 1, 3), (3,))
+    )
+    np.testing.assert_array_equal(kept, mean)
+    assert np.abs(refined - mean).max() > 5
+
+
+def test_coefficients_weigh_as_many_frames_as_show_them() -> None:
+    """Against counting, for a camera that moves by whole pixels past an object that moves with it."""
+    size, canvas, pan = (40, 48), (44, 68), 4
+    shot = ShotCode(5, canvas, (2, 2), np.stack([np.tile([8 * pan * t, 0], 4) for t in range(5)]))
+    count = np.zeros(canvas)
+    for t in range(5):
+        trust = np.ones(size)
+        trust[10:24, 12:20] = OBJECT_WEIGHT
+        count[2 : 2 + size[0], 2 + pan * t : 2 + pan * t + size[1]] += trust
+    box = np.array([[12, 10, 20, 24]], np.float32)
+    volume = [[np.zeros((1, 22, 34), np.float32), np.zeros((1, *canvas), np.float32)]]
+    ((half, full),) = canvas_weights(shot, [box] * 5, size, volume)
+    np.testing.assert_allclose(full[0], count / 5, atol=1e-5)
+    np.testing.assert_allclose(half[0], (count / 5).reshape(22, 2, 34, 2).mean(axis=(1, 3)), atol=1e-5)
+
+
+def test_a_bend_fits_what_no_homography_does() -> None:
+    """Frames of a standing camera whose rows sway sideways and whose columns sway up and down."""
+    height, width = size = (160, 200)
+    scene, shot = grey(*size, cell=8), ShotCode(6, size, (0, 0), None)
+
+    def sway(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Displacements (frames, 2, h, w)."""
+        over = 3 * np.sin(2 * np.pi * np.arange(6) / 6)[:, None, None]
+        along_x, along_y = np.sin(2 * np.pi * y / height), 0.7 * np.cos(2 * np.pi * x / width)
+        return np.stack([over * along_x, over * along_y], axis=1)
+
+    y, x = (v + 0.5 for v in np.mgrid[0:height, 0:width].astype(float))
+    luma = np.array([reference.sampled(scene, x + dx, y + dy, cubic=True) for dx, dy in sway(x, y)], np.float32)
+    bent = with_bend(shot, luma, [NONE] * 6, size, rounds=2)
+    bend = bend_of(bent, size)
+    assert bend is not None
+    rows, columns = bend.shape[2:]
+    y, x = (np.mgrid[0:rows, 0:columns] + 0.5) * np.array([height / rows, width / columns])[:, None, None]
+    true = sway(x, y)
+    assert np.abs(bend - true).mean() < 0.3 * np.abs(true).mean()
+    costs = [sum(cost_of(s, luma, [NONE] * 6, size, 10.0)) for s in (shot, bent)]
+    assert costs[1] < 0.5 * costs[0]
+    canvases = [mean_canvas(Placement(s, size), [luma], [NONE] * 6, size)[0][0] for s in (shot, bent)]
+    straight, fitted = (drawn(shot, c, size, b) for c, b in zip(canvases, (None, bend), strict=True))
+    assert ((fitted - luma) ** 2).mean() < 0.2 * ((straight - luma) ** 2).mean()
+
+
+# objects
+
+
+def passing(frames: int, turns: int | None) -> tuple[Floats, list[NDArray[np.float32]]]:
+    """Luma of an object that passes, and looks different from frame ``turns`` on; boxes that jitter around it."""
+    rng, looks = np.random.default_rng(0), [grey(24, 20, 4, seed) for seed in (1, 2)]
+    luma = np.repeat(grey(96, 160, 8, seed=7)[None], frames, axis=0)
+    boxes = []
+    for t in range(frames):
+        left, top = 10 + 2 * t, 30 + t // 3
+        luma[t, top : top + 24, left : left + 20] = looks[turns is not None and t >= turns]
+        boxes.append((np.array([[left, top, left + 20, top + 24]]) + rng.uniform(-2, 2, (1, 4))).astype(np.float32))
+    return luma, boxes
+
+
+def corners(layer: LayerCode, pose: NDArray[np.int64], box: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Where the corners (4, 2) of a box lie in a volume, as docs/format.md says."""
+    height, width = layer.size
+    left, top, right, bottom = layer.margins
+    (ax, ay), (bx, by), (cx, cy) = pose.reshape(3, 2) / 8
+    fix = np.array([[1 + (bx - ax) / width, (cx - ax) / height], [(by - ay) / width, 1 + (cy - ay) / height]])
+    core = np.array([[left, top], [width - right, top], [left, height - bottom], [width - right, height - bottom]])
+    assert (box[2:] > box[:2]).all()
+    return core @ fix.T + (ax, ay)
+
+
+@pytest.mark.parametrize(
+    ("frames", "turns", "preset", "volumes"),
+    [(12, None, "balanced", 1), (16, 8, "balanced", 2), (16, 8, "fast", 1), (LONGEST + 8, None, "fast", 2)],
+    ids=["one look", "two looks", "two looks, in a hurry", "long"],
+)
+def test_volumes_of_a_run_cover_all_its_boxes(frames: int, turns: int | None, preset: str, volumes: int) -> None:
+    luma, boxes = passing(frames, turns)
+    run = Track(tuple(range(frames)), (0,) * frames)
+    tracks, layers = cut_run(run, luma, boxes, PRESETS[preset], step_code=40)
+    assert len(tracks) == len(layers) == volumes
+    assert [frame for track in tracks for frame in track.frames] == list(range(frames))
+    assert max(len(track.frames) for track in tracks) <= LONGEST
+    for track, layer in zip(tracks, layers, strict=True):
+        assert len(layer.poses) == len(track.frames)
+        apron = layer.apron((96, 160))
+        for frame, pose in zip(track.frames, layer.poses, strict=True):
+            found = corners(layer, pose, boxes[frame][0])
+            assert found.min() > apron - 0.125  # what poses are rounded to
+            assert (found < np.array(layer.size[::-1]) - apron + 0.125).all()
