@@ -32,6 +32,7 @@ UPLOADS = {
 }
 Table = Callable[[Path], str]
 _MODES = 2
+_RIVALS = {"avif": "AVIF", "x264": "H.264", "av1": "AV1", "roi_av1": "two-layer AV1"}
 
 
 def main_job(results: Path) -> str:
@@ -239,7 +240,7 @@ def readme(results: Path) -> str:
     """The README's table: what a user asks first. At most eight rows."""
     ways = {(r["way"], r["upload"], r["codec"]): r for r in _read(results / "sharing.json")["summary"]}
     bounds = {
-        r["rival"]: " and ".join(_ratio(r[key]["median"]) for key in ("at_our_points", "at_its_points"))
+        r["rival"]: " / ".join(_ratio(r[key]["median"]) for key in ("at_our_points", "at_its_points"))
         for r in _rivals(results)
     }
     mean = _read(results / "main_job.json")["summary"]["mean"]
@@ -247,14 +248,14 @@ def readme(results: Path) -> str:
     trained = trained_on_scene(learned)
     fuzz, kills = _read(results / "fuzz.json")["summary"], _part(results, "resume")
     fog, layers = (f"{ways['fog', upload, 'scene']['median']:.1f}x fewer" for upload in ("jpeg", "roi_jpeg"))
-    alone = "; ".join(f"{ways['serverless', None, c]['median']:.1f}x" for c in ("x264", "av1", "roi_av1"))
+    alone = "; ".join(f"{_RIVALS[c]} {ways['serverless', None, c]['median']:.1f}x" for c in ("x264", "av1", "roi_av1"))
     rows = [
         ("Ten devices share all with all through the fog, camera files going up: bytes", fog, "sharing.py"),
         ("The same, uploading a coarse frame and fine boxes (`roi_jpeg`)", layers, "sharing.py"),
-        ("No fog, devices that can encode H.264; AV1; two-layer AV1 themselves", f"{alone} fewer", "sharing.py"),
+        ("No fog, devices that can encode video themselves", f"{alone} fewer", "sharing.py"),
         (
-            "Bytes of `scene` over those of AVIF; AV1; two-layer AV1, each at the quality of `scene` and at its own",
-            "; ".join(bounds[r] for r in ("avif", "av1", "roi_av1")),
+            "Bytes of `scene` over those of a rival, at the quality of `scene` / at the rival's",
+            "; ".join(f"{_RIVALS[r]} {bounds[r]}" for r in ("avif", "x264", "av1", "roi_av1")),
             "rate_distortion.py",
         ),
         (
@@ -267,8 +268,11 @@ def readme(results: Path) -> str:
             "accuracy.py",
         ),
         (
-            "The first command, mean of its devices and of three seeds: mAP50 with `scene` / with the files; mAP50-95",
-            "; ".join(f"{mean['fog'][m]:.3f} / {mean['jpeg_relay'][m]:.3f}" for m in ("map50", "map50_95")),
+            "The first command with `scene` / with the camera's files, mean of its devices and of three seeds",
+            "; ".join(
+                f"{name} {mean['fog'][m]:.3f} / {mean['jpeg_relay'][m]:.3f}"
+                for name, m in (("mAP50", "map50"), ("mAP50-95", "map50_95"))
+            ),
             "main_job.py",
         ),
         (
@@ -279,9 +283,9 @@ def readme(results: Path) -> str:
             "updates.py",
         ),
         (
-            "Altered payloads, updates and models given to the readers / findings; killed runs resumed / as if "
+            "Altered payloads, updates and models given to the readers; killed runs that were resumed",
+            f"{fuzz['done']:,}, {len(fuzz['findings'])} findings; {kills['killed']}, {kills['equal']} ended as if "
             "undisturbed",
-            f"{fuzz['done']:,} / {len(fuzz['findings'])}; {kills['killed']} / {kills['equal']}",
             "fuzz.py, reliability.py",
         ),
     ]
