@@ -135,9 +135,9 @@ def log_axis(axis: Any, text_of: Callable[[float], str], *, between: str = "") -
 
 
 def place_labels(axes: Any, points: Sequence[tuple[float, float, str, str, bool]]) -> None:
-    """Write every point's name beside it, where it covers no other label and no mark, as far as there is room.
+    """Write every point's name beside it, where it covers no other label, mark or upright line, as far as there is room.
 
-    Call it last: it measures texts and axes as they are drawn.
+    A thin line leads from the name to its point. Call it last: it measures texts and axes as they are drawn.
     """
     figure = axes.figure
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -146,11 +146,15 @@ def place_labels(axes: Any, points: Sequence[tuple[float, float, str, str, bool]
     pixels = figure.dpi / 72
     centres = [axes.transData.transform((x, y)) for x, y, *_ in points]
     taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in centres]
+    lines = [line.get_window_extent(renderer) for line in axes.lines]
+    taken += [box.padded(2) for box in lines if box.width < 1 < box.height]
     for (x, y, name, colour, bold), centre in zip(points, centres, strict=True):
         label = axes.annotate(
             name, (x, y), (0, 0), textcoords="offset points", fontsize=8, color=colour,
             fontweight="bold" if bold else "normal",
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 0, "shrinkB": 2},
         )  # fmt: skip
+        label.arrow_patch.set_visible(False)  # it would count as part of the text's size
         size = label.get_window_extent(renderer)
 
         def cost(side: tuple[int, int, int], size: Bbox = size, centre: Any = centre) -> float:
@@ -164,11 +168,12 @@ def place_labels(axes: Any, points: Sequence[tuple[float, float, str, str, bool]
 
         left, bottom = _corner(min(_SIDES, key=cost), size, centre, pixels)
         label.set_position(((left - centre[0]) / pixels, (bottom - centre[1]) / pixels))
+        label.arrow_patch.set_visible(True)
         taken.append(Bbox.from_bounds(left, bottom, size.width, size.height))
 
 
 _NEAR_PT = 7
-_SIDES = tuple((dx, dy, far) for far in (_NEAR_PT, 14, 22) for dx, dy in (
+_SIDES = tuple((dx, dy, far) for far in (_NEAR_PT, 14, 22, 34) for dx, dy in (
     (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)
 ))  # fmt: skip
 
