@@ -79,7 +79,7 @@ def simulate(
         "log": log,
     }
     if resume is not None and out is not None:
-        raise ConfigError("--resume goes on in the run's own folder; leave --out out")
+        raise ConfigError(f"give either --resume or --out: a run goes on in its own folder, here {resume}")
     with Terminal() as terminal:
         terminal("loading PyTorch and Flower", 0.0)
         from rinr_flower.simulations.scenario import begun_scenario, load_scenario, parsed_settings

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flwr.app import Context
 
+from rinr_flower.bandwidth import FOG
 from rinr_flower.clients import DeviceFolder, EdgeDevice
 from rinr_flower.datasets import Broken, Share, deal, sources
 from rinr_flower.devices import pick_device
@@ -17,6 +18,7 @@ from rinr_flower.files import read_record, write_record
 from rinr_flower.names import as_name
 from rinr_flower.report import FailureRecord
 from rinr_flower.report.record import deployed_resume
+from rinr_flower.simulations.keys import check_known
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
 
@@ -34,12 +36,13 @@ LEFT_OUT = "left-out.json"
 def shares_of(
     scenario: Scenario, progress: Callable[[float], None] | None = None, broken: Broken | None = None
 ) -> list[Share]:
-    """The scenario's data, dealt to its devices. DataError if it is not there, not right, or too little.
+    """The scenario's data, dealt to its devices. DataError if it is not there, not right, or too little; ConfigError if
+    the link names a device that there is not.
 
     ``broken`` gathers what cannot be read; the scenario says whether that is an error.
     """
     gathered = Broken(scenario.skip_broken) if broken is None else broken
-    return deal(
+    shares = deal(
         sources(scenario.data, seed=scenario.seed, broken=gathered),
         scenario.num_clients,
         frames_per_clip=scenario.frames_per_clip,
@@ -50,6 +53,9 @@ def shares_of(
         broken=gathered,
         progress=progress,
     )
+    nodes = [FOG, *(share.name for share in shares)]
+    check_known(scenario.link_model().node_rates, nodes, "scenario key 'link.node_rates'", "node")
+    return shares
 
 
 def equip(

@@ -195,18 +195,19 @@ def held(path: Path) -> Iterator[None]:
 
     The lock is on the folder itself, so that no file is left behind. It ends with this process however that ends, as
     programs that it starts do not inherit it. On a file system without locks nothing is held. Reading a run needs no
-    hold.
+    hold. A folder that it made is deleted at the end if it is empty.
 
     Raises
     ------
     ConfigError
         If another process holds the folder, or it cannot be made.
     """
+    made = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
         folder = os.open(path, os.O_RDONLY)
     except OSError as error:
-        raise ConfigError(f"the run's folder {path} cannot be made: {error}") from error
+        raise ConfigError(f"the run's folder {path} cannot be made: {error}; name another with --out") from error
     try:
         with suppress(OSError):  # a file system without locks
             try:
@@ -217,6 +218,9 @@ def held(path: Path) -> Iterator[None]:
                 ) from error
         yield
     finally:
+        with suppress(OSError):  # it is not empty
+            if made:
+                path.rmdir()
         with suppress(OSError):
             fcntl.flock(folder, fcntl.LOCK_UN)  # closing is not enough where a child process was forked meanwhile
         os.close(folder)

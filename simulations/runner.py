@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rinr_flower.clients import DeviceFolder, client_app
 from rinr_flower.datasets import Broken
+from rinr_flower.detection import architecture
 from rinr_flower.devices import pick_device
 from rinr_flower.errors import RinrError
 from rinr_flower.report import RunRecord
@@ -42,9 +43,10 @@ def run_scenario(
         return resume_scenario(scenario, begun, progress, stop, live=live)
     path = run_path(scenario.out)
     check_unused(path)
-    broken = Broken(scenario.skip_broken)
-    shares = shares_of(scenario, partial(progress, "data"), broken)
     with held(path):
+        architecture(scenario.detector).build(("object",))
+        broken = Broken(scenario.skip_broken)
+        shares = shares_of(scenario, partial(progress, "data"), broken)
         run = RunFolder.create(str(path))
         scenario.save(run.scenario)
         folders = equip(shares, run.devices, broken.reasons, partial(progress, WRITING))

@@ -12,7 +12,10 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from rinr_flower.bandwidth import LinkModel
+from rinr_flower.bandwidth.profiles import PROFILES
 from rinr_flower.codecs import codecs
+from rinr_flower.codecs.roi import StillRoi
+from rinr_flower.codecs.roi_video import VideoRoi
 from rinr_flower.datasets.dealing import dealings
 from rinr_flower.detection import architecture
 from rinr_flower.errors import ConfigError
@@ -20,6 +23,7 @@ from rinr_flower.files import write_text
 from rinr_flower.messages.common_model import FEDERATED, options_of
 from rinr_flower.registry import build_dataclass
 from rinr_flower.simulations.client_resources import ClientResources
+from rinr_flower.simulations.keys import check_known, in_key
 from rinr_flower.terminal import parse_settings
 from rinr_flower.trackers import Tracking
 from rinr_flower.updates import updates
@@ -169,8 +173,9 @@ class Scenario:
             raise ConfigError(f"scenario key 'image_size' is {self.image_size}; it must be a multiple of 32")
         if not 0 <= self.blur <= 1:
             raise ConfigError(f"scenario key 'blur' is {self.blur}; it must be a probability, 0..1")
-        if self.learning_rate <= 0 or self.timeout_s <= 0:
-            raise ConfigError("scenario keys 'learning_rate' and 'timeout_s' must be greater than 0")
+        for name in ("learning_rate", "timeout_s"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"scenario key {name!r} is {getattr(self, name)}; it must be greater than 0")
         if self.min_devices > self.num_clients:
             raise ConfigError(f"min_devices is {self.min_devices}, but there are only {self.num_clients} devices")
         for name in ("codec", "upload", "compressor", "aggregation", "deal", "detector"):
@@ -180,16 +185,24 @@ class Scenario:
                 )
         if not isinstance(self.classes, list) or not all(isinstance(name, str) for name in self.classes):
             raise ConfigError(f"scenario key 'classes' is {self.classes!r}; it is a list of names")
+        if twice := [name for at, name in enumerate(self.classes) if name in self.classes[:at]]:
+            raise ConfigError(f"scenario key 'classes' is {self.classes!r}; give {twice[0]!r} once")
         if not isinstance(self.rivals, list):
             raise ConfigError(f"scenario key 'rivals' is {self.rivals!r}; it is a list of codecs")
-        for component in (self.codec, self.upload, *self.rivals):
-            codecs.create(component)
-        updates.create(self.update_compressor)
-        dealings.create(self.deal)
-        architecture(self.detector)
+        rivals = {f"rivals[{number}]": rival for number, rival in enumerate(self.rivals)}
+        for name, component in {"codec": self.codec, "upload": self.upload, **rivals}.items():
+            with in_key(name):
+                _check_codec(component)
+        with in_key("compressor"):
+            updates.create(self.update_compressor)
+        with in_key("deal"):
+            dealings.create(self.deal)
+        with in_key("detector"):
+            architecture(self.detector)
         if not isinstance(self.log, list):
             raise ConfigError(f"scenario key 'log' is {self.log!r}; it is a list of trackers")
-        Tracking(self.log)
+        with in_key("log"):
+            Tracking(self.log)
         if self.aggregation != "none" and self.strategy in ("fog_training", "auto"):
             raise ConfigError(
                 f"aggregation is {self.aggregation!r}, but strategy {self.strategy!r} averages no models; leave it "
@@ -209,7 +222,9 @@ class Scenario:
 
     def link_model(self) -> LinkModel:
         """The link that turns bytes into seconds."""
-        return _fields_of(LinkModel, self.link, "link")
+        if self.link in list(PROFILES):
+            raise ConfigError(f"scenario key 'link' is {self.link!r}, a profile; give link.profile={self.link}")
+        return _fields_of(LinkModel, self.link, "link", "profile")
 
     @property
     def update_compressor(self) -> dict[str, Any]:
@@ -237,8 +252,11 @@ def load_scenario(file: str | Path | None = None, overrides: Mapping[str, Any] |
     does not use; those of a file may be meant for other strategies.
     """
     values = _read("default" if file is None else file)
+    known = [f.name for f in dataclasses.fields(Scenario)]
+    check_known(values, known, "the scenario" if file is None else f"scenario file {str(file)!r}")
     for key, value in (overrides or {}).items():
         _put(values, key, value)
+    check_known(values, known, "a scenario")
     scenario = build_dataclass(Scenario, values, where="a scenario")
     _check_used(scenario, {key.partition(".")[0] for key in overrides or {}})
     return scenario
@@ -280,11 +298,23 @@ def shipped_scenarios() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
-def _fields_of(kind: type[T], values: object, key: str) -> T:
-    """A dataclass from the scenario key ``key``; ConfigError if that does not hold its fields."""
+def _fields_of(kind: type[T], values: object, key: str, *beside: str) -> T:
+    """A dataclass from the scenario key ``key``; ConfigError if that holds anything but its fields and ``beside``."""
+    known = [*(f.name for f in dataclasses.fields(kind)), *beside]  # type: ignore[arg-type]
     if not isinstance(values, dict):
-        raise ConfigError(f"scenario key {key!r} is {values!r}; it holds keys and values")
+        raise ConfigError(f"scenario key {key!r} is {values!r}; it holds keys and values; known: {', '.join(known)}")
+    check_known(values, known, f"scenario key {key!r}")
     return build_dataclass(kind, values, where=f"scenario key {key!r}")
+
+
+def _check_codec(component: str | Mapping[str, Any]) -> None:
+    """ConfigError unless it is a codec, or if it would fail once its background is encoded."""
+    background = getattr(codecs.create(component), "background", None)
+    if isinstance(background, StillRoi | VideoRoi):
+        raise ConfigError(
+            f"codec {background.name!r} codes objects itself; it cannot be a background; take one of whole frames, "
+            "such as rapid_inr, nerv or jpeg"
+        )
 
 
 def _check_used(scenario: Scenario, given: set[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def trained_model(source: Path, device: str = "") -> TrainedModel:
     Parameters
     ----------
     source : the folder of a run, of a simulated device, or of a device's state.
-    device : name of a device of the run, or of its folder in ``devices/``; empty: the model in common.
+    device : name of a device of the run, its number, or ``device-NUMBER``; empty: the model in common.
 
     Raises
     ------
@@ -88,8 +89,9 @@ def _of_run(path: Path, device: str) -> TrainedModel:
     run, scenario = RunFolder(path), load_scenario(path / "scenario.yaml")
     folders = equipped(run.devices, scenario.num_clients)
     if device:
-        for folder in folders:
-            if device in (folder.name, folder.path.name):
+        number = re.fullmatch(r"(?:device-)?(\d+)", device)  # as are the names of folders, and what reports call them
+        for at, folder in enumerate(folders):
+            if device == folder.name or (number and int(number[1]) == at):
                 return _of_device(folder.path / "state", run.job)
         raise ConfigError(f"{path} holds no device {device!r}; {_choice(run, folders)}")
     if not (arrays := run.common_model()):
@@ -107,9 +109,12 @@ def _of_device(state: Path, job: str = "") -> TrainedModel:
 
 def _choice(run: RunFolder, devices: list[DeviceFolder]) -> str:
     """The devices to choose from, the most accurate first."""
+    record = RunRecord.load(run.path)
+    if not devices and (run.devices.exists() or "command" in record.scenario):  # it was simulated
+        return f"{run.devices} is gone or not whole, and with it the detectors; put it back, or begin a new run"
     if not devices:
         return "they are other machines: on one of them, give the folder of its state"
-    accuracy = {row.device: row.map50_95 for row in RunRecord.load(run.path).accuracy}  # of the last round
+    accuracy = {row.device: row.map50_95 for row in record.accuracy}  # of the last round
     best = sorted(devices, key=lambda device: -accuracy.get(device.name, 0.0))
     named = (f"--device {device.path.name} (mAP50-95 {accuracy.get(device.name, math.nan):.3f})" for device in best)
-    return f"choose from {', '.join(named)}"
+    return f"choose from {', '.join(named)}; 000 may also be written 0, device-00 or as the whole name"

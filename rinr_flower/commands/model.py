@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rinr_flower.terminal import check_parent
+
 
 def model(
     source: Annotated[Path, typer.Argument(help="folder of a run, or of a device's state")],
@@ -20,6 +22,7 @@ def model(
     """Write the detector that a run or a device has trained to a file that ultralytics opens."""
     from rinr_flower.simulations.trained_model import trained_model
 
+    check_parent(output)
     found = trained_model(source, device)
     found.write(output)
     names = ", ".join(found.detector["class_names"])

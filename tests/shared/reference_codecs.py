@@ -169,6 +169,12 @@ def window(box: np.ndarray, width: int, height: int, margin: int) -> Window | No
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
+def area(place: Window) -> int:
+    """Pixels of a window."""
+    left, top, right, bottom = place
+    return (right - left) * (bottom - top)
+
+
 def residual(payload: Container) -> Pictures:
     """docs/residual.md, table: ``residual``."""
     pictures = list(decode(background_of(payload)))
@@ -182,7 +188,7 @@ def residual(payload: Container) -> Pictures:
     }  # fmt: skip
 
     def size_of(group: list[Place]) -> int:
-        largest = max((right - left) * (bottom - top) for left, top, right, bottom in (windows[place] for place in group))
+        largest = max(area(windows[place]) for place in group)
         return next(number for number, (limit, *_) in enumerate(sizes) if not limit or largest <= limit)
 
     drawn: dict[Place, np.ndarray] = {}
@@ -292,11 +298,11 @@ def stretched(
 ) -> np.ndarray:
     """Section roi_jpeg and roi_avif, step 1: the first ``part`` = (width, height) of a picture at ``size``.
 
-    What the format leaves to rounding is done as Pillow does it, so that pictures are equal: along x, then along y,
-    each with weights of 22 binary places and a result in whole grey levels.
+    Rounding, which the format leaves open, is Pillow's, so that pictures are equal: along x, then along y, each with
+    a length in float32, weights of 22 binary places and a result in whole grey levels.
     """
     for axis, side, length in zip((1, 0), size, part, strict=True):
-        centres = (np.arange(side) + 0.5) * length / side
+        centres = (np.arange(side) + 0.5) * (float(np.float32(length)) / side)
         weights = kernel(np.abs(np.arange(picture.shape[axis]) + 0.5 - centres[:, None]))
         weights = np.rint(weights / weights.sum(axis=1, keepdims=True) * 2**22) / 2**22
         picture = np.moveaxis(np.tensordot(weights, picture, (1, axis)), 0, axis)
@@ -395,11 +401,10 @@ def window_tracks(windows: list[list[Window]]) -> list[list[tuple[int, Window]]]
 
 
 def overlap(first: Window, second: Window) -> float:
-    """Intersection over union."""
-    (left, top), (right, bottom) = np.maximum(first, second)[:2], np.minimum(first, second)[2:]
-    common = max(right - left, 0) * max(bottom - top, 0)
-    areas = [(w[2] - w[0]) * (w[3] - w[1]) for w in (first, second)]
-    return float(common / (sum(areas) - common))
+    """Section Tracks of roi_av1 and roi_x264: intersection over union."""
+    left, top, right, bottom = *map(max, first[:2], second[:2]), *map(min, first[2:], second[2:])
+    common = area((left, top, max(left, right), max(top, bottom)))
+    return common / (area(first) + area(second) - common)
 
 
 DECODERS: dict[str, Callable[[Container], Pictures]] = {

@@ -77,8 +77,8 @@ def test_cheap_commands_run_as_printed(
     monkeypatch.chdir(tmp_path)
     write_images(tmp_path / "my" / "images", [f"{i}.jpg" for i in range(3)])
     (tmp_path / "my" / "data.yaml").write_text("train: images\nnames: [car]\n")
-    for name in ("FIRST", "SECOND"):
-        shutil.copytree(saved_run, tmp_path / "runs" / name)
+    for name in ("RUN", "OTHER-RUN", "runs/FIRST", "runs/SECOND"):
+        shutil.copytree(saved_run, tmp_path / name)
     for command in (c for p, c in COMMANDS if p == page and is_run(c)):
         done = run_here(*shlex.split(command.replace("/data/OTB100", str(otb100))))
         assert done.returncode == 0, (command, done.stderr)
