@@ -7,13 +7,17 @@ registry's group, for example ``[project.entry-points."rinr_flower.codecs"] mine
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
+import re
 import typing
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
 from rinr_flower.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -25,6 +29,10 @@ class Registry(Generic[T]):
     ----------
     kind : what a component is called in error texts, for example ``"codec"``.
     group : the entry-point group that third parties register in.
+
+    Attributes
+    ----------
+    broken : names whose entry point cannot be loaded, and why; filled by :meth:`names`.
     """
 
     def __init__(self, kind: str, group: str) -> None:
@@ -32,23 +40,53 @@ class Registry(Generic[T]):
         self.group = group
         self._classes: dict[str, type[T]] = {}
         self._discovered = False
+        self.broken: dict[str, str] = {}
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """Class decorator: make the class known as ``name`` (also its ``name`` attribute)."""
+        """Class decorator: make the class known as ``name`` (also its ``name`` attribute).
+
+        ConfigError if it is no dataclass, or lacks methods that its base class asks for.
+        """
 
         def add(cls: type[T]) -> type[T]:
+            self._check(name, cls)
             self._classes[name] = cls
             cls.name = name  # type: ignore[attr-defined]
             return cls
 
         return add
 
+    def _check(self, name: str, cls: type[T]) -> None:
+        where = f"{getattr(cls, '__module__', '')}.{getattr(cls, '__qualname__', cls)}"
+        if not isinstance(cls, type) or "__dataclass_fields__" not in vars(cls):
+            raise ConfigError(
+                f"{where} is not a dataclass, so it cannot be the {self.kind} {name!r}; register a class, with "
+                "@dataclass(frozen=True) right above it"
+            )
+        if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+            raise ConfigError(f"{where} lacks {', '.join(missing)}, which every {self.kind} defines")
+
     def _discover(self) -> None:
-        if not self._discovered:
-            self._discovered = True
-            for point in entry_points(group=self.group):
-                if point.name not in self._classes:
-                    self.register(point.name)(point.load())
+        """Register what other distributions have, once. What cannot be loaded must not stop what does not need it."""
+        if self._discovered:
+            return
+        self._discovered = True
+        for point in entry_points(group=self.group):
+            what = f"{self.kind} {point.name!r}" + (f" of {point.dist.name} {point.dist.version}" if point.dist else "")
+            if known := self._classes.get(point.name):
+                # a package may register its class by the decorator too
+                if known.__module__.partition(".")[0] != re.split("[.:]", point.value)[0]:
+                    log.warning(
+                        f"{what} ({point.value}) is not used: {known.__module__}:{known.__qualname__} has that name; "
+                        "give it another"
+                    )
+                continue
+            try:
+                self.register(point.name)(point.load())
+            except Exception as error:  # whatever another's module raises when it is imported
+                reason = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+                self.broken[point.name] = f"{what} cannot be loaded: {reason}"
+                log.warning(self.broken[point.name])
 
     def names(self) -> list[str]:
         """All known names, sorted."""
@@ -56,13 +94,15 @@ class Registry(Generic[T]):
         return sorted(self._classes)
 
     def get(self, name: str) -> type[T]:
-        """The class behind ``name``; raises ConfigError that lists the known names."""
+        """The class behind ``name``; raises ConfigError that lists the known names, or says why it cannot be loaded."""
         self._discover()
         if name not in self._classes:
+            if name in self.broken:
+                raise ConfigError(f"{self.broken[name]}; mend that package")
             raise ConfigError(f"unknown {self.kind} {name!r}; known: {', '.join(self.names())}")
         return self._classes[name]
 
-    def create(self, spec: str | Mapping[str, Any], **options: Any) -> T:
+    def create(self, spec: str | Mapping[str, Any], /, **options: Any) -> T:
         """Build a component from a name, or from a mapping with a ``name`` key and options (as in YAML).
 
         Values are converted to the type of the dataclass field (the command line hands in strings). Unknown options and
@@ -120,6 +160,8 @@ def convert(value: Any, hint: Any, *, where: str) -> Any:
             return False
         raise ConfigError(f"{where}: {value!r} is not true or false")
     if hint in (int, float):
+        if isinstance(value, bool):
+            raise ConfigError(f"{where}: {value!r} is not a number")
         try:
             number = float(value)
         except (TypeError, ValueError, OverflowError):

@@ -51,8 +51,10 @@ class StillCodec(Codec):
 class Jpeg(StillCodec):
     """JPEG files, one a frame.
 
-    ``quality`` 1..95 re-encodes with Pillow; None passes the camera's own files on unchanged (frames that have no file
-    are encoded at quality 95).
+    Attributes
+    ----------
+    quality : 1 (small) to 95 (fine), of Pillow; None passes the camera's own files on unchanged (frames that have no
+        file are encoded at quality 95).
     """
 
     quality: int | None = None
@@ -70,7 +72,13 @@ class Jpeg(StillCodec):
 @codecs.register("webp")
 @dataclass(frozen=True)
 class Webp(StillCodec):
-    """Lossy WebP files, one a frame. ``quality`` 0..100; ``method`` 0 (fast) to 6 (small)."""
+    """Lossy WebP files, one a frame.
+
+    Attributes
+    ----------
+    quality : 0 (small) to 100 (fine).
+    method : 0 (fast) to 6 (small).
+    """
 
     quality: int = 50
     method: int = 6
@@ -86,7 +94,13 @@ class Webp(StillCodec):
 @codecs.register("avif")
 @dataclass(frozen=True)
 class Avif(StillCodec):
-    """AVIF (AV1 still) files, one a frame. ``quality`` 0..100; ``speed`` 0 (small) to 10 (fast)."""
+    """AVIF (AV1 still) files, one a frame.
+
+    Attributes
+    ----------
+    quality : 0 (small) to 100 (fine).
+    speed : 0 (small) to 10 (fast).
+    """
 
     quality: int = 30
     speed: int = 6

@@ -54,13 +54,18 @@ _CHECKS = 4  # times in the last tenth of the fit that the weights are compared 
 @codecs.register("nerv")
 @dataclass(frozen=True)
 class Nerv(Codec):
-    """One NeRV network per clip. ``preset: published`` in the options starts from :data:`PUBLISHED`.
+    """One NeRV network per clip.
 
     Attributes
     ----------
-    stem, channels, width, strides, levels : sizes of the network, see :class:`rinr_flower.inr.nerv.NervShape`; width
-        is its lower width, the channels of all later blocks unless ``channels`` is far larger.
-        Strides None are 5, 2, 2, ... with as many twos as bring the first feature map to 256 cells or fewer.
+    preset : ``published`` starts from Residual-INR's published network and schedule, 1.4 MB at 8 bits; options beside
+        it count. An option alone, no attribute.
+    stem : units of the first linear layer.
+    channels : of the first feature map and the first block; every later block has half as many.
+    width : fewest channels of a later block, the channels of all of them unless ``channels`` is far larger.
+    strides : upsampling factor of each block, such as 5,2,2; None: 5, 2, 2, ... with as many twos as bring the first
+        feature map to 256 cells or fewer.
+    levels : frequencies of the sines and cosines of time that the network is given.
     bits : bit width of the weights, 2..16, or 32 for raw float32.
     prune : fraction of all weights fixed at zero half-way through the fit; the rest are fitted on.
     steps, batch_frames, learning_rate : the schedule; a step sees ``batch_frames`` frames in a random order that goes

@@ -48,7 +48,8 @@ class RapidInr(Codec):
     shared : most frames that one network serves; 1, as published, gives every frame a whole network.
     prune : fraction of the hidden weights fixed at zero half-way through the fit.
     steps, learning_rate, batch_points : the schedule of a network of one frame; ``batch_points`` random pixels a step,
-        or None for all of them, as published. :func:`rinr_flower.inr.shared_siren.fit_of` says what several get.
+        or None for all of them, as published. One of several takes up to 4 times as many points a step, then up to 4
+        times as many steps.
     object_share : share of those pixels that is drawn inside the frame's boxes, 0 to 1; the rest is drawn anywhere. A
         small object has next to no say in a loss over all pixels.
     """

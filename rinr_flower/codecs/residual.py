@@ -39,7 +39,7 @@ class Residual(Codec):
     Attributes
     ----------
     background : the codec of the whole frame. In options: a name (with that codec's own defaults), a mapping, or
-        ``background.key=value``, which changes :data:`SMALL_BACKGROUND` where no name is given.
+        ``background.key=value``, which changes the default where no name is given.
     mode : ``residual`` codes the difference to the decoded background divided by its largest magnitude, which is
         stored; ``direct`` codes the pixels themselves.
     sizes : (largest box area in pixels or None, hidden units, sine layers), ascending; the last has no limit.
@@ -50,7 +50,8 @@ class Residual(Codec):
     candidates : initialisations that are tried briefly for every object; the best one is fitted on. Networks of 10 to
         24 units vary strongly with the seed.
     steps, learning_rate, batch_points : the objects' schedule; ``batch_points`` random pixels of an object a step, or
-        None for all of them, as published. :func:`rinr_flower.inr.shared_siren.fit_of` says what several boxes get.
+        None for all of them, as published. A network of several boxes takes up to 4 times as many points a step, then
+        up to 4 times as many steps.
     """
 
     background: Codec = field(default_factory=lambda: codecs.create(SMALL_BACKGROUND))

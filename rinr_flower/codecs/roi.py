@@ -47,9 +47,13 @@ def still_windows(boxes: Boxes, width: int, height: int) -> list[list[Window]]:
 class StillRoi(Codec):
     """Image files: one coarse file a frame in the background part, one fine file a box in the object part.
 
-    Coarse files have one ``coarse_reduce``-th of the frame's width and height. With ``coarse_every`` k only every k-th
-    frame has one; the others repeat the one before. With ``key_every`` k, the middle one of k frames of a scene is sent
-    whole and fine, and has no crops; the others borrow what is fine about it (see :mod:`rinr_flower.alignment.detail`).
+    Attributes
+    ----------
+    coarse_reduce : coarse files have the frame's width and height divided by this, 1 to 8.
+    coarse_every : of so many consecutive frames the first has a coarse file, and the others repeat it; 1: every frame.
+    key_every : the middle one of so many frames of a scene is sent whole and fine, and has no crops; the others borrow
+        what is fine about it (:mod:`rinr_flower.alignment.detail`). It needs a ``coarse_reduce`` above 1 and
+        ``coarse_every`` 1; 0: no such frames.
     """
 
     coarse_reduce: int
@@ -155,11 +159,15 @@ class StillRoiRenderer(PixelRenderer):
 @codecs.register("roi_jpeg")
 @dataclass(frozen=True)
 class RoiJpeg(StillRoi):
-    """JPEG in two layers: every frame at ``quality`` and half its size, every box at ``box_quality`` (1..95).
+    """JPEG in two layers: every frame at ``quality`` and half its size, every box at ``box_quality``.
 
     At the few bytes of a coarse layer, JPEG at half the size keeps more of the picture, and far more of its colours,
-    than at the whole. ``coarse_every`` k sends every k-th frame only, and every box; ``key_every`` k sends the
-    middle one of k frames whole at ``box_quality``.
+    than at the whole.
+
+    Attributes
+    ----------
+    quality : of the coarse files, 1 (small) to 95 (fine).
+    box_quality : of the boxes' crops and of frames sent whole, 1 (small) to 95 (fine).
     """
 
     quality: int = 30
@@ -183,10 +191,13 @@ class RoiJpeg(StillRoi):
 @codecs.register("roi_avif")
 @dataclass(frozen=True)
 class RoiAvif(StillRoi):
-    """AVIF in two layers: every frame at ``quality``, every box at ``box_quality`` (0..100); ``speed`` 0..10.
+    """AVIF in two layers: every frame at ``quality``, every box at ``box_quality``.
 
-    ``coarse_reduce`` k makes the frame's picture k times narrower and lower; ``coarse_every`` k sends every k-th only;
-    ``key_every`` k sends the middle one of k frames whole at ``box_quality``.
+    Attributes
+    ----------
+    quality : of the coarse files, 0 (small) to 100 (fine).
+    box_quality : of the boxes' crops and of frames sent whole, 0 (small) to 100 (fine).
+    speed : of both, 0 (small) to 10 (fast).
     """
 
     quality: int = 15

@@ -100,7 +100,13 @@ def _overlaps(a: list[Window], b: list[Window]) -> NDArray[np.float64]:
 
 
 class VideoRoi(Codec):
-    """Video: the clip as one coarse stream in the background part, a fine stream per object in the object part."""
+    """Video: the clip as one coarse stream in the background part, a fine stream per object in the object part.
+
+    Attributes
+    ----------
+    max_width : in pixels; wider frames, and the objects in them, are coded at this width, and come back at the camera's
+        size. None: no limit.
+    """
 
     max_width: int | None
 
@@ -155,8 +161,14 @@ class VideoRoiRenderer(VideoRenderer):
 @codecs.register("roi_av1")
 @dataclass(frozen=True)
 class RoiAv1(VideoRoi):
-    """AV1 in two layers: the clip at ``crf``, every object at ``box_crf`` (1 fine to 63 coarse); ``preset`` 0..13;
-    ``max_width`` in pixels, beyond which both are coded smaller."""
+    """AV1 in two layers: the clip at ``crf``, every object at ``box_crf``.
+
+    Attributes
+    ----------
+    crf : of the clip, 1 (fine) to 63 (coarse).
+    box_crf : of the objects' crops, 1 (fine) to 63 (coarse).
+    preset : of both, 0 (small) to 13 (fast).
+    """
 
     crf: int = 58
     box_crf: int = 40
@@ -177,8 +189,14 @@ class RoiAv1(VideoRoi):
 @codecs.register("roi_x264")
 @dataclass(frozen=True)
 class RoiX264(VideoRoi):
-    """H.264 in two layers: the clip at ``crf``, every object at ``box_crf`` (0 fine to 51 coarse); ``max_width`` in
-    pixels, beyond which both are coded smaller."""
+    """H.264 in two layers: the clip at ``crf``, every object at ``box_crf``.
+
+    Attributes
+    ----------
+    crf : of the clip, 0 (fine) to 51 (coarse).
+    box_crf : of the objects' crops, 0 (fine) to 51 (coarse).
+    preset : of both: ultrafast, superfast, veryfast, faster, fast, medium, slow, slower, veryslow or placebo.
+    """
 
     crf: int = 38
     box_crf: int = 26

@@ -102,7 +102,12 @@ class VideoStream:
 
 
 class VideoCodec(Codec):
-    """A whole clip as one video stream, in the background part. Options ``max_width``: see :func:`working_size`."""
+    """A whole clip as one video stream, in the background part.
+
+    Attributes
+    ----------
+    max_width : in pixels; wider frames are coded at this width, and come back at the camera's size. None: no limit.
+    """
 
     max_width: int | None
 
@@ -203,8 +208,13 @@ def x264_stream(crf: int, preset: str) -> VideoStream:
 @codecs.register("av1")
 @dataclass(frozen=True)
 class Av1(VideoCodec):
-    """AV1 over the clip by SVT-AV1. ``crf`` 1 (fine) to 63 (coarse); ``preset`` 0 (small) to 13 (fast); ``max_width``
-    in pixels, beyond which frames are coded smaller."""
+    """AV1 over the clip by SVT-AV1.
+
+    Attributes
+    ----------
+    crf : 1 (fine) to 63 (coarse).
+    preset : 0 (small) to 13 (fast).
+    """
 
     crf: int = 40
     preset: int = 4
@@ -221,8 +231,13 @@ class Av1(VideoCodec):
 @codecs.register("x264")
 @dataclass(frozen=True)
 class X264(VideoCodec):
-    """H.264 over the clip by x264. ``crf`` 0 (fine) to 51 (coarse); ``preset`` ultrafast to placebo; ``max_width`` in
-    pixels, beyond which frames are coded smaller."""
+    """H.264 over the clip by x264.
+
+    Attributes
+    ----------
+    crf : 0 (fine) to 51 (coarse).
+    preset : ultrafast, superfast, veryfast, faster, fast, medium, slow, slower, veryslow or placebo.
+    """
 
     crf: int = 28
     preset: X264Preset = "medium"

@@ -12,14 +12,14 @@ import typer
 from PIL import Image
 from rich.console import Console
 
-from rinr_flower.errors import ConfigError, DataError
+from rinr_flower.commands.encode import SUFFIX, check_place
+from rinr_flower.errors import ConfigError, DataError, PayloadError
 from rinr_flower.files import payload_in, read_file
 from rinr_flower.terminal import new_folder, parse_size, progress_bar
 
 if TYPE_CHECKING:
     from rinr_flower.frames import Frame
 
-SUFFIX = ".rinr"
 FORMATS = ("png", "yolo", "coco")
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Folders' names, and the part of a data set whose payloads they hold."""
@@ -45,6 +45,7 @@ def decode(
         raise ConfigError(f"--format {form!r} is not one of {', '.join(FORMATS)}")
     wanted = parse_size(size) if size else None
     target = str(pick_device(device))
+    check_place(output)
     parts = _parts(files)
     total = sum(map(len, parts.values()))
     writer = WRITERS[form](new_folder(output)) if form != "png" else None
@@ -92,12 +93,19 @@ def _parts(files: Sequence[Path]) -> dict[str, list[Path]]:
 
 def _frames(file: Path, size: tuple[int, int] | None, device: str) -> Iterator[tuple[int, int, Frame, tuple[str, ...]]]:
     """Number, count, picture with labels, and class names of every frame of a payload."""
+    from rinr_flower.bitstream.container import Payload
+    from rinr_flower.codecs import codecs
     from rinr_flower.codecs.base import to_uint8
     from rinr_flower.decoding import FrameStore
     from rinr_flower.frames import Frame
 
+    data = read_file(file)
     with payload_in(file):
-        store = FrameStore([read_file(file)], device=device)
+        codec = Payload.from_bytes(data).codec
+        if codec not in codecs.names():
+            absent = f"made with codec {codec!r}, which is not installed here; install the package that registers it"
+            raise PayloadError(codecs.broken.get(codec, absent))
+        store = FrameStore([data], device=device)
     for index in range(len(store)):
         own = store.frame_size(index)
         width, height = size or own

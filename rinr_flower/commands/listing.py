@@ -36,33 +36,48 @@ def show(registry: Registry[Any], name: str) -> None:
         table = Table(registry.kind, "", "options", title_justify="left")
         for known in registry.names():
             cls = registry.get(known)
-            options = ", ".join(f.name for f in dataclasses.fields(cls) if f.name != "path")
+            options = ", ".join(name for name, *_ in _options(cls) if name != "path")
             table.add_row(known, Text(_summary(cls)), Text(options))
         console.print(table)
         return
     cls = registry.get(name)
-    attributes = _attributes(cls)
     console.print(Text(f"{name}: {_summary(cls)}"))
     table = Table("option", "default", "meaning")
-    for option in dataclasses.fields(cls):
-        table.add_row(option.name, Text(_default(option)), Text(attributes.get(option.name, "")))
+    for row in _options(cls):
+        table.add_row(*map(Text, row))
     console.print(table)
 
 
 def _summary(cls: type) -> str:
     """The docstring up to its first empty line, on one line."""
-    return " ".join(inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].split())
+    return _plain(inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0])
+
+
+def _options(cls: type) -> list[tuple[str, str, str]]:
+    """Name, default and meaning of each option: the fields, and what ``parse_options`` takes beside them."""
+    meanings = _attributes(cls)
+    rows = [(f.name, _default(f), meanings.pop(f.name, "")) for f in dataclasses.fields(cls)]
+    return rows + [(name, "", text) for name, text in meanings.items() if hasattr(cls, "parse_options")]
 
 
 def _attributes(cls: type) -> dict[str, str]:
-    """The text of each name in the docstring's section Attributes."""
-    _, _, section = inspect.cleandoc(cls.__doc__ or "").partition("Attributes\n----------\n")
+    """The text of each name in the sections Attributes of the docstrings of a class and its bases.
+
+    A text of several names stands at the first; the others refer to it.
+    """
     found: dict[str, str] = {}
-    for entry in re.split(r"\n(?=\S)", section.split("\n\n")[0]):
-        names, colon, text = entry.partition(" : ")
-        for name in names.split(",") if colon else []:
-            found[name.strip()] = " ".join(text.split())
+    for base in reversed(cls.__mro__):
+        _, _, section = inspect.cleandoc(vars(base).get("__doc__") or "").partition("Attributes\n----------\n")
+        for entry in re.split(r"\n(?=\S)", section.split("\n\n")[0]):
+            names, colon, text = entry.partition(" : ")
+            first, *others = names.split(", ") if colon else [""]
+            found |= {first: _plain(text)} | dict.fromkeys(others, f"see {first}") if first else {}
     return found
+
+
+def _plain(text: str) -> str:
+    """A docstring's text on one line, without markup: of :class:`~a.b.C`, C is left."""
+    return " ".join(re.sub(r":[\w:]+:`~?(?:\w+\.)*(\w+)`", r"\1", text).replace("``", "").split())
 
 
 def _default(option: dataclasses.Field[Any]) -> str:

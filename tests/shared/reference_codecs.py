@@ -204,8 +204,8 @@ def residual(payload: Container) -> Pictures:
     assert not fields.rest()
     plain = [picture.copy() for picture in pictures]
     for (frame, row), (left, top, right, bottom) in windows.items():
-        area = slice(top, bottom), slice(left, right)
-        pictures[frame][area] = drawn[frame, row] + (plain[frame][area] if mode == 1 else 127.5)
+        inside = slice(top, bottom), slice(left, right)
+        pictures[frame][inside] = drawn[frame, row] + (plain[frame][inside] if mode == 1 else 127.5)
     return pictures
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 import typing
@@ -14,11 +16,13 @@ import pytest
 import typer
 import yaml
 from commands import Done, run_here
+from fuzz_inputs import own
 from PIL import Image
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
 from rinr_flower import cli
+from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import codecs
 from rinr_flower.datasets import Broken, datasets, load
 from rinr_flower.detection import engine
@@ -88,6 +92,16 @@ def test_encode_inspect_decode(folder: Path, tmp_path: Path) -> None:
             ("encode", "folder:FOLDER", "-o", "OUT/x", "--codec", "residual", "--set", "background="),
             "option 'background'",
         ),
+        (
+            ("encode", "folder:FOLDER", "-o", "OUT/x", "--codec", "residual", "--set", "background={name: jpeg"),
+            "--set background={name: jpeg: the value is not YAML",
+        ),
+        (
+            ("encode", "folder:FOLDER", "-o", "FOLDER/000.jpg/x.rinr", "--codec", "jpeg"),
+            "/000.jpg is a file, not a folder",
+        ),
+        (("decode", "FOLDER", "-o", "FOLDER/000.jpg/a/b"), "/000.jpg is a file, not a folder"),
+        (("data", "folder:FOLDER", "--show", "FOLDER/000.jpg/x.png"), "/000.jpg is a file, not a folder"),
         (("decode", "FOLDER", "-o", "OUT/x"), "holds no payloads (*.rinr)"),
         (("decode", "FOLDER/000.jpg", "-o", "OUT/x", "--format", "voc"), "'voc' is not one of png, yolo, coco"),
         (("codecs", "jpg"), "unknown codec 'jpg'"),
@@ -265,6 +279,49 @@ def test_data_lists_what_is_there_and_what_is_broken(tmp_path: Path) -> None:
     assert "images: 2 boxes outside the frame or thinner than a pixel" in checked
 
 
+def test_settings_are_yaml(folder: Path, tmp_path: Path) -> None:
+    def payload(*settings: str) -> bytes:
+        given = [word for setting in ("steps=2", *settings) for word in ("--set", setting)]
+        done = rinr("encode", f"folder:{folder}", "-o", tmp_path / "x.rinr", "--codec", "residual", *given)
+        assert done.returncode == 0, done.stderr
+        return (tmp_path / "x.rinr").read_bytes()
+
+    whole = payload("background={name: jpeg, quality: 10}")
+    assert whole == payload("background=jpeg", "codec.background.quality=10")
+    assert len(whole) < len(payload("background={name: jpeg, quality: 60}"))
+
+
+def test_a_payload_of_a_codec_that_is_not_there(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "z.rinr"
+    file.write_bytes(Payload.of_clip("mine", load(f"folder:{folder}")[0], {"background": b"x"}).to_bytes())
+    assert "mine" in rinr("inspect", file).stdout
+    done = rinr("decode", file, "-o", tmp_path / "z")
+    assert (done.returncode, done.stderr.strip().splitlines()[-1]) == (
+        2,
+        f"error: {file}: made with codec 'mine', which is not installed here; install the package that registers it",
+    )
+    monkeypatch.setitem(codecs.broken, "mine", "codec 'mine' of my-package 1.0 cannot be loaded: it is ill")
+    assert f"error: {file}: codec 'mine' of my-package 1.0 cannot be loaded: it is ill" in (
+        rinr("decode", file, "-o", tmp_path / "z").stderr
+    )
+
+
+@pytest.mark.parametrize("name", own(codecs))
+def test_every_option_of_a_codec_has_its_meaning(name: str) -> None:
+    shown = rinr("codecs", name).stdout
+    for option in dataclasses.fields(codecs.get(name)):  # type: ignore[arg-type]
+        assert re.search(rf"^│ {option.name} +│[^│]+│ [^ │]", shown, re.MULTILINE), option.name
+    assert "`" not in shown + rinr("codecs").stdout
+
+
+def test_what_options_have_in_common_is_said_once() -> None:
+    shown = " ".join(rinr("codecs", "nerv").stdout.split())
+    assert shown.count("frames in a random order") == 1
+    assert re.search(r"│ learning_rate │ 0.006 │ see steps │", shown)
+    assert re.search(r"│ preset │ │ published starts from", shown), "no field, but parse_options takes it"
+    assert "preset" in rinr("codecs").stdout.partition("nerv")[2].partition("rapid_inr")[0]
+
+
 def test_registered_components_are_listed() -> None:
     listed = rinr("codecs").stdout
     assert all(name in listed for name in codecs.names())
@@ -302,3 +359,10 @@ def test_help_holds_the_text_of_every_argument_and_option(app: typer.Typer, monk
             assert parameter.help in shown, f"{name}: {parameter.help}"
             if isinstance(parameter.show_default, str):
                 assert f"[default: ({parameter.show_default})]" in shown
+
+
+def test_a_detector_is_written_only_into_a_folder_that_is_there(tmp_path: Path) -> None:
+    done = rinr("model", tmp_path, "-o", tmp_path / "no" / "x.npz")
+    assert done.returncode == 2
+    assert f"there is no folder {tmp_path / 'no'}; make it first" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -33,7 +33,7 @@ VIDEO = ("av1", "x264", "roi_av1", "roi_x264")
 WIDTH, HEIGHT = 91, 67
 FIRST, SECOND, SHORT, LONG, EDGE = range(5)
 SIZES: Sizes = ((500, 5, 2), (None, 6, 3))
-QUICK_RESIDUAL = {"steps": 8, "candidates": 1, "sizes": SIZES, "background": "jpeg"}
+QUICK_RESIDUAL = {"steps": 8, "candidates": 1, "sizes": SIZES, "background": {"name": "jpeg", "quality": 5}}
 
 
 def crowd(frames: int = 6, width: int = WIDTH, height: int = HEIGHT) -> Clip:
@@ -126,7 +126,7 @@ def test_convolutional_network(bits: int, strides: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("mode", [0, 1, 2])
 def test_first_layers_less_others(mode: int) -> None:
     """By chance: unlike each other, all near the first, or each near the one before. The writer takes the shortest."""
-    generator, shape, pictures = np.random.default_rng(mode), SirenShape(7, 2, 20), [3, 1, 4]
+    generator, shape, pictures = np.random.default_rng(mode), SirenShape(7, 2, 5), [3, 1, 4]
     networks = []
     for count in pictures:
         noise = generator.normal(0, 1 if mode == 0 else 0.05, (1, count, 3 * 7))
@@ -140,15 +140,18 @@ def test_first_layers_less_others(mode: int) -> None:
         own, common = ([quantise(t.astype(np.float32), 8, (0,)) for t in ts] for ts in (first, others))
         networks.append(SharedWeights(own, common))
     writer = ByteWriter()
-    for value in (7, 2, 20, 8, *pictures):
+    for value in (7, 2, 5, 8, *pictures):
         writer.varint(value)
     writer.raw(pack_shared(networks, 8))
     none = [np.zeros((0, 4), np.float32)] * 8, [np.zeros(0, np.int64)] * 8
     data = Payload("rapid_inr", 21, 13, *none, (), {"background": writer.getvalue()}).to_bytes()
     check(data)
     fields = Bytes(container(data).parts["background"])
-    fields.raw(4 + len(pictures) + 2 * len(pictures) * 6)
-    fields.blob(), fields.blob()
+    for _ in range(4 + len(pictures)):
+        fields.varint()
+    reference.scales(fields, len(pictures) * len(shape.shapes(1)))
+    for _ in ("all other layers", "first layers of first pictures"):
+        fields.blob()
     assert fields.u8() == mode
 
 
@@ -161,7 +164,7 @@ def test_networks_of_boxes(mode: str, bits: int, shared: int) -> None:
     assert set(groups.kinds) == {0, 1}
     if shared == 4:  # SECOND has 6 windows, FIRST 5, EDGE 4, SHORT 2, LONG twice 1
         assert sorted(groups.counts) == [1, 1, 2, 2, 3, 3, 3, 4]
-    plain = decode(codecs.create("jpeg").encode(CLIP)).images()
+    plain = decode(codecs.create("jpeg", quality=5).encode(CLIP)).images()
     assert np.abs(check(data).astype(int) - plain).max() > 10
 
 
@@ -182,6 +185,12 @@ def test_networks_of_boxes_over_other_backgrounds(background: dict[str, object])
 )
 def test_stills(name: str, options: dict[str, object]) -> None:
     check(codecs.create(name, **options).encode(CLIP))
+
+
+def test_a_size_that_several_reductions_give_is_the_smallest_of_them() -> None:
+    """3 and 4 both make 2 x 2 pixels of 5 x 5."""
+    image = CLIP.frames[0].image[:5, :5].copy()
+    check(codecs.create("roi_jpeg", coarse_reduce=4).encode(Clip("tiny", (Frame(image),))))
 
 
 def test_files_of_a_camera_that_was_turned() -> None:

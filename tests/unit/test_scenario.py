@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 from commands import run_here
-from flwr.serverapp.strategy import FedAvg
+from flwr.serverapp.strategy import FedAvg, FedProx
 
-from rinr_flower.errors import ConfigError
+from rinr_flower.errors import ConfigError, RinrError
+from rinr_flower.simulations.aggregation import aggregation
+from rinr_flower.simulations.fleet import shares_of
 from rinr_flower.simulations.run_folder import RunFolder
+from rinr_flower.simulations.runner import run_scenario
 from rinr_flower.simulations.scenario import Scenario, begun_scenario, load_scenario, shipped_scenarios
 from rinr_flower.strategies import CompressedFedAvg, CompressedUpdates
 from rinr_flower.updates import Factorised, updates
@@ -67,7 +70,7 @@ def test_whole_numbers_above_those_of_a_float_are_kept(value: object) -> None:
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"round": 3}, r"no option 'round'; known: .*rounds"),
+        ({"round": 3}, r"no option 'round'; did you mean 'rounds'\? known: .*rounds"),
         ({"num_clients": 1}, "num_clients.*at least 2"),
         ({"num_clients": "many"}, "'many' is not a number"),
         ({"rounds": 1.5}, "1.5 is not a whole number"),
@@ -92,7 +95,10 @@ def test_whole_numbers_above_those_of_a_float_are_kept(value: object) -> None:
         ({"compressor.rank": 4}, r"'fog' does not use compressor \({'rank': 4}\)"),
         ({"strategy": "fog_training", "aggregation": "FedAvg"}, "'fog_training' averages no models"),
         ({"aggregation": "FedBest"}, "unknown aggregation 'FedBest'; known: none, .*FedAvg"),
-        ({"aggregation": {"name": "FedAvg", "speed": 1}}, "aggregation FedAvg: .*speed"),
+        (
+            {"aggregation": {"name": "FedAvg", "speed": 1}},
+            "aggregation FedAvg has no option .speed.; known: .*fraction_train",
+        ),
         *(
             (
                 {"num_clients": 3, "aggregation.name": "FedAvg", f"aggregation.{option}": 5},
@@ -102,7 +108,7 @@ def test_whole_numbers_above_those_of_a_float_are_kept(value: object) -> None:
         ),
         (
             {"aggregation.name": "FedAvg", "aggregation.min_available_nodes": "all"},
-            "FedAvg: a minimum number of nodes is not a whole number: .*'all'",
+            "FedAvg, option 'min_available_nodes': 'all' is not a number",
         ),
         (
             {"aggregation.fraction_train": 0.5},
@@ -202,7 +208,7 @@ def begun(tmp_path: Path) -> Path:
         (["--rounds", "9"], "begun with rounds="),
         (["--config", "default"], "the run was begun with"),
         (["--set", "codec.quality=41", "--codec", "jpeg"], "begun with codec="),
-        (["--out", "elsewhere"], "leave --out out"),
+        (["--out", "elsewhere"], "give either --resume or --out"),
     ],
 )
 def test_a_run_goes_on_with_its_own_scenario_only(begun: Path, arguments: list[str], text: str) -> None:
@@ -234,3 +240,105 @@ def test_the_compressor_without_a_name_is_the_strategys_own() -> None:
     given = updates.create(Scenario(strategy="compressed_fedavg", compressor={"rank": 3}).update_compressor)
     assert given == Factorised(rank=3, vector_bits=8)
     assert Scenario(compressor="stc").update_compressor == {"name": "stc"}
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (
+            {"codec": {"name": "residual", "background": {"name": "roi_jpeg"}}},
+            "^scenario key 'codec': codec 'roi_jpeg' codes objects itself; it cannot be a background; take",
+        ),
+        (
+            {"rivals": ["jpeg", {"name": "residual", "background": "roi_avif"}]},
+            r"^scenario key 'rivals\[1\]': codec 'roi_avif' codes objects itself",
+        ),
+        (
+            {"aggregation": {"name": "FedAvg", "fraction_train": "abc"}},
+            "^aggregation FedAvg, option 'fraction_train': 'abc' is not a number$",
+        ),
+        *(
+            (
+                {"aggregation": {"name": "FedAvg", "fraction_train": value}},
+                f"^aggregation FedAvg, option 'fraction_train' is {value}; it must be above 0, and at most 1$",
+            )
+            for value in (5, 0, -1)
+        ),
+        ({"aggregation": {"name": "FedAvg", "fraction_evaluate": 1.5}}, "'fraction_evaluate' is 1.5; .* in 0..1"),
+        (
+            {"aggregation": {"name": "FedAvg", "foo": 1}},
+            "FedAvg has no option 'foo'; known: .*, fraction_evaluate, .*weighted_by_key$",
+        ),
+        ({"aggregation": {"name": "FedAvg", "train_metrics_aggr_fn": "f"}}, "no option 'train_metrics_aggr_fn'"),
+        ({"aggregation": {"name": "FedAvg", "arrayrecord_key": "x"}}, "arrayrecord_key='x'.*leave the option out"),
+        ({"classes": ["car", "cup", "car"]}, r"'classes' is \['car', 'cup', 'car'\]; give 'car' once"),
+        ({"upload": "foo"}, "^scenario key 'upload': unknown codec 'foo'; known: .*jpeg"),
+        ({"rivals": ["foo"]}, r"^scenario key 'rivals\[0\]': unknown codec 'foo'"),
+        ({"compressor": "foo"}, "^scenario key 'compressor': unknown update compressor 'foo'"),
+        ({"deal": "foo"}, "^scenario key 'deal': unknown way to deal 'foo'"),
+        ({"detector": {"name": "foo"}}, "^scenario key 'detector': unknown detector 'foo'"),
+        ({"log": ["foo"]}, "^scenario key 'log': unknown .*'foo'"),
+        ({"learning_rate": -1}, r"^scenario key 'learning_rate' is -1\.0; it must be greater than 0$"),
+        ({"timeout_s": 0}, r"^scenario key 'timeout_s' is 0\.0; it must be greater than 0$"),
+        ({"link": "lora"}, "^scenario key 'link' is 'lora', a profile; give link.profile=lora$"),
+        ({"link": "fast"}, "it holds keys and values; known: .*profile"),
+        (
+            {"link.foo": 1},
+            "^scenario key 'link' has no option 'foo'; known: .*packet_bytes, .*profile, rate_bytes_per_s",
+        ),
+        ({"link.los": 0.1}, "no option 'los'; did you mean 'loss'?"),
+        ({"num-clients": 3}, "no option 'num-clients'; did you mean 'num_clients'\\? known: aggregation, "),
+    ],
+)
+def test_errors_name_the_key_and_what_may_stand_there(values: dict[str, object], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        load_scenario("default", values)
+
+
+def test_good_options_of_an_aggregation_are_taken() -> None:
+    given = {"name": "FedProx", "fraction_train": "5e-1", "fraction_evaluate": 0, "proximal_mu": 1}
+    scenario = load_scenario("default", {"aggregation": given})
+    strategy = aggregation(scenario.aggregation)
+    assert isinstance(strategy, FedProx)
+    assert (strategy.fraction_train, strategy.fraction_evaluate, strategy.proximal_mu) == (0.5, 0, 1)
+
+
+def test_a_background_of_whole_frames_is_taken() -> None:
+    codec = {"name": "residual", "background": {"name": "jpeg", "quality": 20}}
+    assert load_scenario("default", {"codec": codec}).codec == codec
+
+
+def test_a_key_that_is_unknown_is_looked_up_with_the_files_name(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("num-clients: 3\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"^scenario file '.*mine\.yaml' has no option 'num-clients'; did you mean"):
+        load_scenario(file)
+
+
+def test_rates_of_nodes_that_there_are_not_are_refused() -> None:
+    data = "sample:sequences=2,frames=8"
+    small = {"num_clients": 2, "rounds": 1, "frames_per_clip": 2, "holdout": 2, "data": data}
+    names = [share.name for share in shares_of(load_scenario("default", small))]
+    good = dict.fromkeys(("fog", *names), 1e5)
+    assert len(shares_of(load_scenario("default", {**small, "link": {"node_rates": good}}))) == 2
+    with pytest.raises(ConfigError, match=r"'link\.node_rates' has no node 'device-12'; .*known: device-00.*, fog$"):
+        shares_of(load_scenario("default", {**small, "link": {"node_rates": {**good, "device-12": 1e5}}}))
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"detector": "yolov8z9"}, "detector model 'yolov8z9'"),
+        ({"out": "/dev/null/run"}, "/dev/null/run cannot be made: .*; name another with --out"),
+        ({"data": "otb100:/nowhere"}, "/nowhere"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_data_are_read_and_leaves_nothing(
+    values: dict[str, str], text: str, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    scenario = load_scenario("quick", {"device": "cpu", "out": str(tmp_path / "run"), **values})
+    with pytest.raises(RinrError, match=text):
+        run_scenario(scenario, lambda what, done: told.append(what))
+    assert told == []
+    assert list(tmp_path.iterdir()) == []

@@ -24,6 +24,7 @@ from rinr_flower.detection.engine import ultralytics
 from rinr_flower.detection.state import read_state
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.messages.training import Training
+from rinr_flower.report import RunRecord
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import load_scenario
 from rinr_flower.simulations.trained_model import TrainedModel, trained_model
@@ -155,3 +156,23 @@ def test_a_detector_that_no_name_stands_for_is_no_checkpoint(tmp_path: Path) -> 
         found.write(tmp_path / "tiny.pt")
     found.write(tmp_path / "tiny.npz")
     assert same(read_state(tmp_path / "tiny.npz"), found.arrays)
+
+
+def test_a_device_may_be_called_as_the_report_calls_it(tmp_path: Path) -> None:
+    run, _ = finished(tmp_path / "run")
+    arrays = trained_model(run.path, "001").arrays
+    for name in ("1", "01", "device-1", "device-01"):
+        assert same(trained_model(run.path, name).arrays, arrays)
+    for name in ("device-2", "device-", "street", "-1"):
+        with pytest.raises(ConfigError, match=f"no device '{name}'; .*; 000 may also be written 0, device-00 or"):
+            trained_model(run.path, name)
+
+
+def test_devices_of_a_simulation_that_were_deleted_are_no_other_machines(tmp_path: Path) -> None:
+    run, _ = finished(tmp_path / "run")
+    RunRecord(scenario={"command": "flower-simulation"}).save(run.path)  # only of simulated devices, see run_record
+    (run.devices / "001" / "device.json").unlink()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="devices is gone or not whole, and with it the detectors; put it back"):
+            trained_model(run.path, "000")
+        shutil.rmtree(run.devices, ignore_errors=True)
