@@ -85,7 +85,7 @@ class Registry(Generic[T]):
                 self.register(point.name)(point.load())
             except Exception as error:  # whatever another's module raises when it is imported
                 reason = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
-                self.broken[point.name] = f"{what} cannot be loaded: {reason}"
+                self.broken[point.name] = f"{what} cannot be loaded: {' '.join(reason.split())}"
                 log.warning(self.broken[point.name])
 
     def names(self) -> list[str]:

@@ -19,7 +19,7 @@ def in_key(key: str) -> Iterator[None]:
 
 
 def check_known(given: Iterable[object], known: Iterable[str], where: str, what: str = "option") -> None:
-    """ConfigError if one of ``given`` is not ``known``, with the name that was probably meant and all that there are.
+    """ConfigError if one of ``given`` is not ``known``, with all that there are and the one that was probably meant.
 
     ``where`` has ``known``, each of which is ``what``.
     """
@@ -27,5 +27,5 @@ def check_known(given: Iterable[object], known: Iterable[str], where: str, what:
     for name in given:
         if name not in names:
             close = get_close_matches(str(name), names, 1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise ConfigError(f"{where} has no {what} {name!r}; {hint}known: {', '.join(names)}")
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"{where} has no {what} {name!r}; known: {', '.join(names)}{hint}")

@@ -222,7 +222,7 @@ class Scenario:
 
     def link_model(self) -> LinkModel:
         """The link that turns bytes into seconds."""
-        if self.link in list(PROFILES):
+        if str(self.link) in PROFILES:
             raise ConfigError(f"scenario key 'link' is {self.link!r}, a profile; give link.profile={self.link}")
         return _fields_of(LinkModel, self.link, "link", "profile")
 

@@ -52,8 +52,7 @@ class StillRoi(Codec):
     coarse_reduce : coarse files have the frame's width and height divided by this, 1 to 8.
     coarse_every : of so many consecutive frames the first has a coarse file, and the others repeat it; 1: every frame.
     key_every : the middle one of so many frames of a scene is sent whole and fine, and has no crops; the others borrow
-        what is fine about it (:mod:`rinr_flower.alignment.detail`). It needs a ``coarse_reduce`` above 1 and
-        ``coarse_every`` 1; 0: no such frames.
+        what is fine about it. It needs a ``coarse_reduce`` above 1 and ``coarse_every`` 1. 0: no such frames.
     """
 
     coarse_reduce: int

@@ -135,7 +135,7 @@ def log_axis(axis: Any, text_of: Callable[[float], str], *, between: str = "") -
 
 
 def place_labels(axes: Any, points: Sequence[tuple[float, float, str, str, bool]]) -> None:
-    """Write every point's name beside it, where it covers no other label, mark or upright line, as far as there is room.
+    """Write every point's name beside it, clear of other labels, marks and upright lines as far as there is room.
 
     A thin line leads from the name to its point. Call it last: it measures texts and axes as they are drawn.
     """

@@ -136,7 +136,15 @@ def accuracy(results: Mapping[str, Any]) -> list[Chart]:
         name = row["codec"] if row["row"].endswith("fog") else f"{row['codec']} (no fog)"
         points.append((float(row["bytes"]), float(row["map50_95"]), name, colour, "ours" in row["codec"]))
     axes.axvline(line, ls="--", color="#111827", lw=1)
-    axes.text(line, axes.get_ylim()[1], f"YOLOv8m to every device: {bytes_text(line)} ", ha="right", va="top", fontsize=8, rotation=90)
+    axes.text(
+        line,
+        axes.get_ylim()[1],
+        f"YOLOv8m to every device: {bytes_text(line)} ",
+        ha="right",
+        va="top",
+        fontsize=8,
+        rotation=90,
+    )
     place_labels(axes, points)
     axes.set_xlabel("bytes transmitted by all devices (log)")
     axes.set_ylabel("mAP50-95")

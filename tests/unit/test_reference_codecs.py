@@ -32,7 +32,7 @@ NETWORKS = ("nerv", "rapid_inr", "residual")
 VIDEO = ("av1", "x264", "roi_av1", "roi_x264")
 WIDTH, HEIGHT = 91, 67
 FIRST, SECOND, SHORT, LONG, EDGE = range(5)
-SIZES: Sizes = ((500, 5, 2), (None, 6, 3))
+SIZES: Sizes = ((100, 4, 1), (494, 5, 2), (None, 6, 3))  # the second limit is SECOND's size
 QUICK_RESIDUAL = {"steps": 8, "candidates": 1, "sizes": SIZES, "background": {"name": "jpeg", "quality": 5}}
 
 
@@ -46,9 +46,9 @@ def crowd(frames: int = 6, width: int = WIDTH, height: int = HEIGHT) -> Clip:
             EDGE: [70.5 + 6 * t, 55, 85 + 6 * t, 75.5],  # beyond the lower edge, and past the right one in the end
         }
         if t in (1, 4):
-            boxes[SHORT] = [50, 5, 64, 30]  # three frames back: goes on
+            boxes[SHORT] = [39.8125, 5, 68.25, 30]  # goes on three frames later; at 64/91, whole only in float32
         if t in (0, 4):
-            boxes[LONG] = [70, 4, 86, 20]  # four frames back: begins again
+            boxes[LONG] = [70, 4, 86, 20]  # begins again four frames later
         if t == 2:
             del boxes[FIRST]
         rows = sorted(boxes, reverse=t == 3)
@@ -64,8 +64,8 @@ def check(data: bytes) -> np.ndarray:
     """Compare the product's pictures of a payload with the reference decoder's, and return them.
 
     Networks are compared before anything is rounded: float32 against float64. Stills are equal. In video the product
-    rounds chroma after it is doubled along each axis: one level at most, which is 1.8 in blue. Colours are rounded once
-    more, and so is what Lanczos makes of a smaller picture.
+    rounds chroma after it is doubled along each axis: one level at most, which is 1.8 in blue. Then colours are
+    rounded, half a level. Lanczos, which has negative weights, makes a little more of that, and rounds twice.
     """
     payload = container(data)
     expected, found = reference.decode(payload), decode(data).images()
@@ -74,7 +74,8 @@ def check(data: bytes) -> np.ndarray:
         assert np.abs(drawn - expected).max() < 0.01
         assert np.abs(found - expected).max() < 0.51  # which follows
     elif payload.codec in VIDEO:
-        assert np.abs(found - expected).max() <= 3
+        stretched = reference.coded(payload)[1] < payload.width
+        assert np.abs(found - expected).max() <= (4 if stretched else 3)
         assert np.abs(found - expected).mean() < 0.8
     else:
         np.testing.assert_array_equal(found, expected)
@@ -119,7 +120,7 @@ def test_networks_of_frames(bits: int, shared: int) -> None:
 
 @pytest.mark.parametrize(("bits", "strides"), [(5, (3, 2, 2)), (8, (4,)), (12, (5, 1, 3, 2)), (32, (4, 2))])
 def test_convolutional_network(bits: int, strides: tuple[int, ...]) -> None:
-    options = {"steps": 4, "bits": bits, "strides": strides, "stem": 7, "channels": 9, "width": 5, "levels": 6}
+    options = {"steps": 4, "bits": bits, "strides": strides, "stem": 7, "channels": 9, "width": 3, "levels": 6}
     check(codecs.create("nerv", **options).encode(crowd(3), seed=2))
 
 
@@ -161,7 +162,7 @@ def test_networks_of_boxes(mode: str, bits: int, shared: int) -> None:
     data = codecs.create("residual", **QUICK_RESIDUAL, mode=mode, bits=bits, shared=shared).encode(CLIP, seed=3)
     shapes = [SirenShape(hidden, layers, 15) for _, hidden, layers in SIZES]
     groups = object_groups(Payload.from_bytes(data), SIZES, shapes, shared)
-    assert set(groups.kinds) == {0, 1}
+    assert set(groups.kinds) == ({0, 1, 2} if shared == 1 else {1, 2})  # EDGE is below the first limit in the end
     if shared == 4:  # SECOND has 6 windows, FIRST 5, EDGE 4, SHORT 2, LONG twice 1
         assert sorted(groups.counts) == [1, 1, 2, 2, 3, 3, 3, 4]
     plain = decode(codecs.create("jpeg", quality=5).encode(CLIP)).images()
@@ -206,7 +207,7 @@ def test_files_of_a_camera_that_was_turned() -> None:
 FAST = {"av1": {"preset": 12}, "x264": {"preset": "veryfast"}}
 
 
-@pytest.mark.parametrize("max_width", [None, 45, 62])
+@pytest.mark.parametrize("max_width", [None, 47, 64])
 @pytest.mark.parametrize("name", VIDEO)
 def test_video(name: str, max_width: int | None) -> None:
     pytest.importorskip("av")

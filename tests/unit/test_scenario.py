@@ -286,7 +286,7 @@ def test_the_compressor_without_a_name_is_the_strategys_own() -> None:
             {"link.foo": 1},
             "^scenario key 'link' has no option 'foo'; known: .*packet_bytes, .*profile, rate_bytes_per_s",
         ),
-        ({"link.los": 0.1}, "no option 'los'; did you mean 'loss'?"),
+        ({"link.los": 0.1}, "no option 'los'; did you mean 'loss'\\? known"),
         ({"num-clients": 3}, "no option 'num-clients'; did you mean 'num_clients'\\? known: aggregation, "),
     ],
 )
