@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -28,6 +29,18 @@ def parse_settings(settings: Sequence[str]) -> dict[str, str]:
             raise ConfigError(f"--set {setting!r} is not key=value")
         pairs[key] = value
     return pairs
+
+
+def parse_yaml_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` strings with YAML values as a mapping. ConfigError names the one that is not."""
+    values = {}
+    for key, text in parse_settings(settings).items():
+        try:
+            values[key] = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError) as error:  # a ValueError: a date that is none
+            reason = " ".join(str(getattr(error, "problem", None) or error).split())
+            raise ConfigError(f"--set {key}={text}: the value is not YAML: {reason}") from error
+    return values
 
 
 def parse_frames(text: str) -> slice | None:
@@ -68,7 +81,9 @@ def new_folder(path: Path) -> Path:
 
 
 def check_parent(path: Path) -> None:
-    """DataError if the folder that ``path`` would be written into is missing."""
+    """DataError if the folder that ``path`` would be written into is missing, or is a file or below one."""
+    if file := next((parent for parent in path.parents if parent.is_file()), None):
+        raise DataError(f"{path}: {file} is a file, not a folder; give a place in a folder")
     if not path.absolute().parent.is_dir():
         raise DataError(f"{path}: there is no folder {path.parent}; make it first (mkdir -p {path.parent})")
 

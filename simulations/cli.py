@@ -12,7 +12,7 @@ from rich.console import Console
 
 from rinr_flower.errors import ConfigError
 from rinr_flower.simulations.progress import Terminal
-from rinr_flower.terminal import HELP, run, version_option
+from rinr_flower.terminal import HELP, parse_yaml_settings, run, version_option
 
 # before torch is loaded, here and in the devices' processes: OpenMP threads that wait for a core should not burn one
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -82,10 +82,10 @@ def simulate(
         raise ConfigError(f"give either --resume or --out: a run goes on in its own folder, here {resume}")
     with Terminal() as terminal:
         terminal("loading PyTorch and Flower", 0.0)
-        from rinr_flower.simulations.scenario import begun_scenario, load_scenario, parsed_settings
+        from rinr_flower.simulations.scenario import begun_scenario, load_scenario
 
         overrides: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
-        overrides |= parsed_settings(settings or [])
+        overrides |= parse_yaml_settings(settings or [])
         scenario = load_scenario(config, overrides) if resume is None else begun_scenario(resume, config, overrides)
 
         from rinr_flower.simulations.ending import ending

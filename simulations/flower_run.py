@@ -24,8 +24,9 @@ from rinr_flower.report import RunRecord
 from rinr_flower.simulations.fleet import equipped_in, simulated_device
 from rinr_flower.simulations.main_job import main_job
 from rinr_flower.simulations.run_folder import RunFolder, held
-from rinr_flower.simulations.scenario import Scenario, begun_scenario, load_scenario, parsed_settings
+from rinr_flower.simulations.scenario import Scenario, begun_scenario, load_scenario
 from rinr_flower.simulations.stopping import StopSignals
+from rinr_flower.terminal import parse_yaml_settings
 
 log = logging.getLogger("flwr.rinr_flower")
 
@@ -110,7 +111,7 @@ def scenario_of(context: Context, overrides: dict[str, int] | None = None) -> Sc
     plain = {name: config[key] for key, name in PLAIN_KEYS.items() if config.get(key)}
     try:
         given = shlex.split(str(config["set"]), posix=False)  # quotes inside a setting stay
-        values = {**plain, **parsed_settings([_unquoted(item) for item in given])}
+        values = {**plain, **parse_yaml_settings([_unquoted(item) for item in given])}
     except ValueError as error:
         reason = str(error).removeprefix("--set ")
         raise ConfigError(f"the run's configuration 'set' is {config['set']!r}: {reason}") from error

@@ -195,14 +195,14 @@ def held(path: Path) -> Iterator[None]:
 
     The lock is on the folder itself, so that no file is left behind. It ends with this process however that ends, as
     programs that it starts do not inherit it. On a file system without locks nothing is held. Reading a run needs no
-    hold. A folder that it made is deleted at the end if it is empty.
+    hold. Folders that it made are deleted at the end if they are empty.
 
     Raises
     ------
     ConfigError
         If another process holds the folder, or it cannot be made.
     """
-    made = not path.exists()
+    made = [new for new in (path, *path.parents) if not new.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
         folder = os.open(path, os.O_RDONLY)
@@ -219,8 +219,8 @@ def held(path: Path) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):  # it is not empty
-            if made:
-                path.rmdir()
+            for new in made:
+                new.rmdir()
         with suppress(OSError):
             fcntl.flock(folder, fcntl.LOCK_UN)  # closing is not enough where a child process was forked meanwhile
         os.close(folder)

@@ -24,7 +24,6 @@ from rinr_flower.messages.common_model import FEDERATED, options_of
 from rinr_flower.registry import build_dataclass
 from rinr_flower.simulations.client_resources import ClientResources
 from rinr_flower.simulations.keys import check_known, in_key
-from rinr_flower.terminal import parse_settings
 from rinr_flower.trackers import Tracking
 from rinr_flower.updates import updates
 
@@ -279,18 +278,6 @@ def begun_scenario(folder: Path, file: str | Path | None, overrides: Mapping[str
                 "begin a new run in a new folder"
             )
     return begun
-
-
-def parsed_settings(settings: list[str]) -> dict[str, Any]:
-    """``key=value`` strings with YAML values as scenario values. ConfigError names the one that is not."""
-    values = {}
-    for key, text in parse_settings(settings).items():
-        try:
-            values[key] = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError) as error:  # a ValueError: a date that is none
-            reason = " ".join(str(getattr(error, "problem", None) or error).split())
-            raise ConfigError(f"--set {key}={text}: the value is not YAML: {reason}") from error
-    return values
 
 
 def shipped_scenarios() -> list[str]:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from rinr_flower.errors import ConfigError, DataError, RinrError
 from rinr_flower.files import write_file
-from rinr_flower.terminal import check_parent, new_folder, parse_frames, progress_bar
+from rinr_flower.terminal import check_parent, new_folder, parse_frames, parse_yaml_settings, progress_bar
 
 if TYPE_CHECKING:
     from rinr_flower.codecs import Codec
@@ -53,15 +53,14 @@ def encode(
     from rinr_flower.datasets import Broken, sources
     from rinr_flower.datasets.source import read_clips
     from rinr_flower.devices import pick_device
-    from rinr_flower.simulations.scenario import parsed_settings
 
     chosen = codecs.create(
-        codec, **{key.removeprefix("codec."): v for key, v in parsed_settings(settings or []).items()}
+        codec, **{key.removeprefix("codec."): v for key, v in parse_yaml_settings(settings or []).items()}
     )
     target = str(pick_device(device))
     broken = Broken(skip_broken, quiet=True)
     folder = output.endswith("/") or Path(output).is_dir()
-    check_place(Path(output))
+    check_parent(Path(output))
     found = sources(source, frames=parse_frames(frames), seed=seed, broken=broken)
     groups = [group for one in found for group in one.groups()]
     if len(groups) > 1 and not folder and Path(output).suffix:
@@ -229,13 +228,6 @@ def _batches(groups: Sequence[Source]) -> list[list[int]]:
         batches[-1].append(number)
         frames += len(group)
     return batches
-
-
-def check_place(path: Path) -> None:
-    """DataError if the folder that ``path`` would be written into is missing, or is a file or below one."""
-    if file := next((parent for parent in path.parents if parent.is_file()), None):
-        raise DataError(f"{path}: {file} is a file, not a folder; give a place in a folder")
-    check_parent(path)
 
 
 def _slug(name: str) -> str:

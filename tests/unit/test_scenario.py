@@ -70,7 +70,7 @@ def test_whole_numbers_above_those_of_a_float_are_kept(value: object) -> None:
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"round": 3}, r"no option 'round'; did you mean 'rounds'\? known: .*rounds"),
+        ({"round": 3}, r"no option 'round'; known: .*rounds"),
         ({"num_clients": 1}, "num_clients.*at least 2"),
         ({"num_clients": "many"}, "'many' is not a number"),
         ({"rounds": 1.5}, "1.5 is not a whole number"),
@@ -286,8 +286,8 @@ def test_the_compressor_without_a_name_is_the_strategys_own() -> None:
             {"link.foo": 1},
             "^scenario key 'link' has no option 'foo'; known: .*packet_bytes, .*profile, rate_bytes_per_s",
         ),
-        ({"link.los": 0.1}, "no option 'los'; did you mean 'loss'\\? known"),
-        ({"num-clients": 3}, "no option 'num-clients'; did you mean 'num_clients'\\? known: aggregation, "),
+        ({"link.los": 0.1}, r"no option 'los'; known: .*; did you mean 'loss'\?$"),
+        ({"num-clients": 3}, r"no option 'num-clients'; known: aggregation, .*; did you mean 'num_clients'\?$"),
     ],
 )
 def test_errors_name_the_key_and_what_may_stand_there(values: dict[str, object], text: str) -> None:
@@ -311,7 +311,7 @@ def test_a_background_of_whole_frames_is_taken() -> None:
 def test_a_key_that_is_unknown_is_looked_up_with_the_files_name(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("num-clients: 3\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"^scenario file '.*mine\.yaml' has no option 'num-clients'; did you mean"):
+    with pytest.raises(ConfigError, match=r"^scenario file '.*mine\.yaml' has no option 'num-clients'; known: "):
         load_scenario(file)
 
 
@@ -321,7 +321,7 @@ def test_rates_of_nodes_that_there_are_not_are_refused() -> None:
     names = [share.name for share in shares_of(load_scenario("default", small))]
     good = dict.fromkeys(("fog", *names), 1e5)
     assert len(shares_of(load_scenario("default", {**small, "link": {"node_rates": good}}))) == 2
-    with pytest.raises(ConfigError, match=r"'link\.node_rates' has no node 'device-12'; .*known: device-00.*, fog$"):
+    with pytest.raises(ConfigError, match=r"'link\.node_rates' has no node 'device-12'; known: device-00.*, fog(;|$)"):
         shares_of(load_scenario("default", {**small, "link": {"node_rates": {**good, "device-12": 1e5}}}))
 
 
@@ -337,7 +337,7 @@ def test_what_cannot_run_is_refused_before_data_are_read_and_leaves_nothing(
     values: dict[str, str], text: str, tmp_path: Path
 ) -> None:
     told: list[str] = []
-    scenario = load_scenario("quick", {"device": "cpu", "out": str(tmp_path / "run"), **values})
+    scenario = load_scenario("quick", {"device": "cpu", "out": str(tmp_path / "runs" / "run"), **values})
     with pytest.raises(RinrError, match=text):
         run_scenario(scenario, lambda what, done: told.append(what))
     assert told == []
