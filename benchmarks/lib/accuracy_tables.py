@@ -34,7 +34,7 @@ def _learned(r: Row, found: Row) -> tuple[str, ...]:
     strict, trained, difference = r["map50_95"], found["settings"][r["settings"]], r["map50_95_minus_camera"]
     spread = "" if strict["std"] is None else f" \u00b1 {100 * strict['std']:.1f}"
     return (
-        _route(r["codec"]) + ("" if _is_recent(r, found) else " (earlier)"),
+        _route(r["codec"]),
         f"{trained['steps']:,} of {trained['size_px']} px",
         f"{100 * trained['blur']:.0f} %",
         f"{r['bytes_per_frame']:,.0f}",
@@ -47,21 +47,13 @@ def _learned(r: Row, found: Row) -> tuple[str, ...]:
 
 
 def trained_on_scene(found: Row) -> list[tuple[Row, Row]]:
-    """Settings and summary of the rows of ``scene`` without blur: recent ones, unless there are none; of those the
-    ones with three seeds or more, or with as many as any has."""
+    """Settings and summary of the rows of ``scene`` without blur that have three seeds or more, or as many as any."""
     rows = [
         r for r in found["summary"]
         if r["codec"] == "scene" and not found["settings"][r["settings"]]["blur"] and r["map50_95_minus_camera"]
     ]  # fmt: skip
-    rows = [r for r in rows if _is_recent(r, found)] or rows
     enough = min(HEADLINE_SEEDS, max((len(r["seeds"]) for r in rows), default=0))
     return [(found["settings"][r["settings"]], r) for r in rows if len(r["seeds"]) >= enough]
-
-
-def _is_recent(summary: Row, found: Row) -> bool:
-    """Whether all of a summary's rows say which code they depend on; rows from before results did do not."""
-    key = (summary["codec"], summary["settings"])
-    return all("code" in row for row in found["rows"] if (row["codec"], row["settings"]) == key)
 
 
 def _ten_devices(r: Row) -> tuple[str, str]:
