@@ -11,7 +11,8 @@ import logging
 import math
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
@@ -131,12 +132,23 @@ def build_dataclass(cls: type[T], options: Mapping[str, Any], *, where: str) -> 
     if parse is not None:
         options = parse(options)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
-    unknown = sorted(set(options) - set(fields), key=str)
-    if unknown:
-        raise ConfigError(f"{where} has no option {unknown[0]!r}; known: {', '.join(sorted(fields)) or 'none'}")
+    check_known(options, fields, where)
     hints = typing.get_type_hints(cls)
     values = {key: convert(value, hints[key], where=f"{where}, option {key!r}") for key, value in options.items()}
     return cls(**values)
+
+
+def check_known(given: Iterable[object], known: Iterable[str], where: str, what: str = "option") -> None:
+    """ConfigError if one of ``given`` is not ``known``, with all that there are and the one that was probably meant.
+
+    ``where`` has ``known``, each of which is ``what``.
+    """
+    names = sorted(known)
+    unknown = sorted(set(given) - set(names), key=str)
+    if unknown:
+        close = get_close_matches(str(unknown[0]), names, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"{where} has no {what} {unknown[0]!r}; known: {', '.join(names) or 'none'}{hint}")
 
 
 def convert(value: Any, hint: Any, *, where: str) -> Any:

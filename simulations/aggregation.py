@@ -11,8 +11,7 @@ from flwr.app import MessageType
 from flwr.serverapp.strategy import Strategy
 
 from rinr_flower.errors import ConfigError
-from rinr_flower.registry import convert
-from rinr_flower.simulations.keys import check_known
+from rinr_flower.registry import check_known, convert
 from rinr_flower.strategies.inner import check_inner, nodes_needed
 
 _NOT_ALONE = ("DifferentialPrivacy", "FedXgb", "Result", "Strategy")  # wrappers, other models, no strategies

@@ -16,9 +16,9 @@ from rinr_flower.devices import pick_device
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.files import read_record, write_record
 from rinr_flower.names import as_name
+from rinr_flower.registry import check_known
 from rinr_flower.report import FailureRecord
 from rinr_flower.report.record import deployed_resume
-from rinr_flower.simulations.keys import check_known
 from rinr_flower.simulations.run_folder import RunFolder
 from rinr_flower.simulations.scenario import Scenario
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -21,9 +22,8 @@ from rinr_flower.detection import architecture
 from rinr_flower.errors import ConfigError
 from rinr_flower.files import write_text
 from rinr_flower.messages.common_model import FEDERATED, options_of
-from rinr_flower.registry import build_dataclass
+from rinr_flower.registry import build_dataclass, check_known
 from rinr_flower.simulations.client_resources import ClientResources
-from rinr_flower.simulations.keys import check_known, in_key
 from rinr_flower.trackers import Tracking
 from rinr_flower.updates import updates
 
@@ -190,17 +190,17 @@ class Scenario:
             raise ConfigError(f"scenario key 'rivals' is {self.rivals!r}; it is a list of codecs")
         rivals = {f"rivals[{number}]": rival for number, rival in enumerate(self.rivals)}
         for name, component in {"codec": self.codec, "upload": self.upload, **rivals}.items():
-            with in_key(name):
+            with _in_key(name):
                 _check_codec(component)
-        with in_key("compressor"):
+        with _in_key("compressor"):
             updates.create(self.update_compressor)
-        with in_key("deal"):
+        with _in_key("deal"):
             dealings.create(self.deal)
-        with in_key("detector"):
+        with _in_key("detector"):
             architecture(self.detector)
         if not isinstance(self.log, list):
             raise ConfigError(f"scenario key 'log' is {self.log!r}; it is a list of trackers")
-        with in_key("log"):
+        with _in_key("log"):
             Tracking(self.log)
         if self.aggregation != "none" and self.strategy in ("fog_training", "auto"):
             raise ConfigError(
@@ -255,7 +255,6 @@ def load_scenario(file: str | Path | None = None, overrides: Mapping[str, Any] |
     check_known(values, known, "the scenario" if file is None else f"scenario file {str(file)!r}")
     for key, value in (overrides or {}).items():
         _put(values, key, value)
-    check_known(values, known, "a scenario")
     scenario = build_dataclass(Scenario, values, where="a scenario")
     _check_used(scenario, {key.partition(".")[0] for key in overrides or {}})
     return scenario
@@ -292,6 +291,15 @@ def _fields_of(kind: type[T], values: object, key: str, *beside: str) -> T:
         raise ConfigError(f"scenario key {key!r} is {values!r}; it holds keys and values; known: {', '.join(known)}")
     check_known(values, known, f"scenario key {key!r}")
     return build_dataclass(kind, values, where=f"scenario key {key!r}")
+
+
+@contextmanager
+def _in_key(key: str) -> Iterator[None]:
+    """Put the scenario key before the text of a ConfigError."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"scenario key {key!r}: {error}") from error
 
 
 def _check_codec(component: str | Mapping[str, Any]) -> None:

@@ -91,7 +91,7 @@ def reproduction_settings(results: Path) -> str:
 
 
 def reproduction_unprinted(results: Path) -> str:
-    """What stands here where the source prints nothing."""
+    """Choices of this project where the source prints nothing."""
     return table(("where the source prints nothing",), [(text,) for text in UNPRINTED])
 
 

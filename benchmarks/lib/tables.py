@@ -7,7 +7,7 @@ figures.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .accuracy_tables import accuracy, accuracy_all, trained_on_scene
@@ -31,7 +31,6 @@ UPLOADS = {
     "roi_x264": "`roi_x264` (video)",
 }
 Table = Callable[[Path], str]
-_MODES = 2
 _RIVALS = {"avif": "AVIF", "x264": "H.264", "av1": "AV1", "roi_av1": "two-layer AV1"}
 
 
@@ -125,26 +124,27 @@ def rate_envelope(results: Path) -> str:
 def quality(results: Path) -> str:
     """Residual against direct object networks at equal bytes, and what quantising them costs."""
     rows = []
-    for r in _read(results / "quality.json")["summary"]:
+    found = _read(results / "quality.json")
+    for r in found["summary"]:
         measured = "qre_minus_re_db" if "median_qre_minus_re_db" in r else "residual_minus_direct_db"
         if (median := r.get(f"median_{measured}")) is not None:
             what = "QRE - RE" if measured.startswith("qre") else "residual - direct"
             worst = f"{r[f'worst_{measured}']:+.2f} ({clip_name(r['worst_clip'])})"
             case = r["case"].removeprefix("QRE ")
-            printed = _at_published_sizes(results, r["case"])
+            printed = _at_published_sizes([row for row in found["rows"] if row["case"] == r["case"]])
             rows.append((f"`{case}`", what, *printed, f"{median:+.2f}", f"{r['clips_won']} of {r['clips']}", worst))
     head = ("median dB", "above 0 on", "worst dB")
     published = [f"at the published sizes: {head[0]}", *head[1:]]
     return _table(("background", "difference", *published, f"at equal bytes: {head[0]}", *head[1:]), rows)
 
 
-def _at_published_sizes(results: Path, case: str) -> tuple[str, str, str]:
+def _at_published_sizes(rows: Sequence[Row]) -> tuple[str, str, str]:
     """Residual less direct, of object networks of the published sizes alone: median, clips won and worst."""
     found = []
-    for r in _read(results / "quality.json")["rows"]:
-        by_mode = {p["mode"]: p for p in r.get("rows", ()) if r["case"] == case and p.get("objects") == "published"}
-        if len(by_mode) == _MODES:
-            found.append((by_mode["residual"]["object_db"] - by_mode["direct"]["object_db"], clip_name(r["clip"])))
+    for r in rows:
+        by_mode = {p["mode"]: p["object_db"] for p in r.get("rows", ()) if p.get("objects") == "published"}
+        if {"residual", "direct"} <= by_mode.keys():
+            found.append((by_mode["residual"] - by_mode["direct"], clip_name(r["clip"])))
     if not found:
         return "-", "-", "-"
     median, (worst, clip) = statistics.median(difference for difference, _ in found), min(found)

@@ -1,4 +1,4 @@
-"""What the parts of a payload are, in the words of the papers and of docs/scene.md: for people, in reports."""
+"""Names of the parts of a payload in the words of the papers and of docs/scene.md: for people, in reports."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ PART_NAMES: Mapping[str, Mapping[str, str]] = {
 
 
 def part_name(codec: str, part: str) -> str:
-    """The name of a payload's part with what it is, if that is known: ``canvas (latents of the background INR)``."""
+    """The name of a payload's part with what it is, if that is known: ``canvas (latents, background INR)``."""
     what = PART_NAMES.get(codec, {}).get(part)
     return f"{part} ({what})" if what else part

@@ -117,9 +117,9 @@ def quality_section(summary: Mapping[str, Any], by_name: Mapping[str, Chart]) ->
     split = (
         "Of its payloads, "
         + ", ".join(
-            f"{size / parts:.1%} are {part_name(own['name'], part)}"
-            for part, size in own["bytes_by_part"].items()
-            if size or "network" in part_name(own["name"], part)
+            f"{size / parts:.1%} are {name}"
+            for name, size in ((part_name(own["name"], part), size) for part, size in own["bytes_by_part"].items())
+            if size or "network" in name
         )
         + "."
         if own and parts

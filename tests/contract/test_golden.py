@@ -36,7 +36,7 @@ def coefficients(code: SceneCode, kind: Kind) -> list[Ints]:
 
 
 def test_golden_scenes_have_all_that_the_format_has() -> None:
-    """What none of them has could change, and all would still decode as released."""
+    """Payloads that lacked one of these would let it change, and all would still decode as released."""
     panned, grey, wide, crafted = (
         code_of((GOLDEN / f"v{VERSION}-scene-{name}.rinr").read_bytes())
         for name in ("panned", "grey", "wide", "crafted")

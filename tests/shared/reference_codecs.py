@@ -15,7 +15,7 @@ from math import ceil, erf, floor, pi, prod, sqrt
 import numpy as np
 import reference_scene
 from PIL import Image, ImageOps
-from reference_coding import Bytes, Container
+from reference_coding import Bytes, Container, one_to_one
 
 Pictures = list[np.ndarray]  # (height, width, 3) each
 Window = tuple[int, int, int, int]  # left, top, right, bottom in whole pixels
@@ -389,14 +389,11 @@ def window_tracks(windows: list[list[Window]]) -> list[list[tuple[int, Window]]]
             for number, track in enumerate(tracks) if frame - track[-1][0] <= 9
             for row, place in enumerate(found) if (shared_area := overlap(track[-1][1], place)) >= 0.1
         ]  # fmt: skip
-        continued: set[int] = set()
-        linked: set[int] = set()
-        for _, number, row in sorted(pairs):
-            if number not in continued and row not in linked:
-                continued.add(number)
-                linked.add(row)
-                tracks[number].append((frame, found[row]))
-        tracks += [[(frame, place)] for row, place in enumerate(found) if row not in linked]
+        linked = one_to_one(pairs)
+        for number, row in linked:
+            tracks[number].append((frame, found[row]))
+        begun = set(range(len(found))) - {row for _, row in linked}
+        tracks += [[(frame, found[row])] for row in sorted(begun)]
     return tracks
 
 

@@ -120,6 +120,15 @@ def box_table(table: Bytes, frames: int) -> tuple[list[np.ndarray], list[np.ndar
     return boxes, classes
 
 
+def one_to_one(pairs: list[tuple]) -> list[tuple[int, int]]:
+    """Of pairs (..., track, row) the best, each track and each row once: least first, as docs/format.md links them."""
+    taken: list[tuple[int, int]] = []
+    for *_, track, row in sorted(pairs):
+        if all(track != other and row != beside for other, beside in taken):
+            taken.append((track, row))
+    return taken
+
+
 def normalised(counts: list[int]) -> list[int]:
     """Counts scaled to TOTAL; the largest give up, or take, what is left over."""
     out = [max(c * TOTAL // sum(counts), 1) if c else 0 for c in counts]

@@ -12,7 +12,7 @@ from itertools import pairwise
 from math import cos, pi, sqrt
 
 import numpy as np
-from reference_coding import TOTAL, Bytes, Range
+from reference_coding import TOTAL, Bytes, Range, one_to_one
 
 WEIGHTS = files("rinr_flower.codecs.scene.format")
 with np.load(WEIGHTS.joinpath("context.npz").open("rb")) as _found:
@@ -321,14 +321,11 @@ def tracks(boxes: list[np.ndarray], classes: list[np.ndarray]) -> list[list[tupl
                     apart = np.abs(box[:2] + box[2:] - before[:2] - before[2:]).max()
                     if apart <= 2 * ((box[2:] - box[:2]).max() + (before[2:] - before[:2]).max()):
                         pairs.append((apart, k, r))
-        used: set[int] = set()
-        continued: set[int] = set()
-        for _, k, r in sorted(pairs):
-            if k not in continued and r not in used:
-                continued.add(k)
-                used.add(r)
-                found[k].append((t, r))
-        found += [[(t, r)] for r in range(len(whole)) if r not in used]
+        linked = one_to_one(pairs)
+        for k, r in linked:
+            found[k].append((t, r))
+        begun = set(range(len(whole))) - {r for _, r in linked}
+        found += [[(t, r)] for r in sorted(begun)]
     return found
 
 
