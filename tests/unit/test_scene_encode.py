@@ -16,12 +16,12 @@ from rinr_flower.codecs.scene.decode.wavelet import Floats
 from rinr_flower.codecs.scene.encode.analysis import to_ycc
 from rinr_flower.codecs.scene.encode.canvas import (
     OBJECT_WEIGHT,
+    Fit,
     Placement,
     best_canvas,
     canvas_weights,
-    cost_of,
     mean_canvas,
-    with_bend,
+    trust_of,
 )
 from rinr_flower.codecs.scene.encode.effort import PRESETS
 from rinr_flower.codecs.scene.encode.heads import Coded, solved
@@ -151,16 +151,19 @@ def test_a_bend_fits_what_no_homography_does() -> None:
 
     y, x = (v + 0.5 for v in np.mgrid[0:height, 0:width].astype(float))
     luma = np.array([reference.sampled(scene, x + dx, y + dy, cubic=True) for dx, dy in sway(x, y)], np.float32)
-    bent = with_bend(shot, luma, [NONE] * 6, size, rounds=2)
+    trusts = [trust_of(size, NONE, 1)] * 6
+    bent = shot
+    for _ in range(2):
+        bent = Fit.of_mean(bent, luma, trusts, size, bend=True).bent()
     bend = bend_of(bent, size)
     assert bend is not None
     rows, columns = bend.shape[2:]
     y, x = (np.mgrid[0:rows, 0:columns] + 0.5) * np.array([height / rows, width / columns])[:, None, None]
     true = sway(x, y)
     assert np.abs(bend - true).mean() < 0.3 * np.abs(true).mean()
-    costs = [sum(cost_of(s, luma, [NONE] * 6, size, 10.0)) for s in (shot, bent)]
+    costs = [sum(Fit.of_mean(s, luma, trusts, size).cost(10.0)) for s in (shot, bent)]
     assert costs[1] < 0.5 * costs[0]
-    canvases = [mean_canvas(Placement(s, size), [luma], [NONE] * 6, size)[0][0] for s in (shot, bent)]
+    canvases = [mean_canvas(Placement(s, size), luma, trusts, size) for s in (shot, bent)]
     straight, fitted = (drawn(shot, c, size, b) for c, b in zip(canvases, (None, bend), strict=True))
     assert ((fitted - luma) ** 2).mean() < 0.2 * ((straight - luma) ** 2).mean()
 

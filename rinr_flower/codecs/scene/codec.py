@@ -19,6 +19,7 @@ from rinr_flower.codecs.scene.format.stream import to_parts
 from rinr_flower.errors import ConfigError
 from rinr_flower.frames import Clip
 from rinr_flower.rendering.fused_scene import kernel_draws
+from rinr_flower.threads import one_blas_thread
 
 Parts = Mapping[str, bytes]
 
@@ -68,6 +69,7 @@ class Scene(Codec):
         if not 16 <= self.max_width <= 4096:
             raise ConfigError(f"scene max_width {self.max_width} is not in 16..4096")
 
+    @one_blas_thread()
     def encode_parts(
         self, clips: Sequence[Clip], *, seed: int, device: torch.device, progress: Progress | None
     ) -> list[Parts]:

@@ -15,10 +15,12 @@ from rinr_flower.codecs.scene.decode.sampling import to_rgb
 from rinr_flower.codecs.scene.format.stream import read_parts
 from rinr_flower.rendering.opened import OPENED
 from rinr_flower.rendering.renderer import Renderer, View, items_by_frame
+from rinr_flower.threads import one_blas_thread
 
 MAX_POINTS = 1 << 20  # sampled at once: what bounds the memory of a batch
 
 
+@one_blas_thread()
 def open_scene(payload: Payload, device: torch.device) -> OpenScene:
     """A payload's scene, resident on ``device``. PayloadError if its parts are not what the codec writes."""
     found: list[Track] = []

@@ -15,7 +15,7 @@ from rinr_flower.alignment.tracks import Track
 from rinr_flower.bitstream.entropy import encode_ints
 from rinr_flower.codecs.scene.decode.build import runs
 from rinr_flower.codecs.scene.decode.wavelet import Floats
-from rinr_flower.codecs.scene.encode.canvas import cost_of, with_bend
+from rinr_flower.codecs.scene.encode.canvas import Fit, trust_of
 from rinr_flower.codecs.scene.encode.effort import Effort
 from rinr_flower.codecs.scene.encode.objects import cut_run
 from rinr_flower.codecs.scene.encode.quantise import coded_bytes
@@ -29,9 +29,9 @@ _MAX_CANVAS = 2.5  # set by hand: times the area of a frame; a shot that needs m
 _LONGEST_SHOT = 128  # set by hand: frames; a longer one is split, so that memory is bounded
 _SHORTEST_SHOT = 4  # set by hand: frames; one that is split for its cost has no fewer
 _MUST_SAVE = 0.98  # set by hand: of the cost, by halves: objects and heads cost more with them, which is not estimated
-# Halves are tried if motion and residual cost so many times the canvas: they need about one more. Set by hand: less
-# tries more shots, in more time.
-_MAY_SPLIT = 1.0
+# Halves are tried if motion and residual cost so many times the canvas: they need about one more. Set by hand: of the
+# development clips' shots, none that halves were better than had less than 1.7. Less tries more shots, in more time.
+_MAY_SPLIT = 1.5
 _STANDS_STILL_PX = 0.35  # set by hand: a camera whose corners move less is taken to stand: nothing is resampled
 
 
@@ -201,17 +201,20 @@ def _cheapest(shot: ShotCode, found: range, seen: _Seen) -> _Placed:
     """The shot as tracked, with a bend, or with a camera that stands, whichever costs least."""
     if shot.frames == 1:
         return _Placed(shot, 0.0, 0.0)
-    part = slice(found.start, found.stop)
-    luma, boxes = seen.luma[part], seen.boxes[part]
-    candidates = [shot]
+    part, rounds = slice(found.start, found.stop), seen.effort.bend_rounds
+    luma, trusts = seen.luma[part], [trust_of(seen.size, b, 1) for b in seen.boxes[part]]
+    fit = Fit.of_mean(shot, luma, trusts, seen.size, bend=rounds > 0)
+    fits = [fit]
     if shot.motion is not None:
-        candidates.append(ShotCode(shot.frames, seen.size, (0, 0), None))
-    if seen.effort.bend_rounds:
-        candidates.append(with_bend(shot, luma, boxes, seen.size, seen.effort.bend_rounds))
+        fits.append(Fit.of_mean(ShotCode(shot.frames, seen.size, (0, 0), None), luma, trusts, seen.size))
+    for left in reversed(range(rounds)):  # each fits a bend to the canvas of the one before; the last is a candidate
+        fit = Fit.of_mean(fit.bent(), luma, trusts, seen.size, bend=left > 0)
+        if left == 0:
+            fits.append(fit)
     placed = []
-    for candidate in candidates:
-        canvas, residual = cost_of(candidate, luma, boxes, seen.size, seen.step)
-        placed.append(_Placed(candidate, canvas, residual + _motion_bits(candidate)))
+    for fit in fits:
+        canvas, residual = fit.cost(seen.step)
+        placed.append(_Placed(fit.shot, canvas, residual + _motion_bits(fit.shot)))
     return min(placed, key=lambda p: p.canvas_bits + p.other_bits)
 
 

@@ -61,6 +61,8 @@ class Placement:
 
     def from_canvas(self, k: int, canvas: Floats) -> Floats:
         """What the canvas predicts for frame ``k``, at the frame's own pixels."""
+        if self._bend is None and canvas.shape == self._size and np.array_equal(self._maps[k], np.eye(3)):
+            return canvas
         x, y = _pixels(self._size, 1)
         qx, qy = _apply(self._maps[k], x, y)
         if self._bend is not None:
@@ -79,23 +81,20 @@ class Placement:
 
 
 def mean_canvas(
-    placement: Placement, planes: list[Floats], boxes: list[NDArray[np.float32]], canvas: tuple[int, int]
-) -> list[Floats]:
-    """The aligned mean (1, h, w) of every plane; ``planes`` (frames, h, w) and ``boxes`` are those of one shot.
+    placement: Placement, plane: Floats, trusts: Sequence[Floats], canvas: tuple[int, int], scale: int = 1
+) -> Floats:
+    """The aligned mean (h, w) of a ``plane`` (frames, h, w) of one shot, reduced by ``scale``.
 
-    Boxes are nearly left out; what no frame shows is filled in smoothly.
+    ``trusts`` say for each frame how much its pixels count (:func:`trust_of`): boxes are nearly left out. What no frame
+    shows is filled in smoothly.
     """
-    out = []
-    for number, plane in enumerate(planes):
-        scale = 2 if number else 1
-        shape = (-(-canvas[0] // scale), -(-canvas[1] // scale))
-        total, weight = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        for k, frame in enumerate(plane):
-            seen = placement.seen(k, trust_of(frame.shape, boxes[k], scale), scale)
-            total += placement.onto_canvas(k, frame, scale) * seen
-            weight += seen
-        out.append(_filled(total, weight)[None])
-    return out
+    shape = (-(-canvas[0] // scale), -(-canvas[1] // scale))
+    total, weight = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for k, (frame, trust) in enumerate(zip(plane, trusts, strict=True)):
+        seen = placement.seen(k, trust, scale)
+        total += placement.onto_canvas(k, frame, scale) * seen
+        weight += seen
+    return _filled(total, weight)
 
 
 def best_canvas(
@@ -112,14 +111,17 @@ def best_canvas(
     from the canvas, laid onto it and averaged. Where frames do not lie still on their canvas, as on water, that adds
     noise; so the number of ``rounds`` is chosen by what canvas and residual would cost at a quantiser ``step``.
     """
-    placement = Placement(shot, size)
-    planes, luma = mean_canvas(placement, planes, boxes, shot.canvas), planes[0]
-    if shot.motion is None and shot.bend_bands is None:
-        return planes
+    placement, luma = Placement(shot, size), planes[0]
     trusts = [trust_of(size, b, 1) for b in boxes]
+    canvas, colours = mean_canvas(placement, luma, trusts, shot.canvas), []
+    if len(planes) > 1:
+        half = [trust_of(planes[1].shape[1:], b, 2) for b in boxes]
+        colours = [mean_canvas(placement, plane, half, shot.canvas, 2)[None] for plane in planes[1:]]
+    if shot.motion is None and shot.bend_bands is None:
+        return [canvas[None], *colours]
     seen = [placement.seen(k, trust, 1) for k, trust in enumerate(trusts)]
     weight = np.maximum(sum(seen), np.float32(1))
-    best, done, canvas = (np.inf, planes[0]), 0, planes[0][0]
+    best, done = (np.inf, canvas), 0
     for wanted in sorted(rounds):
         for _ in range(wanted - done):
             total = np.zeros_like(canvas)
@@ -128,10 +130,10 @@ def best_canvas(
                 total += placement.onto_canvas(k, missing, 1) * seen[k]
             canvas = canvas + total / weight
         done = wanted
-        cost = sum(_cost(placement, shot, luma, trusts, canvas[None], size, step))
+        cost = sum(Fit(placement, shot, luma, trusts, canvas, size).cost(step))
         if cost < best[0]:
-            best = cost, canvas[None]
-    return [best[1], *planes[1:]]
+            best = cost, canvas
+    return [best[1][None], *colours]
 
 
 def canvas_weights(
@@ -152,54 +154,61 @@ def trust_of(shape: tuple[int, ...], boxes: NDArray[np.float32], scale: int) -> 
     return np.where(inside, np.float32(OBJECT_WEIGHT), np.float32(1))
 
 
-def cost_of(
-    shot: ShotCode, luma: Floats, boxes: list[NDArray[np.float32]], size: tuple[int, int], step: float
-) -> tuple[float, float]:
-    """About how many bits a shot's canvas and its residual are worth at a quantiser ``step``, errors counted as bits.
+class Fit:
+    """How well a canvas predicts the frames of its shot, luma alone.
 
-    ``luma`` (frames, h, w) and ``boxes`` are those of the shot.
+    Parameters
+    ----------
+    luma, trusts : of the shot's frames: luma (frames, h, w), and of each how much its pixels count (h, w).
+    canvas : (h, w).
+    size : (height, width) of the frames.
+    bend : look for a further bend too, see :meth:`bent`.
     """
-    placement = Placement(shot, size)
-    canvas = mean_canvas(placement, [luma], boxes, shot.canvas)[0]
-    return _cost(placement, shot, luma, [trust_of(size, b, 1) for b in boxes], canvas, size, step)
 
-
-def _cost(
-    placement: Placement,
-    shot: ShotCode,
-    luma: Floats,
-    trusts: list[Floats],
-    canvas: Floats,
-    size: tuple[int, int],
-    step: float,
-) -> tuple[float, float]:
-    half = residual_shape(shot.frames, size, True, _NOMINAL_SCALE)
-    finest = 0.0  # squared error that a residual of half the size cannot mend
-    missing = np.empty((shot.frames, half.height, half.width), np.float32)
-    for k, frame in enumerate(luma):
-        difference = (frame - placement.from_canvas(k, canvas[0])) * trusts[k]
-        missing[k] = cv2.resize(difference, (half.width, half.height), interpolation=cv2.INTER_AREA)
-        finest += float((difference**2).sum()) - _NOMINAL_SCALE**2 * float((missing[k] ** 2).sum())
-    residual = finest / (LAMBDA * step**2) + worth(missing, residual_step(step, _NOMINAL_SCALE))
-    return worth(canvas, canvas_step(step, shot.frames)), residual
-
-
-def with_bend(
-    shot: ShotCode, luma: Floats, boxes: list[NDArray[np.float32]], size: tuple[int, int], rounds: int
-) -> ShotCode:
-    """``shot`` with a bend; the canvas is averaged anew before each of ``rounds`` of fitting it."""
-    cells = bend_shape(size)
-    for _ in range(rounds):
-        placement = Placement(shot, size)
-        canvas = mean_canvas(placement, [luma], boxes, shot.canvas)[0][0]
-        bends = []
-        for k, frame in enumerate(luma):
+    def __init__(
+        self,
+        placement: Placement,
+        shot: ShotCode,
+        luma: Floats,
+        trusts: Sequence[Floats],
+        canvas: Floats,
+        size: tuple[int, int],
+        *,
+        bend: bool = False,
+    ) -> None:
+        self.shot, self._canvas = shot, canvas
+        half = residual_shape(shot.frames, size, True, _NOMINAL_SCALE)
+        self._missing = np.empty((shot.frames, half.height, half.width), np.float32)
+        self._finest = 0.0  # squared error that a residual of half the size cannot mend
+        self._bends: list[Floats] = []
+        for k, (frame, trust) in enumerate(zip(luma, trusts, strict=True)):
             predicted = placement.from_canvas(k, canvas)
-            flow = cell_flow(_grey(frame), _grey(predicted), trust_of(size, boxes[k], 1), cells)
-            bends.append(placement.bend_plus(k, flow))
-        volume = np.stack(bends, axis=1) / np.float32(BEND_UNIT_PX)
-        shot = replace(shot, bend_bands=quantise(Kind.BEND, [forward(list(volume))], [[BEND_STEP] * 2], 1)[0])
-    return shot
+            if bend:
+                flow = cell_flow(_grey(frame), _grey(predicted), trust, bend_shape(size))
+                self._bends.append(placement.bend_plus(k, flow))
+            difference = (frame - predicted) * trust
+            missing = cv2.resize(difference, (half.width, half.height), interpolation=cv2.INTER_AREA)
+            self._finest += float((difference**2).sum()) - _NOMINAL_SCALE**2 * float((missing**2).sum())
+            self._missing[k] = missing
+
+    @classmethod
+    def of_mean(
+        cls, shot: ShotCode, luma: Floats, trusts: Sequence[Floats], size: tuple[int, int], *, bend: bool = False
+    ) -> Fit:
+        """The fit of the mean canvas of ``shot``."""
+        placement = Placement(shot, size)
+        return cls(placement, shot, luma, trusts, mean_canvas(placement, luma, trusts, shot.canvas), size, bend=bend)
+
+    def cost(self, step: float) -> tuple[float, float]:
+        """About how many bits the canvas and the residual are worth at a quantiser ``step``, errors counted as bits."""
+        residual = self._finest / (LAMBDA * step**2) + worth(self._missing, residual_step(step, _NOMINAL_SCALE))
+        return worth(self._canvas[None], canvas_step(step, self.shot.frames)), residual
+
+    def bent(self) -> ShotCode:
+        """The shot with the bend that fits its frames better to this canvas; of a fit that looked for one."""
+        volume = np.stack(self._bends, axis=1) / np.float32(BEND_UNIT_PX)
+        bands = quantise(Kind.BEND, [forward(list(volume))], [[BEND_STEP] * 2], 1)[0]
+        return replace(self.shot, bend_bands=bands)
 
 
 def _grey(picture: Floats) -> NDArray[np.uint8]:

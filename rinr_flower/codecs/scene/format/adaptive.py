@@ -102,6 +102,8 @@ class Tables:
         """Code ``symbols`` (n,), each in its context, context by context; then count them. Returns the symbols."""
         if len(symbols) == 1:
             return np.array([self._code_one(coder, int(contexts[0]), int(symbols[0]))])
+        if isinstance(coder, Observer):
+            return self._observe(contexts, symbols)
         order = contexts.astype(np.int16).argsort(kind="stable")  # numpy sorts 16 bits in linear time
         counted = np.bincount(contexts, minlength=len(self._counts))
         used = np.flatnonzero(counted)
@@ -115,11 +117,16 @@ class Tables:
             parts = enumerate(zip([0, *stops], stops, strict=False))
             ordered = np.concatenate([coder.code(source[a:b], tables[i : i + 1]) for i, (a, b) in parts])
         rows += UNIT * np.bincount(row * width + ordered, minlength=rows.size).reshape(rows.shape)
-        while (over := rows.sum(axis=1) > UNIT * _FORGET_AT).any():
-            rows[over] = np.maximum(rows[over] // 2, 1)
-        self._counts[used] = rows
+        self._counts[used] = _forgotten(rows)
         found = np.empty(len(ordered), np.int64)
         found[order] = ordered
+        return found
+
+    def _observe(self, contexts: NDArray[Any], symbols: NDArray[Any]) -> NDArray[np.int64]:
+        """As :meth:`code` with an Observer, whose symbols need no order and no probabilities."""
+        rows, found = self._counts, symbols.astype(np.int64)
+        rows += UNIT * np.bincount(contexts * rows.shape[1] + found, minlength=rows.size).reshape(rows.shape)
+        self._counts = _forgotten(rows)
         return found
 
     def _code_one(self, coder: Coder, context: int, symbol: int) -> int:
@@ -138,6 +145,13 @@ class Tables:
     def bits(self) -> NDArray[np.float64]:
         """Cost in bits of every symbol in every context, as the counts stand."""
         return np.asarray(np.log2(self._counts.sum(axis=1, keepdims=True)) - np.log2(self._counts), np.float64)
+
+
+def _forgotten(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Counts halved until none of the ``rows``, which change, is of too many symbols."""
+    while (over := rows.sum(axis=1) > UNIT * _FORGET_AT).any():
+        rows[over] = np.maximum(rows[over] // 2, 1)
+    return rows
 
 
 def _normalised(counts: NDArray[np.int64]) -> NDArray[np.float32]:
