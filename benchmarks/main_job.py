@@ -67,13 +67,14 @@ def memory_bytes(pid: int) -> int:
 
 
 def accuracy(out: Path) -> dict[str, float]:
-    """Mean over devices of the last round, and of the start model."""
+    """Mean over devices of the last round, the least of them, and the mean of the start model."""
     record = RunRecord.load(out)
     last = max(a.round for a in record.accuracy)
     rows = {r: [a for a in record.accuracy if a.round == r] for r in (0, last)}
     return {
         "start_map50": statistics.mean(a.map50 for a in rows[0]),
         "map50": statistics.mean(a.map50 for a in rows[last]),
+        "least_map50": min(a.map50 for a in rows[last]),
         "map50_95": statistics.mean(a.map50_95 for a in rows[last]),
         "camera_bytes": sum(p.camera_bytes for p in record.payloads),
         "payload_bytes": sum(p.payload_bytes for p in record.payloads),
@@ -93,7 +94,10 @@ def main() -> None:
             facts = run(strategy, seed, options.work / f"{strategy}-{seed}", options.work / "cache")
             runs.append({"strategy": strategy, "seed": seed, **facts})
     mean = {
-        s: {k: statistics.mean(r[k] for r in runs if r["strategy"] == s) for k in ("map50", "map50_95", "seconds")}
+        s: {
+            k: statistics.mean(r[k] for r in runs if r["strategy"] == s)
+            for k in ("map50", "least_map50", "map50_95", "seconds")
+        }
         for s in STRATEGIES
     }
     write_result(options.out, command="python benchmarks/main_job.py", code=CODE, rows=runs, summary={"mean": mean})

@@ -16,16 +16,26 @@ from pathlib import Path
 
 from lib.code_hash import code_of
 from lib.command import command
-from lib.results import FOLDER, write_result
+from lib.results import FOLDER, Row, write_result
 
 from rinr_flower.codecs import codecs
 from rinr_flower.errors import DataError
-from rinr_flower.report.experiment import RIVALS
+from rinr_flower.report.experiment import BACKGROUNDS, RIVALS
 
 FIGURES = Path(__file__).parents[1] / "docs" / "images" / "reproduction"
 TABLES = ("quality", "networks", "claims", "scores", "transmission", "summary")
 TRAINED = ("rinr_flower.detection.yolo", "rinr_flower.detection.factory", "rinr_flower.updates")
 """Modules that training and updates depend on."""
+
+
+def depends_on(row: Row) -> list[str]:
+    """Modules that a row's figures depend on: of its codec, and of training."""
+    if row["kind"] == "updates":
+        return list(TRAINED)
+    name, *_ = RIVALS.get(row["row"], ("residual",))
+    background = BACKGROUNDS.get(row["row"].rpartition(" ")[0], name)
+    modules = [*code_of(codecs.create(background)), *code_of(codecs.create(name))]
+    return [*dict.fromkeys(modules), *(TRAINED if row["kind"] == "accuracy" else ())]
 
 
 @command
@@ -39,12 +49,10 @@ def main() -> None:
         found = json.loads((options.run / "reproduction.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{options.run} is no folder of 'bandwidth-report --reproduce': {error}") from error
-    kinds = {name for name, _ in RIVALS.values()} | {"rapid_inr", "nerv"}
-    modules = [*dict.fromkeys(m for name in sorted(kinds) for m in code_of(codecs.create(name))), *TRAINED]
     rows = [{"kind": kind, **row} for kind in ("clips", "accuracy", "updates") for row in found[kind]]
     summary = {key: found[key] for key in ("deviations", "detector_bytes", "cpu_seconds", *TABLES)}
     write_result(
-        options.out, command=found["command"], code=modules, rows=rows, settings=found["experiment"], summary=summary
+        options.out, command=found["command"], code=depends_on, rows=rows, settings=found["experiment"], summary=summary
     )
     options.figures.mkdir(parents=True, exist_ok=True)
     for path in sorted([*options.run.glob("*.png"), *options.run.glob("*.svg")]):

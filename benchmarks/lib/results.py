@@ -35,8 +35,8 @@ def write_result(
     path: Path,
     *,
     command: str,
-    code: Sequence[str],
-    rows: Sequence[Mapping[str, Any]],
+    code: Sequence[str] | Callable[[Row], Sequence[str]],
+    rows: Sequence[Row],
     settings: Mapping[str, Any] | None = None,
     summary: Any = None,
 ) -> None:
@@ -45,14 +45,20 @@ def write_result(
     Parameters
     ----------
     command : as typed.
-    code : modules of ``rinr_flower`` that the figures depend on.
+    code : modules of ``rinr_flower`` that the figures depend on, or a function that gives those of a row.
     rows, settings, summary : see the module.
     """
+    if callable(code):
+        each = [list(code(row)) for row in rows]
+        rows = [{**row, "code": digest_of(modules)} for row, modules in zip(rows, each, strict=True)]
+        known = {digest_of(modules): modules for modules in each}
+    else:
+        known = {digest_of(code): list(code)}
     content = {
         "command": command,
         "machines": [describe()],
         "settings": [dict(settings or {})],
-        "code": {digest_of(code): list(code)},
+        "code": known,
         "rows": rows,
         "summary": summary,
     }

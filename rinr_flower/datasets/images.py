@@ -171,11 +171,15 @@ def existing_file(path: str, *, expected: str) -> Path:
 
 
 def read_text(path: Path) -> list[str]:
-    """A text file's lines; DataError when it cannot be read or is not text."""
+    """A text file's lines; DataError when it cannot be read or is not UTF-8."""
+    data = read_file(path)
     try:
-        return read_file(path).decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not a text file; expected annotations as text") from None
+        return data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}:{line}: no text in UTF-8 (byte {data[error.start]:#04x}); save the file as UTF-8"
+        ) from None
 
 
 def read_names(path: Path) -> tuple[str, ...]:

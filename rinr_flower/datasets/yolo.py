@@ -206,8 +206,9 @@ class _PlainLoader(yaml.SafeLoader):
 def _content(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise DataError(f"{file}: no such file; expected {EXPECTED}")
+    text = "\n".join(read_text(file))
     try:
-        content = yaml.load("\n".join(read_text(file)), _PlainLoader)
+        content = yaml.load(text, _PlainLoader)
     except Exception as error:  # of a tag that does not fit its value, PyYAML raises KeyError, AttributeError, ...
         raise DataError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
