@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -74,7 +75,7 @@ def accuracy(out: Path) -> dict[str, float]:
     return {
         "start_map50": statistics.mean(a.map50 for a in rows[0]),
         "map50": statistics.mean(a.map50 for a in rows[last]),
-        "least_map50": min(a.map50 for a in rows[last]),
+        "least_map50": min((a.map50 for a in rows[last] if math.isfinite(a.map50)), default=math.nan),
         "map50_95": statistics.mean(a.map50_95 for a in rows[last]),
         "camera_bytes": sum(p.camera_bytes for p in record.payloads),
         "payload_bytes": sum(p.payload_bytes for p in record.payloads),

@@ -33,7 +33,7 @@ PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 26, 24, 17)] + 
     f"manylinux{name}_x86_64" for name in ("2014", "2010", "1")
 ]
 LIMIT_MIB = 60
-WANTED = ("constriction", "ultralytics-opencv-headless", "scikit-image", "psutil", "pyyaml", "rich")
+WANTED = ("constriction", "ultralytics-opencv-headless", "scikit-image", "threadpoolctl", "psutil", "pyyaml", "rich")
 THERE = ("torch", "torchvision", "triton", "numpy", "pillow", "opencv-python-headless", "networkx", "typing-extensions")
 UNUSED = {
     "polars": "reads a finished training's table",

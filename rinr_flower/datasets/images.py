@@ -175,11 +175,10 @@ def read_text(path: Path) -> list[str]:
     data = read_file(path)
     try:
         return data.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}:{line}: no text in UTF-8 (byte {data[error.start]:#04x}); save the file as UTF-8"
-        ) from None
+    except UnicodeDecodeError as error:  # its object lacks a byte order mark
+        found, start = error.object, error.start
+        line = len((found[:start].decode() + "x").splitlines())
+        raise DataError(f"{path}:{line}: not UTF-8 (byte {found[start]:#04x}); save the file as UTF-8") from None
 
 
 def read_names(path: Path) -> tuple[str, ...]:

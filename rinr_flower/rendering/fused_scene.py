@@ -52,7 +52,7 @@ _NONE = ([0, 0, 0], (0.0, 0.0))
 
 @dataclass(frozen=True, eq=False)
 class LayerEntry:
-    """An object in a frame: ``pose`` (3, 3), working pixels to the volume's; luma int16, chroma int8, mask float32."""
+    """An object in a frame: ``pose`` (3, 3), working pixels to the volume's; luma and chroma int16, mask float32."""
 
     pose: torch.Tensor
     luma: Plane
@@ -62,7 +62,7 @@ class LayerEntry:
 
 @dataclass(frozen=True, eq=False)
 class FrameEntry:
-    """What a frame is drawn from; all planes but those of layers (see there) are int8.
+    """What a frame is drawn from; all planes but those of layers are int8.
 
     Attributes
     ----------

@@ -175,7 +175,7 @@ def draw_block(
             if coloured != 0:
                 h, w = tl.load(entry_of + 4).to(tl.int32), tl.load(entry_of + 5).to(tl.int32)
                 qx, qy = lx * tl.load(pose + 11), ly * tl.load(pose + 12)
-                plane = tl.load(entry_of + 3).to(tl.pointer_type(tl.int8))
+                plane = tl.load(entry_of + 3).to(tl.pointer_type(tl.int16))
                 blue += share * (bicubic(plane, w, h, qx, qy, inside) - hidden * blue)
                 red += share * (bicubic(plane + h * w, w, h, qx, qy, inside) - hidden * red)
 

@@ -435,8 +435,7 @@ def decode(
         fine = 2 ** ((object_step - finer) / 16)
         shown = restored(volume, fine, 1.0)
         synthesised(shown, object_head, fine, np.outer(*gate))
-        luma, *colours = shown
-        shown = [np.rint(luma).clip(-32768, 32767), *(np.rint(p).clip(-128, 127) for p in colours)]
+        shown = [np.rint(p).clip(-32768, 32767) for p in shown]
         for k, (t, row) in enumerate(track):
             x1, y1, x2, y2 = np.asarray(boxes[t][row], float) * ratio
             sx, sy = (w - left - right) / max(x2 - x1, 1e-3), (h - top - bottom) / max(y2 - y1, 1e-3)

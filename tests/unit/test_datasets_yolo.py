@@ -79,12 +79,14 @@ def test_yolo_yaml_errors(tmp_path: Path, old: str, new: str, text: str) -> None
         load(f"yolo:{file}")
 
 
-def test_texts_that_are_not_utf_8_are_refused_by_line_and_byte(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_texts_that_are_not_utf_8_are_refused_by_line_and_byte(tmp_path: Path, mark: bytes, end: str) -> None:
     file = yolo(tmp_path)
     text = file.read_text().replace("cup", "tasse à café")
-    file.write_bytes(text.encode("latin-1"))
     line = text[: text.index("à")].count("\n") + 1
-    with pytest.raises(DataError, match=rf"{file.name}:{line}: no text in UTF-8 \(byte 0xe0\); save the file as UTF-8"):
+    file.write_bytes(mark + text.replace("\n", end).encode("latin-1"))
+    with pytest.raises(DataError, match=rf"{file.name}:{line}: not UTF-8 \(byte 0xe0\); save the file as UTF-8"):
         load(f"yolo:{file}")
 
 

@@ -10,6 +10,7 @@ from scene_clips import squares, texture
 
 from rinr_flower.alignment.tracks import Track
 from rinr_flower.bitstream.entropy import encode_ints
+from rinr_flower.codecs import codecs, decode
 from rinr_flower.codecs.scene.decode.build import bend_of
 from rinr_flower.codecs.scene.decode.volume import forward, inverse
 from rinr_flower.codecs.scene.decode.wavelet import Floats
@@ -29,6 +30,8 @@ from rinr_flower.codecs.scene.encode.objects import LONGEST, cut_run
 from rinr_flower.codecs.scene.encode.quantise import LAMBDA, quantise
 from rinr_flower.codecs.scene.format.code import FEATURES, Head, LayerCode, ShotCode
 from rinr_flower.codecs.scene.format.lattice import Kind
+from rinr_flower.frames import Clip, Frame
+from rinr_flower.quality import measure
 
 NONE = np.zeros((0, 4), np.float32)
 
@@ -217,3 +220,16 @@ def test_volumes_cover_all_boxes_and_undo_their_jitter(
             shown.append(in_volume(layer, pose, box, true[frame]))
         if volumes > 1 or turns is None:  # two looks in one volume have nothing to be aligned by
             assert np.std(shown, axis=0).max() < 0.4  # pixels; that of the boxes is 1.2
+
+
+def test_objects_keep_colours_far_from_their_backgrounds() -> None:
+    """Where the background shows through, a volume's colour is a difference of up to twice the range of a colour."""
+    frames = []
+    for t in range(8):
+        image = np.full((96, 128, 3), (0, 120, 230), np.uint8)
+        image[30:60, 20 + 6 * t : 50 + 6 * t] = (230, 20, 20)
+        box = np.array([[20 + 6 * t, 30, 50 + 6 * t, 60]], np.float32)
+        frames.append(Frame(image, box, np.zeros(1, np.int64)))
+    clip = Clip("red on blue", tuple(frames), ("thing",))
+    found = decode(codecs.create("scene").encode(clip))
+    assert measure(clip, found).object_db > 30

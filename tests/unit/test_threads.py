@@ -1,12 +1,14 @@
-"""Threads of BLAS: limited inside, and put back after."""
+"""Threads of BLAS: limited inside, and put back by whoever leaves last."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import OpenBLASController, ThreadpoolController, threadpool_info
 
 from rinr_flower.threads import one_blas_thread
 
@@ -16,20 +18,30 @@ def blas_threads() -> set[int]:
 
 
 @pytest.fixture(autouse=True)
-def two_threads() -> None:
+def two_threads() -> Iterator[None]:
+    """Set without a ``with``, which would keep the right to set the pool for this thread."""
     assert np.ones((2, 2)).sum() == 4  # numpy has loaded its BLAS
-    if not blas_threads():
-        pytest.skip("numpy has no BLAS that threadpoolctl knows")
+    limit = ThreadpoolController().limit(limits=2, user_api="blas")
+    OpenBLASController.clear_controlling_thread(force=True)
+    if blas_threads() != {2}:
+        pytest.skip("numpy has no BLAS whose threads threadpoolctl can set")
+    yield
+    limit.restore_original_limits()
+    OpenBLASController.clear_controlling_thread(force=True)
 
 
-def test_blas_has_one_thread_inside_and_its_own_after() -> None:
-    with threadpool_limits(2, user_api="blas"):
+def test_blas_has_one_thread_inside_and_its_own_after_an_error() -> None:
+    def fail() -> None:
         with one_blas_thread():
             assert blas_threads() == {1}
-        assert blas_threads() == {2}
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert blas_threads() == {2}
 
 
-def test_several_threads_at_once_leave_no_limit_behind() -> None:
+def test_the_first_to_leave_does_not_lift_the_limit_and_the_last_does() -> None:
     entered, leave = threading.Event(), threading.Event()
 
     def stay() -> None:
@@ -37,11 +49,22 @@ def test_several_threads_at_once_leave_no_limit_behind() -> None:
             entered.set()
             leave.wait(10)
 
-    with threadpool_limits(2, user_api="blas"):
-        other = threading.Thread(target=stay)
-        with one_blas_thread():
-            other.start()
-            assert entered.wait(10)
-        leave.set()
-        other.join(10)
-        assert blas_threads() == {2}
+    other = threading.Thread(target=stay)
+    with one_blas_thread():
+        other.start()
+        assert entered.wait(10)
+    assert blas_threads() == {1}
+    leave.set()
+    other.join(10)
+    assert blas_threads() == {2}
+
+
+def test_threads_that_come_and_go_leave_no_limit_behind() -> None:
+    @one_blas_thread()
+    def work(number: int) -> int:
+        assert blas_threads() == {1}
+        return number
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(work, range(60))) == list(range(60))
+    assert blas_threads() == {2}

@@ -104,7 +104,7 @@ def random_layer(rng: np.random.Generator, size: tuple[int, int], place: tuple[i
     """An object of ``size`` (height, width), turned a little, at ``place`` (x, y) of the working picture."""
     pose = torch.tensor([[1.1, 0.2, -1.1 * place[0]], [-0.15, 0.9, -0.9 * place[1]], [0.001, 0, 1]])
     mask = torch.from_numpy(rng.integers(0, 16, (1, 3, 4)).astype(np.float32) / 15)
-    chroma = random_plane(rng, (2, *size), np.int8, 90)
+    chroma = random_plane(rng, (2, *size), np.int16, 90)
     return LayerEntry(
         pose,
         Plane(random_plane(rng, (1, *size), np.int16, 200)),

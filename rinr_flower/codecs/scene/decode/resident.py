@@ -59,7 +59,7 @@ class ObjectVolume:
     ----------
     to_layer : float32 (appearances, 3, 3) on the CPU, working pixels to pixels of the volume.
     mask : float32 (1, h, w) in 0..1, stretched over the volume: how far the volume replaces what is below it.
-    volume : Planes with n = appearances, luma int16 and chroma int8, added on top.
+    volume : Planes int16 with n = appearances, added on top.
     """
 
     to_layer: torch.Tensor

@@ -8,7 +8,9 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-_PIECES = 16  # of the points on a CPU: torch gives whole pieces to its threads; any number gives the same values
+# Pieces of equal size at most, of the points on a CPU: torch gives whole pieces to its threads. A number of points that
+# shares no divisor with it is one piece. Any value gives the same samples.
+_PIECES = 16
 
 
 def sample(picture: torch.Tensor, points: torch.Tensor, mode: Literal["bilinear", "bicubic"]) -> torch.Tensor:

@@ -49,18 +49,17 @@ def dequantised(values: Ints, step: float) -> Floats:
     return np.asarray(found, np.float32)
 
 
-def resident(planes: list[Floats], luma: torch.dtype, device: torch.device) -> Planes:
-    """Planes rounded to integers as tensors on ``device``: luma of the type ``luma``, chroma int8. ``planes`` are used
-    up."""
+def resident(planes: list[Floats], dtype: torch.dtype, device: torch.device) -> Planes:
+    """Planes rounded to integers of ``dtype`` as tensors on ``device``. ``planes`` are used up."""
+    info = torch.iinfo(dtype)
 
-    def tensor(stack: list[Floats], dtype: torch.dtype) -> torch.Tensor:
-        info = torch.iinfo(dtype)
+    def tensor(stack: list[Floats]) -> torch.Tensor:
         values = np.empty((len(stack[0]), len(stack), *stack[0].shape[1:]), torch.empty(0, dtype=dtype).numpy().dtype)
         for number, plane in enumerate(stack):
             values[:, number] = np.rint(plane, out=plane).clip(info.min, info.max, out=plane)
         return torch.from_numpy(values).to(device)
 
-    return Planes(tensor(planes[:1], luma), tensor(planes[1:], torch.int8) if len(planes) > 1 else None)
+    return Planes(tensor(planes[:1]), tensor(planes[1:]) if len(planes) > 1 else None)
 
 
 def _along_time(matrix: Floats, pictures: Floats) -> Floats:

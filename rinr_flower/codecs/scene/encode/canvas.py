@@ -159,6 +159,7 @@ class Fit:
 
     Parameters
     ----------
+    placement, shot : where the frames lie on the canvas.
     luma, trusts : of the shot's frames: luma (frames, h, w), and of each how much its pixels count (h, w).
     canvas : (h, w).
     size : (height, width) of the frames.
@@ -205,7 +206,8 @@ class Fit:
         return worth(self._canvas[None], canvas_step(step, self.shot.frames)), residual
 
     def bent(self) -> ShotCode:
-        """The shot with the bend that fits its frames better to this canvas; of a fit that looked for one."""
+        """The shot with the bend that fits its frames better to this canvas. Only of a fit made with ``bend``."""
+        assert self._bends
         volume = np.stack(self._bends, axis=1) / np.float32(BEND_UNIT_PX)
         bands = quantise(Kind.BEND, [forward(list(volume))], [[BEND_STEP] * 2], 1)[0]
         return replace(self.shot, bend_bands=bands)

@@ -125,7 +125,9 @@ class Tables:
     def _observe(self, contexts: NDArray[Any], symbols: NDArray[Any]) -> NDArray[np.int64]:
         """As :meth:`code` with an Observer, whose symbols need no order and no probabilities."""
         rows, found = self._counts, symbols.astype(np.int64)
-        rows += UNIT * np.bincount(contexts * rows.shape[1] + found, minlength=rows.size).reshape(rows.shape)
+        rows += UNIT * np.bincount(contexts.astype(np.int64) * rows.shape[1] + found, minlength=rows.size).reshape(
+            rows.shape
+        )
         self._counts = _forgotten(rows)
         return found
 
