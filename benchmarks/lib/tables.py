@@ -279,8 +279,8 @@ def readme(results: Path) -> str:
             "accuracy.py",
         ),
         (
-            "The first command with `scene` / with the camera's files, mean of three seeds: mAP50 and mAP50-95, mean of "
-            "its devices, and mAP50 of its worst device",
+            "The first command with `scene` / with the camera's files, mean of three seeds: mAP50 and mAP50-95, mean "
+            "of its devices, and mAP50 of its worst device",
             "; ".join(
                 f"{name} {mean['fog'][m]:.3f} / {mean['jpeg_relay'][m]:.3f}"
                 for name, m in (("mAP50", "map50"), ("mAP50-95", "map50_95"), ("worst device", "least_map50"))
