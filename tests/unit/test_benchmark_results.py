@@ -91,6 +91,29 @@ def test_code_that_changes_makes_rows_stale(tmp_path: Path, monkeypatch: pytest.
     assert stale_rows(json.loads(path.read_text())) == {before: 2}
 
 
+def test_rows_name_the_code_that_each_depends_on(tmp_path: Path) -> None:
+    def depends_on(row: dict[str, object]) -> list[str]:
+        return [f"rinr_flower.{row['module']}"]
+
+    path, rows = tmp_path / "result.json", [{"module": "frames"}, {"module": "quality"}, {"module": "frames"}]
+    write_result(path, command="x", code=depends_on, rows=rows)
+    found = json.loads(path.read_text())
+    assert [found["code"][r["code"]] for r in found["rows"]] == [depends_on(r) for r in rows]
+    assert len(found["code"]) == 2
+    assert stale_rows(found) == {}
+
+
+def test_rows_of_the_reproduction_depend_on_their_codecs_and_on_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER.parent))
+    reproduction = pytest.importorskip("reproduction")
+    trained = list(reproduction.TRAINED)
+    nerv, residual, jpeg = (code_of(codecs.create(name)) for name in ("nerv", "residual", "jpeg"))
+    assert set(reproduction.depends_on({"kind": "clips", "row": "NeRV BS"})) == {*nerv, *residual}
+    assert reproduction.depends_on({"kind": "clips", "row": "JPEG q50"}) == jpeg
+    assert reproduction.depends_on({"kind": "accuracy", "row": "JPEG q50", "seed": 0}) == [*jpeg, *trained]
+    assert reproduction.depends_on({"kind": "updates", "name": "full"}) == trained
+
+
 def test_weights_that_change_make_rows_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = code_of(codecs.create("scene"))
     shipped = {path.name for file in closure(scene).values() for path in file.parent.glob("*.npz")}

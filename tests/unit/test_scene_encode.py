@@ -28,6 +28,7 @@ from rinr_flower.codecs.scene.encode.effort import PRESETS
 from rinr_flower.codecs.scene.encode.heads import Coded, solved
 from rinr_flower.codecs.scene.encode.objects import LONGEST, cut_run
 from rinr_flower.codecs.scene.encode.quantise import LAMBDA, quantise
+from rinr_flower.codecs.scene.format.adaptive import Observer, Tables, Writer, prior_counts
 from rinr_flower.codecs.scene.format.code import FEATURES, Head, LayerCode, ShotCode
 from rinr_flower.codecs.scene.format.lattice import Kind
 from rinr_flower.frames import Clip, Frame
@@ -233,3 +234,15 @@ def test_objects_keep_colours_far_from_their_backgrounds() -> None:
     clip = Clip("red on blue", tuple(frames), ("thing",))
     found = decode(codecs.create("scene").encode(clip))
     assert measure(clip, found).object_db > 30
+
+
+def test_who_only_observes_counts_as_a_writer_does() -> None:
+    """Over symbols enough for counts to be halved."""
+    rng = np.random.default_rng(0)
+    prior = prior_counts(np.array([900, 500, 100]), np.array([300, 500, 800]), 21, 8)
+    observed, written = Tables(prior), Tables(prior)
+    for _ in range(20):
+        contexts, symbols = rng.integers(0, 3, 900), np.minimum(rng.geometric(0.3, 900) - 1, 20)
+        for tables, coder in ((observed, Observer()), (written, Writer())):
+            np.testing.assert_array_equal(tables.code(coder, contexts.astype(np.int16), symbols), symbols)
+    np.testing.assert_array_equal(observed.bits(), written.bits())

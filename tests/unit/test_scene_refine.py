@@ -14,7 +14,7 @@ from scene_clips import SIZE, clip_of
 from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import Scene, decode
 from rinr_flower.codecs.scene.decode.resident import OpenScene
-from rinr_flower.codecs.scene.decode.sampling import centres, to_rgb
+from rinr_flower.codecs.scene.decode.sampling import centres, sample, to_rgb
 from rinr_flower.codecs.scene.encode import refine as module
 from rinr_flower.codecs.scene.encode.analysis import Analysis, analyse_clip
 from rinr_flower.codecs.scene.encode.effort import PRESETS
@@ -215,3 +215,17 @@ def test_clips_of_every_kind_are_refined(clip: Clip) -> None:
 def test_a_byte_budget_is_met() -> None:
     payload = Scene(preset="best", bytes_per_frame=250).encode(CLIP)
     assert abs(len(payload) / len(CLIP) / 250 - 1) < 0.05
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("count", [0, 1, 7, 16, 24, 4096])
+def test_points_are_sampled_alike_whatever_their_number(mode: Literal["bilinear", "bicubic"], count: int) -> None:
+    """One by one, as pieces and where gradients flow, which takes no pieces: the same bits."""
+    random = torch.Generator().manual_seed(0)
+    picture = torch.randn(2, 9, 13, generator=random)
+    points = torch.rand(count, 2, generator=random) * torch.tensor([15.0, 11.0]) - 1
+    found = sample(picture, points, mode)
+    assert found.shape == (2, count)
+    assert torch.equal(found, sample(picture.clone().requires_grad_(), points, mode).detach())
+    for k in range(0, count, 97):
+        assert torch.equal(found[:, k : k + 1], sample(picture, points[k : k + 1], mode))
