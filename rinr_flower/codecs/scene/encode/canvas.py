@@ -128,7 +128,7 @@ def best_canvas(
             for k, frame in enumerate(luma):
                 missing = frame - placement.from_canvas(k, canvas)
                 total += placement.onto_canvas(k, missing, 1) * seen[k]
-            canvas = canvas + total / weight
+            canvas = canvas + total / weight  # type: ignore[assignment]  # float32; mypy takes the sum for float64
         done = wanted
         cost = sum(Fit(placement, shot, luma, trusts, canvas, size).cost(step))
         if cost < best[0]:
