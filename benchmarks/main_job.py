@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import statistics
 import subprocess
@@ -24,6 +23,7 @@ import psutil
 from lib.results import FOLDER, write_result
 
 from rinr_flower.report import RunRecord
+from rinr_flower.report.rows import accuracy_rows
 
 STRATEGIES = ("fog", "jpeg_relay")
 CODE = (
@@ -70,13 +70,10 @@ def memory_bytes(pid: int) -> int:
 def accuracy(out: Path) -> dict[str, float]:
     """Mean over devices of the last round, the least of them, and the mean of the start model."""
     record = RunRecord.load(out)
-    last = max(a.round for a in record.accuracy)
-    rows = {r: [a for a in record.accuracy if a.round == r] for r in (0, last)}
+    start, *_, last = accuracy_rows(record.accuracy)
     return {
-        "start_map50": statistics.mean(a.map50 for a in rows[0]),
-        "map50": statistics.mean(a.map50 for a in rows[last]),
-        "least_map50": min((a.map50 for a in rows[last] if math.isfinite(a.map50)), default=math.nan),
-        "map50_95": statistics.mean(a.map50_95 for a in rows[last]),
+        "start_map50": start["map50"],
+        **{key: last[key] for key in ("map50", "least_map50", "map50_95")},
         "camera_bytes": sum(p.camera_bytes for p in record.payloads),
         "payload_bytes": sum(p.payload_bytes for p in record.payloads),
     }

@@ -49,9 +49,10 @@ def write_result(
     rows, settings, summary : see the module.
     """
     if callable(code):
-        each = [list(code(row)) for row in rows]
-        rows = [{**row, "code": digest_of(modules)} for row, modules in zip(rows, each, strict=True)]
-        known = {digest_of(modules): modules for modules in each}
+        each = [tuple(code(row)) for row in rows]
+        digests = {modules: digest_of(modules) for modules in set(each)}
+        rows = [{**row, "code": digests[modules]} for row, modules in zip(rows, each, strict=True)]
+        known = {digests[modules]: list(modules) for modules in each}
     else:
         known = {digest_of(code): list(code)}
     content = {
