@@ -80,7 +80,7 @@ def trace(code: SceneCode, network: ContextNetwork, limit: int, seed: int) -> tu
     volumes = [(layout, bands) for layout, bands in code.volumes() if any(b.any() for b in flat(bands))]
     lattice = Lattice([layout for layout, _ in volumes])
     noting = _Noting(**{name: getattr(network, name) for name in ContextNetwork.__dataclass_fields__})
-    given = lattice.fill([b for _, bands in volumes for b in flat(bands)])
+    given = lattice.fill([b for _, bands in volumes for b in flat(bands)], np.int32)
     walk = _NotingWalk(lattice, np.abs(given).clip(0, network.last).astype(np.uint8), noting)
     walk.levels()
     walk.finish(given)

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +18,17 @@ from scene_clips import SIZE, clip_of, coefficients_digest, crafted, texture
 from threadpoolctl import threadpool_info
 
 from rinr_flower.codecs.scene.decode.volume import forward
+from rinr_flower.codecs.scene.encode.costs import observe
 from rinr_flower.codecs.scene.encode.quantise import quantise
+from rinr_flower.codecs.scene.format import ahead, walk
+from rinr_flower.codecs.scene.format.adaptive import Observer
+from rinr_flower.codecs.scene.format.ahead import Call
 from rinr_flower.codecs.scene.format.code import layout_of
-from rinr_flower.codecs.scene.format.lattice import BLOCK, Ints, Kind, Lattice, Layout
+from rinr_flower.codecs.scene.format.lattice import BLOCK, Blocks, Ints, Kind, Lattice, Layout
 from rinr_flower.codecs.scene.format.neighbours import OWN, PASSES, Neighbours
 from rinr_flower.codecs.scene.format.network import ContextNetwork, shipped
 from rinr_flower.codecs.scene.format.shapes import VolumeShape
-from rinr_flower.codecs.scene.format.walk import observe, read, write
+from rinr_flower.codecs.scene.format.walk import Walk, read, write
 from rinr_flower.errors import PayloadError
 
 LAST = shipped().last
@@ -86,12 +91,64 @@ def test_a_kind_without_values_costs_nothing() -> None:
 def test_the_costs_observed_are_those_paid() -> None:
     wanted = layouts([v for v in VOLUMES if v[0] == Kind.OBJECT], True)
     given = sparse(wanted, 3)
-    tables, bits = observe(wanted, [np.abs(b) for b in given])
+    lattice = Lattice(wanted)
+    found, bits = observe(lattice, lattice.fill([np.abs(b) for b in given], np.int32))
+    tables = lattice.bands(found)
     paid = sum(
         bits[t, np.minimum(np.abs(b), LAST)][t >= 0].sum() + np.count_nonzero(b)
         for b, t in zip(given, tables, strict=True)
     )
     assert 0.85 < paid / (8 * len(write(wanted, given)[Kind.OBJECT])) < 1  # flags, and learning, cost too
+
+
+@pytest.mark.parametrize("at_once", [3, 40, 2048])
+def test_calls_ahead_are_those_of_the_traversal(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """Pieces of waves, whole waves, and many waves together."""
+    monkeypatch.setattr(ahead, "BLOCKS_AT_ONCE", at_once)
+    monkeypatch.setattr(walk, "BLOCKS_AT_ONCE", at_once)
+    wanted = layouts(VOLUMES, False)
+    lattice = Lattice(wanted)
+    source = np.minimum(np.abs(lattice.fill(sparse(wanted, 4), np.int32)), LAST).astype(np.uint8)
+    asked: list[list[object]] = []
+
+    class Noting(Walk):
+        def _values(self, blocks: Blocks) -> None:
+            asked.append([])
+            super()._values(blocks)
+
+        def _asked(self, blocks: Blocks) -> Iterator[Call]:
+            for call in super()._asked(blocks):
+                asked[-1].append(call)
+                yield call
+
+    Noting(lattice, {v.kind: Observer() for v in wanted}, source).levels()
+    found = list(ahead.calls_ahead(Lattice(wanted), source, shipped()))
+    assert [len(piece) for piece in found] == [len(piece) for piece in asked]
+    for mine, theirs in zip(found, asked, strict=True):
+        for one, other in zip(mine, theirs, strict=True):
+            assert all(map(np.array_equal, one, other))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_tables_observed_are_those_of_the_traversal(seed: int) -> None:
+    """Over symbols enough for counts to be halved."""
+    wanted = layouts([v for v in VOLUMES if v[0] == Kind.OBJECT], False)
+    lattice = Lattice(wanted)
+    given = lattice.fill([np.abs(b) for b in sparse(wanted, seed, spread=4)], np.int32)
+    contexts, bits = observe(lattice, given)
+    source = np.minimum(given, LAST).astype(np.uint8)
+    traversal = Walk(Lattice(wanted), {Kind.OBJECT: Observer()}, source)
+    traversal.levels()
+    np.testing.assert_array_equal(bits, traversal.magnitudes.bits())
+    assert np.count_nonzero(contexts >= 0) >= np.count_nonzero(source)
+    np.testing.assert_array_equal(lattice.values[: lattice.size], source)
+
+
+def test_nothing_costs_nothing() -> None:
+    lattice = Lattice(layouts(VOLUMES, False))
+    contexts, bits = observe(lattice, np.zeros(lattice.size, np.int32))
+    assert (contexts == -1).all()
+    assert (bits > 0).all()
 
 
 def test_the_signs_of_a_picture_cost_less_than_signs_by_chance() -> None:
@@ -142,11 +199,9 @@ def asked(blocks_at_once: int) -> list[tuple[int, np.ndarray, np.ndarray, np.nda
     rng = np.random.default_rng(0)
     lattice.values[1 : lattice.size] = np.minimum(rng.geometric(0.4, lattice.size - 1) - 1, LAST)
     slot, octave = (np.concatenate(column) for column in zip(*lattice.waves(), strict=True))
-    from rinr_flower.codecs.scene.format.walk import Walk
-
-    walk = Walk(lattice, {}, lattice.values)
-    walk._code = lambda tables, slot, context, symbols: np.ones(len(slot), np.int64)  # type: ignore[method-assign]
-    blocks = walk._blocks(slot, octave)
+    traversal = Walk(lattice, {}, lattice.values)
+    traversal._code = lambda tables, slot, context, symbols: np.ones(len(slot), np.int64)  # type: ignore[method-assign]
+    blocks = traversal._blocks(slot, octave)
     network, out = shipped(), []
     for start in range(0, len(blocks), blocks_at_once):
         part = blocks.only(slice(start, start + blocks_at_once))

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from rinr_flower.codecs.scene.decode.volume import SHRINK, forward
 from rinr_flower.codecs.scene.decode.wavelet import Floats
+from rinr_flower.codecs.scene.encode.costs import observe
 from rinr_flower.codecs.scene.format.code import Pyramids, flat
-from rinr_flower.codecs.scene.format.lattice import BLOCK, Ints, Kind, Layout
-from rinr_flower.codecs.scene.format.walk import observe, write
+from rinr_flower.codecs.scene.format.lattice import BLOCK, Ints, Kind, Lattice, Layout, Places
+from rinr_flower.codecs.scene.format.walk import write
 
 # To try others: benchmarks/scene_rate.py --constant encode.quantise:NAME=VALUE.
 LAMBDA = 0.11  # squared steps a bit is worth; measured: fewer bytes at equal PSNR than 0.14 (commit 096d278)
@@ -39,29 +40,20 @@ def quantise(
 
     ``weights``, band by band, say how much a squared error of a coefficient counts; 1 without them.
     """
-    layouts = layouts_of(kind, volumes)
-    if weights is None:
-        weights = [[[np.ones(1, np.float32)] * len(plane) for plane in volume] for volume in volumes]
-    worth = [w for volume in weights for plane in volume for w in plane]
-    scaled = [
-        np.asarray(np.abs(band) / step, np.float32)
-        for volume, own in zip(volumes, steps, strict=True)
-        for plane, step in zip(volume, own, strict=True)
-        for band in plane
-    ]
-    chosen = [
-        np.where(s * np.sqrt(w) < _DEADZONE, 0, np.floor(s + _ROUND_UP)).astype(np.int32)
-        for s, w in zip(scaled, worth, strict=True)
-    ]
+    lattice = Lattice(layouts_of(kind, volumes))
+    bands = [band for volume in volumes for band in flat(volume)]
+    own = [s for row, volume in zip(steps, volumes, strict=True) for s, p in zip(row, volume, strict=True) for _ in p]
+    scaled = lattice.fill([np.abs(band) / step for band, step in zip(bands, own, strict=True)], np.float32)
+    weight = np.ones(1, np.float32)
+    if weights is not None:
+        weight = lattice.fill([w for volume in weights for w in flat(volume)], np.float32)
+    counted = scaled * np.sqrt(weight)
+    chosen = np.where(counted < _DEADZONE, 0, np.floor(scaled + _ROUND_UP)).astype(np.int32)
     for _ in range(rounds):
-        tables, bits = observe(layouts, chosen)
-        bits = np.concatenate([bits, _SKIPPED[None, : bits.shape[1]]])  # where no table was chosen
-        chosen = [_decide(s, c, w, t, bits) for s, c, w, t in zip(scaled, chosen, worth, tables, strict=True)]
-    signed = iter(
-        np.where(band < 0, -c, c).astype(np.int32)
-        for band, c in zip((b for v in volumes for b in flat(v)), chosen, strict=True)  # type: ignore[arg-type]
-    )
-    return [[[next(signed) for _ in plane] for plane in volume] for volume in volumes]
+        live = np.flatnonzero((chosen > 0) | (counted > _DEADZONE))
+        chosen = _decide(lattice, scaled, weight, live, *observe(lattice, chosen))
+    found = iter(lattice.bands(chosen))
+    return [[[np.where(band < 0, -c, c) for band, c in zip(p, found, strict=False)] for p in v] for v in volumes]
 
 
 def worth(volume: Floats, step: float) -> float:
@@ -85,31 +77,44 @@ def layouts_of(kind: Kind, volumes: Sequence[Volume] | Sequence[Pyramids]) -> li
     return [Layout(kind, tuple(tuple(b.shape for b in plane) for plane in volume)) for volume in volumes]
 
 
-def _decide(scaled: Floats, chosen: Ints, worth: Floats, tables: NDArray[np.int16], bits: NDArray[np.float64]) -> Ints:
-    out = np.zeros_like(chosen)
-    worth = np.broadcast_to(worth, scaled.shape)
-    live = np.nonzero((chosen > 0) | (scaled * np.sqrt(worth) > _DEADZONE))
-    if len(live[0]) == 0:
-        return out
-    value, weight, table = scaled[live], worth[live], tables[live]
+def _decide(
+    lattice: Lattice,
+    scaled: Floats,
+    weight: Floats,
+    live: Places,
+    tables: NDArray[np.int16],
+    bits: NDArray[np.float64],
+) -> Ints:
+    """The cheapest magnitudes (size,) for magnitudes ``scaled`` (size,) in steps; 0 but where they are ``live``.
+
+    ``weight`` is how much a squared error counts, (size,) or (1,); ``tables`` and ``bits`` are what :func:`observe`
+    found.
+    """
+    bits = np.concatenate([bits, _SKIPPED[None, : bits.shape[1]]])  # where no table was chosen
+    value, table = scaled[live], tables[live]
+    counts = weight if len(weight) == 1 else weight[live]
     top = np.maximum(np.floor(value + 0.5), 1).astype(np.int64)
     best = np.full(len(value), np.inf)
     pick = np.zeros(len(value), np.int32)
     for candidate in (np.zeros_like(top), top - 1, top):
         centre = candidate - SHRINK * (candidate == 1)
         rate = bits[table, np.minimum(candidate, bits.shape[1] - 1)] + (candidate > 0)
-        cost = weight * (value - centre) ** 2 + LAMBDA * rate
+        cost = counts * (value - centre) ** 2 + LAMBDA * rate
         pick = np.where(cost < best, candidate, pick)
         best = np.minimum(best, cost)
+    out = np.zeros(lattice.size, np.int32)
     out[live] = pick
-    gain = np.zeros(scaled.shape)
     # what a block saves in squared error against what its values and the zeros among them cost
-    gain[live] = weight * value**2 - best
-    idle = np.ones(scaled.shape, bool)
-    idle[live] = False
-    gain -= LAMBDA * bits[:, 0][tables] * idle
-    # 3 bits, set by hand: what a block costs beside its values when it is not skipped; more skip more blocks
-    return np.where(_block_sums(gain) > LAMBDA * 3, out, 0).astype(np.int32)
+    saved, idle = counts * value**2 - best, -LAMBDA * bits[:, 0]
+    stops = np.searchsorted(live, lattice.base)
+    for slot, picked in enumerate(lattice.bands(out), start=1):
+        mine, start = slice(stops[slot], stops[slot + 1]), lattice.base[slot]
+        if mine.start < mine.stop:
+            gain = idle[tables[start : lattice.base[slot + 1]]]
+            gain[live[mine] - start] = saved[mine]
+            # 3 bits, set by hand: what a block costs beside its values when it is not skipped; more skip more blocks
+            picked[_block_sums(lattice.inner(slot, gain)) <= LAMBDA * 3] = 0
+    return out
 
 
 def _block_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:

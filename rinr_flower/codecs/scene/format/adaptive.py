@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import constriction
@@ -103,7 +104,8 @@ class Tables:
         if len(symbols) == 1:
             return np.array([self._code_one(coder, int(contexts[0]), int(symbols[0]))])
         if isinstance(coder, Observer):
-            return self._observe(contexts, symbols)
+            self.count([(contexts, symbols)])
+            return symbols.astype(np.int64)
         order = contexts.astype(np.int16).argsort(kind="stable")  # numpy sorts 16 bits in linear time
         counted = np.bincount(contexts, minlength=len(self._counts))
         used = np.flatnonzero(counted)
@@ -122,14 +124,22 @@ class Tables:
         found[order] = ordered
         return found
 
-    def _observe(self, contexts: NDArray[Any], symbols: NDArray[Any]) -> NDArray[np.int64]:
-        """As :meth:`code` with an Observer, whose symbols need no order and no probabilities."""
-        rows, found = self._counts, symbols.astype(np.int64)
-        rows += UNIT * np.bincount(contexts.astype(np.int64) * rows.shape[1] + found, minlength=rows.size).reshape(
-            rows.shape
-        )
-        self._counts = _forgotten(rows)
-        return found
+    def count(self, calls: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> None:
+        """Count contexts and symbols as calls of :meth:`code` with each of ``calls``, at least one, do."""
+        rows, width = self._counts, self._counts.shape[1]
+        places = [contexts.astype(np.int64) * width + symbols for contexts, symbols in calls]
+
+        def counted(found: NDArray[np.int64]) -> NDArray[np.int64]:
+            return UNIT * np.bincount(found, minlength=rows.size).reshape(rows.shape)
+
+        together = rows + counted(np.concatenate(places))
+        if (together.sum(axis=1) <= UNIT * _FORGET_AT).all():  # no call on the way halves counts
+            self._counts = together
+            return
+        for found in places:
+            rows += counted(found)
+            rows = _forgotten(rows)
+        self._counts = rows
 
     def _code_one(self, coder: Coder, context: int, symbol: int) -> int:
         """As :meth:`code` for a single symbol, without arrays."""

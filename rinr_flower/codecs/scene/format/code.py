@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ _SMALL_APRON_PX, _FRAME_APRONS = 8, 12  # at most 8 pixels, or one in 12 of a pi
 Head = NDArray[np.int64]
 """Weights (planes, FEATURES) in HEAD_UNIT, from features to quantiser steps."""
 
+Band = TypeVar("Band", bound=NDArray[np.generic])
 Pyramids = list[list[Ints]]
 """Bands of every plane of a volume, coarsest first."""
 
@@ -165,7 +167,7 @@ def bend_layout(frames: int, cells: tuple[int, int]) -> Layout:
     return Layout(Kind.BEND, (tuple(bands), tuple(bands)))
 
 
-def flat(pyramids: Pyramids) -> Iterator[Ints]:
+def flat(pyramids: Sequence[Sequence[Band]]) -> Iterator[Band]:
     """The bands of all planes in order."""
     return (band for plane in pyramids for band in plane)
 

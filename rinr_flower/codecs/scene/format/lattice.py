@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,10 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int32]
 Places = NDArray[np.int64]
 Shape = tuple[int, int, int]
+T = TypeVar("T", bound=np.generic)
 
 BLOCK = 8  # part of the format: the passes of neighbours.py and the shipped network are made for it
+BLOCKS_AT_ONCE = 1 << 11  # after which tables adapt: part of the format; bounds the memory of the network's inputs
 BORDER = 2  # of zeros around every plane: neighbours are looked up without asking where a plane ends
 LOW_PASS = 3
 
@@ -135,14 +138,16 @@ class Lattice:
     def __len__(self) -> int:
         return len(self.slots.kind)
 
-    def bands(self, flat: NDArray[np.generic]) -> list[NDArray[np.generic]]:
+    def bands(self, flat: NDArray[T]) -> list[NDArray[T]]:
         """Views (frames, h, w) of every band, in order, in an array laid out as the lattice is."""
-        out = []
-        slots = self.slots
-        shapes = np.stack([slots.frames, slots.height + 2 * BORDER, self.row], axis=1).tolist()
-        for start, stop, shape in zip(self.base[1:-1].tolist(), self.base[2:].tolist(), shapes[1:], strict=True):
-            out.append(flat[start:stop].reshape(shape)[:, BORDER:-BORDER, BORDER:-BORDER])
-        return out
+        stops = self.base.tolist()
+        return [self.inner(slot, flat[stops[slot] : stops[slot + 1]]) for slot in range(1, len(self))]
+
+    def inner(self, slot: int, part: NDArray[T]) -> NDArray[T]:
+        """A view (frames, h, w) of a band in the part of an array that belongs to it."""
+        row = int(self.row[slot])
+        whole = part.reshape(int(self.slots.frames[slot]), -1, row)
+        return whole[:, BORDER:-BORDER, BORDER:-BORDER]
 
     def range_of(self, kind: Kind) -> slice:
         """The positions of all bands of one kind."""
@@ -164,23 +169,42 @@ class Lattice:
         start = np.where(octave > 0, 1 << np.maximum(octave - 1, 0), 0)
         return start, np.minimum(np.where(octave > 0, 1 << octave, 1), self.slots.frames[slot])
 
-    def fill(self, bands: Sequence[Ints]) -> Ints:
-        """An array (size,) that holds ``bands`` in order."""
-        flat = np.zeros(self.size, np.int32)
+    def blocks(self, slot: Places, octave: Places) -> tuple[Blocks, Places]:
+        """All blocks of cells (bands and octaves), in order, and how many each cell has."""
+        start, stop = self.span(slot, octave)
+        area = self.flag_area[slot]
+        counts = (stop - start) * area
+        cell = np.repeat(np.arange(len(slot)), counts)
+        number = np.arange(len(cell)) - np.repeat(np.cumsum(counts) - counts, counts)
+        t, rest = np.divmod(number, area[cell])
+        by, bx = np.divmod(rest, self.flag_columns[slot[cell]])
+        return Blocks(slot[cell], octave[cell], t + start[cell], by, bx), counts
+
+    def flag_places(self, blocks: Blocks) -> Places:
+        """The positions of blocks in :attr:`flags`."""
+        slot = blocks.slot
+        row = blocks.t * self.flag_rows[slot] + blocks.by
+        return np.asarray(self.flag_base[slot] + row * self.flag_columns[slot] + blocks.bx, np.int64)
+
+    def fill(self, bands: Sequence[NDArray[np.generic]], dtype: type[T]) -> NDArray[T]:
+        """An array (size,) that holds ``bands`` in order, each broadcast to the shape it has there."""
+        flat = np.zeros(self.size, dtype)
         for view, band in zip(self.bands(flat), bands, strict=True):
             view[...] = band
         return flat
 
+    def places(self, flat: Places) -> tuple[Places, Places, Places, Places]:
+        """The band, time frequency, row and column of positions of coefficients."""
+        slot = np.searchsorted(self.base, flat, side="right") - 1
+        t, rest = np.divmod(flat - self.base[slot], self.area[slot])
+        y, x = np.divmod(rest, self.row[slot])
+        return slot, t, y - BORDER, x - BORDER
+
     def held(self, flat: NDArray[np.generic]) -> NDArray[np.uint8]:
         """What :attr:`flags` are for the values in ``flat``: 1 for a block that holds any."""
         flags = np.zeros_like(self.flags)
-        for slot, band in enumerate(self.bands(flat), start=1):
-            if band.any():
-                shape = (len(band), int(self.flag_rows[slot]), int(self.flag_columns[slot]))
-                padded = np.zeros((shape[0], shape[1] * BLOCK, shape[2] * BLOCK), bool)
-                padded[:, : band.shape[1], : band.shape[2]] = band != 0
-                blocks = padded.reshape(shape[0], shape[1], BLOCK, shape[2], BLOCK).any(axis=(2, 4))
-                flags[self.flag_base[slot] : self.flag_base[slot + 1]] = blocks.reshape(-1)
+        slot, t, y, x = self.places(np.flatnonzero(flat != 0))
+        flags[self.flag_places(Blocks(slot, slot, t, y // BLOCK, x // BLOCK))] = 1
         return flags
 
 

@@ -39,6 +39,7 @@ LEVELS = np.rint(8 * np.log2(1 + np.arange(256))).astype(np.uint8)
 """Input for a magnitude: its logarithm. Sums of four stay below 256."""
 
 _SIDE = BLOCK + 2 * BORDER
+_CENTRES = (_Y + BORDER) * _SIDE + _X + BORDER
 _OWN_PLACES = tuple(
     (p[:, None] // BLOCK + BORDER + np.array([dy for dy, _ in own], int)) * _SIDE
     + p[:, None] % BLOCK
@@ -49,13 +50,22 @@ _OWN_PLACES = tuple(
 
 
 class Neighbours:
-    """The inputs for the coefficients of ``blocks``."""
+    """The inputs for the coefficients of ``blocks``.
 
-    def __init__(self, lattice: Lattice, blocks: Blocks) -> None:
+    An encoder that asks about blocks of several waves together gives all magnitudes as ``known``; those of the blocks
+    then go into the lattice first, as blocks of later waves look at them.
+    """
+
+    def __init__(self, lattice: Lattice, blocks: Blocks, known: NDArray[np.uint8] | None = None) -> None:
         slots = lattice.slots
         slot, t = blocks.slot, blocks.t
         self._values = lattice.values
         self._own = _patches(lattice, slot, t, blocks.by * BLOCK, blocks.bx * BLOCK, BLOCK, BORDER)
+        y, x = blocks.by[:, None] * BLOCK + _Y, blocks.bx[:, None] * BLOCK + _X
+        self._inside = (y < slots.height[slot][:, None]) & (x < slots.width[slot][:, None])
+        if known is not None:
+            given = self._own[:, _CENTRES][self._inside]
+            self._values[given] = known[given]
         half = t // 2
         looked = (
             (slots.parent[slot], t),
@@ -86,16 +96,13 @@ class Neighbours:
                 spread = total if step == 1 else total.repeat(2, axis=1).repeat(2, axis=2)
                 across[4 * number + k, there] = spread
         self._across = np.ascontiguousarray(across.reshape(ACROSS, len(blocks), -1).transpose(1, 2, 0))
-        y, x = blocks.by[:, None] * BLOCK + _Y, blocks.bx[:, None] * BLOCK + _X
-        self._inside = (y < slots.height[slot][:, None]) & (x < slots.width[slot][:, None])
 
     def look(self, number: int) -> tuple[Places, Places, NDArray[np.uint8]]:
         """For pass ``number``: the positions of its coefficients, the block of each, and their inputs (n, inputs)."""
         at = PASSES[number]
         own = LEVELS[self._values.take(self._own[:, _OWN_PLACES[number]])]
         inputs = np.concatenate([self._across[:, at], own], axis=2).reshape(-1, ACROSS + len(OWN[number]))
-        centre = (at // BLOCK + BORDER) * _SIDE + at % BLOCK + BORDER
-        places = self._own[:, centre].reshape(-1)
+        places = self._own[:, _CENTRES[at]].reshape(-1)
         block = np.repeat(np.arange(len(self._own)), len(at))
         inside = self._inside[:, at].reshape(-1)
         if inside.all():

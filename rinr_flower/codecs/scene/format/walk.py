@@ -9,32 +9,32 @@ for its magnitude. All is done in integers: every machine reads the same symbols
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rinr_flower.codecs.scene.format.adaptive import Coder, Observer, Reader, Tables, Writer
-from rinr_flower.codecs.scene.format.lattice import Blocks, Ints, Kind, Lattice, Layout, Places
+from rinr_flower.codecs.scene.format.adaptive import Coder, Reader, Tables, Writer
+from rinr_flower.codecs.scene.format.ahead import Call, calls_ahead
+from rinr_flower.codecs.scene.format.lattice import BLOCKS_AT_ONCE, Blocks, Ints, Kind, Lattice, Layout, Places
 from rinr_flower.codecs.scene.format.neighbours import PASSES, Neighbours
 from rinr_flower.codecs.scene.format.network import ContextNetwork, shipped
 from rinr_flower.errors import PayloadError
 
 _MAX_GAMMA = 20  # bits of the remainder of a magnitude beyond the tables
-_BLOCKS_AT_ONCE = 1 << 11  # after which tables adapt: part of the format; bounds the memory of the network's inputs
 _SIGNS_AT_ONCE = 1 << 11  # after which their tables adapt; set by hand, part of the format: fewer take more calls
 _HALF = np.array([[0.5, 0.5]], np.float32)
 
 
 class Walk:
-    """One traversal of a lattice, the same for writing, reading and costing.
+    """One traversal of a lattice, the same for writing and reading.
 
     Parameters
     ----------
     coders : of every kind that the lattice holds.
     source : magnitudes to write, cut off at the last symbol, laid out as the lattice; None when reading.
-    observe : keep the table of every coefficient in ``contexts``.
+    calls : their calls, where the network was asked ahead.
     """
 
     def __init__(
@@ -42,17 +42,15 @@ class Walk:
         lattice: Lattice,
         coders: Mapping[Kind, Coder],
         source: NDArray[np.uint8] | None = None,
-        *,
-        observe: bool = False,
         network: ContextNetwork | None = None,
+        calls: Iterator[list[Call]] | None = None,
     ) -> None:
         self._lattice, self._coders, self._source = lattice, coders, source
-        self._network = network or shipped()
+        self._network, self._calls = network or shipped(), calls
         self.magnitudes = Tables(self._network.magnitudes)
         self._flags = Tables(self._network.flags)
         self._occupied = Tables(self._network.occupied)
         self._signs = Tables(self._network.signs)
-        self.contexts = np.full(lattice.size, -1, np.int16) if observe else None
         self._given = np.zeros(0, np.uint8) if source is None else lattice.held(source)
         self._held = np.concatenate([[0], np.cumsum(self._given, dtype=np.int64)])
 
@@ -67,8 +65,8 @@ class Walk:
             held = self._any(slot, octave)
             if len(held):
                 blocks = self._blocks(slot[held], octave[held])
-                for start in range(0, len(blocks), _BLOCKS_AT_ONCE):
-                    self._values(blocks.only(slice(start, start + _BLOCKS_AT_ONCE)))
+                for start in range(0, len(blocks), BLOCKS_AT_ONCE):
+                    self._values(blocks.only(slice(start, start + BLOCKS_AT_ONCE)))
 
     def _any(self, slot: Places, octave: Places) -> Places:
         """Which of the cells (bands and octaves) hold anything."""
@@ -89,15 +87,8 @@ class Walk:
     def _blocks(self, slot: Places, octave: Places) -> Blocks:
         """The blocks of cells that hold anything."""
         lattice, slots = self._lattice, self._lattice.slots
-        start, stop = lattice.span(slot, octave)
-        area = lattice.flag_area[slot]
-        counts = (stop - start) * area
-        cell = np.repeat(np.arange(len(slot)), counts)
-        number = np.arange(len(cell)) - np.repeat(np.cumsum(counts) - counts, counts)
-        t, rest = np.divmod(number, area[cell])
-        by, bx = np.divmod(rest, lattice.flag_columns[slot[cell]])
-        blocks = Blocks(slot[cell], octave[cell], t + start[cell], by, bx)
-        place = lattice.flag_base[blocks.slot] + blocks.t * lattice.flag_area[blocks.slot] + rest
+        blocks, _ = lattice.blocks(slot, octave)
+        by, bx, place = blocks.by, blocks.bx, lattice.flag_places(blocks)
         context = np.where(blocks.t > 0, self._flag(blocks.slot, blocks.t // 2, by, bx), 0).astype(np.int64)
         context += 2 * self._flag(slots.parent[blocks.slot], blocks.t, by // 2, bx // 2)
         for sibling in (slots.sibling, slots.other):
@@ -118,18 +109,18 @@ class Walk:
     def _values(self, blocks: Blocks) -> None:
         """The magnitudes in ``blocks``."""
         lattice = self._lattice
-        around = Neighbours(lattice, blocks)
-        described = self._network.describe(lattice, blocks)
+        for place, slot, context in self._asked(blocks) if self._calls is None else next(self._calls):
+            symbols = self._source[place] if self._source is not None else np.zeros(len(place), np.int64)
+            lattice.values[place] = self._code(self.magnitudes, slot, context, symbols)
+
+    def _asked(self, blocks: Blocks) -> Iterator[Call]:
+        """The calls for ``blocks``, each once the magnitudes of those before are known."""
+        around = Neighbours(self._lattice, blocks)
+        described = self._network.describe(self._lattice, blocks)
         for number in range(len(PASSES)):
             place, block, inputs = around.look(number)
-            if len(place) == 0:
-                continue
-            context = self._network.tables(number, inputs, described, block)
-            symbols = self._source[place] if self._source is not None else np.zeros(len(place), np.int64)
-            found = self._code(self.magnitudes, blocks.slot[block], context, symbols)
-            lattice.values[place] = found
-            if self.contexts is not None:
-                self.contexts[place] = context + lattice.slots.kind[blocks.slot[block]] * self._network.table_count
+            if len(place):
+                yield place, blocks.slot[block], self._network.tables(number, inputs, described, block)
 
     def _code(self, tables: Tables, slot: Places, context: Places, symbols: NDArray[Any]) -> Places:
         """Code ``symbols`` of bands ``slot``, kind by kind, each with the coder and the tables of its kind."""
@@ -164,8 +155,7 @@ class Walk:
         """Code the signs at ``places`` of one kind into ``out``, which holds their magnitudes: plane by plane, on every
         second coefficient as on a chessboard first. A sign's context is that of its neighbours."""
         lattice, slots = self._lattice, self._lattice.slots
-        slot = np.searchsorted(lattice.base, places, side="right") - 1
-        y, x = np.divmod((places - lattice.base[slot]) % lattice.area[slot], lattice.row[slot])
+        slot, _, y, x = lattice.places(places)
         turn = 2 * slots.plane[slot] + (y + x) % 2
         for number in range(6):
             chosen = np.flatnonzero(turn == number)
@@ -215,9 +205,10 @@ def write(layouts: Sequence[Layout], bands: Sequence[Ints]) -> dict[Kind, bytes]
     kept = [(v, found) for v, found in zip(layouts, _grouped(layouts, bands), strict=True) if v.kind in live]
     if kept:
         lattice = Lattice([v for v, _ in kept])
-        given = lattice.fill([band for _, found in kept for band in found])
+        given = lattice.fill([band for _, found in kept for band in found], np.int32)
         coders = {kind: Writer() for kind in sorted(live)}
-        walk = Walk(lattice, coders, np.minimum(np.abs(given), shipped().last).astype(np.uint8))
+        source = np.minimum(np.abs(given), shipped().last).astype(np.uint8)
+        walk = Walk(lattice, coders, source, calls=calls_ahead(lattice, source, shipped()))
         walk.levels()
         walk.finish(given)
         out |= {kind: coder.getvalue() for kind, coder in coders.items()}
@@ -237,7 +228,7 @@ def read(layouts: Sequence[Layout], data: Mapping[Kind, bytes]) -> list[Ints]:
         lattice = Lattice(kept)
         walk = Walk(lattice, {kind: Reader(data[kind]) for kind in sorted({v.kind for v in kept})})
         walk.levels()
-        found_bands = lattice.bands(walk.finish(None))  # type: ignore[assignment]
+        found_bands = lattice.bands(walk.finish(None))
     rest = iter(found_bands)
     return [
         next(rest) if data.get(v.kind) else np.zeros(shape, np.int32)
@@ -245,17 +236,6 @@ def read(layouts: Sequence[Layout], data: Mapping[Kind, bytes]) -> list[Ints]:
         for plane in v.planes
         for shape in plane
     ]
-
-
-def observe(layouts: Sequence[Layout], bands: Sequence[Ints]) -> tuple[list[NDArray[np.int16]], NDArray[np.float64]]:
-    """Costs of coding the magnitudes ``bands`` of volumes of one kind: the table of every coefficient, -1 in blocks
-    that are skipped, and bits (tables, magnitudes), signs left out, after the traversal."""
-    lattice = Lattice(layouts)
-    source = np.minimum(lattice.fill(bands), shipped().last).astype(np.uint8)
-    walk = Walk(lattice, {v.kind: Observer() for v in layouts}, source, observe=True)
-    walk.levels()
-    assert walk.contexts is not None
-    return lattice.bands(walk.contexts), walk.magnitudes.bits()  # type: ignore[return-value]
 
 
 def _grouped(layouts: Sequence[Layout], bands: Sequence[Ints]) -> list[Sequence[Ints]]:
