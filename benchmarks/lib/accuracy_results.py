@@ -102,8 +102,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """The summary for people; mAP in points (hundredths)."""
     shown = Table(
-        "codec", "seeds", "B/frame", "fewer", "u", "10 devices", "mAP50-95", "least..most", "against the files", "mAP50",
-        "worst clip", title="trained on decoded frames, tested on the camera's later frames",
+        "codec", "seeds", "B/frame", "fewer", "u", "10 devices", "mAP50-95", "least..most", "against the files",
+        "mAP50", "worst clip", title="trained on decoded frames, tested on the camera's later frames",
     )  # fmt: skip
     for row in rows:
         strict, difference, worst = row["map50_95"], row["map50_95_minus_camera"], row["worst_clip"]

@@ -1,10 +1,6 @@
 """Repeating the source's experiments: profiles, variants, the journal, tables, and the command's errors."""
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +12,14 @@ from rinr_flower.bitstream.container import Payload
 from rinr_flower.codecs import RapidInr, Residual, codecs, decode
 from rinr_flower.codecs.nerv import Nerv
 from rinr_flower.codecs.object_sizes import PAPER_SIZES
-from rinr_flower.codecs.presets import VARIANTS, encode_variants, paper_variants
+from rinr_flower.codecs.presets import VARIANTS, Encoded, encode_variants, paper_variants
 from rinr_flower.datasets import load
 from rinr_flower.errors import ConfigError, DataError
 from rinr_flower.frames import Clip
 from rinr_flower.inr.siren import SirenShape
+from rinr_flower.report import reproduction
 from rinr_flower.report.experiment import PROFILES, SOURCE, _scaled, profile
-from rinr_flower.report.reproduction import Journal, _encode_one, _measure, payload_file, reproduce
+from rinr_flower.report.reproduction import Journal, _encode_one, _measure, reproduce
 from rinr_flower.report.reproduction_tables import (
     LINE,
     accuracy_table,
@@ -209,37 +206,41 @@ def test_a_mistyped_setting_ends_it_before_anything_is_fitted_and_leaves_the_fol
         Journal(tmp_path, dataclasses.replace(EXPERIMENT, **wrong))
 
 
-@pytest.mark.system
-def test_a_tiny_run_from_end_to_end(tmp_path):
-    """The command itself: every row encoded, trained, drawn; asked again, it does nothing anew."""
-    settings = {
-        "frames": 2, "held_back": 1, "clips": 1, "steps": 3, "nerv_epochs": 1, "nerv_stem": 4, "nerv_channels": 2,
-        "nerv_large_width": 4, "nerv_small_width": 2, "batch_points": 64, "train_steps": 1, "factory_steps": 1,
-        "image_size": 64, "seeds": "0,1", "updates": "quantised",
-    }  # fmt: skip
-    command = [sys.executable, "-c", "from rinr_flower.report.cli import main; main()", "--reproduce", "--data"]
-    command += ["sample:sequences=1,width=64,height=48,frames=3", "--out", str(tmp_path)]
-    command += [text for key, value in settings.items() for text in ("--set", f"{key}={value}")]
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, env=one_thread)
-    assert done.returncode == 0, done.stderr
-    values = json.loads((tmp_path / "reproduction.json").read_text())
-    for name in ("variants_rapid_inr", "variants_nerv", "one_against_two", "accuracy_by_bytes", "latency"):
-        assert (tmp_path / f"{name}.png").stat().st_size > 1000
-        assert (tmp_path / f"{name}.svg").read_text().lstrip().startswith("<?xml")
-    for row in values["clips"]:
-        data = payload_file(tmp_path, row["row"], 0).read_bytes()
-        assert row["payload_bytes"] == len(data)
-        assert len(decode(data)) == row["frames"] == 2
-    assert {r["seed"] for r in values["accuracy"]} == {0, 1}
-    assert values["detector_bytes"] == pytest.approx(SOURCE["detector_bytes"] * 1.049, rel=0.01), "98.8 MiB of float32"
-    page = (tmp_path / "reproduction.html").read_text()
-    for text in ("Residual-INR, as printed", "JPEG q20, via fog", LINE, "nerv_epochs", "bandwidth-report --reproduce"):
-        assert text in page
-    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
-    before = (tmp_path / "results.jsonl").read_bytes()
-    assert subprocess.run(command, capture_output=True, check=False, timeout=100).returncode == 0
-    assert (tmp_path / "results.jsonl").read_bytes() == before
+def test_networks_are_fitted_with_the_first_seed_and_a_detector_is_trained_with_each(tmp_path, monkeypatch):
+    """Everything but fitting and training: each payload is the clip as JPEG. tests/system runs the experiments."""
+    camera = codecs.create("jpeg")
+    fitted, trained, sent = set(), [], []
+
+    def encode_all(variants, clip, *, seed):
+        fitted.add(seed)
+        return {row: Encoded(camera.encode(clip), 0.5) for row in variants}
+
+    def encode_one(row, codec, clip, seed):
+        return encode_all([row], clip, seed=seed)
+
+    def train(experiment, start, files, held_back, kept, seed):
+        trained.append((kept, seed))
+        assert [len(decode(file.read_bytes())) for file in files] == [2]
+        return {"map50": 0.5, "map50_95": 0.1 * seed, "train_cpu_seconds": 1.0}
+
+    def send(name, experiment, start, trained_file, held_back):
+        sent.append((name, trained_file.name))
+        return {"bytes": 7, "map50": 0.5, "map50_95": 0.1}
+
+    for name, stand_in in (("encode_variants", encode_all), ("_encode_one", encode_one), ("_train", train)):
+        monkeypatch.setattr(reproduction, name, stand_in)
+    monkeypatch.setattr(reproduction, "_start", lambda experiment, clips, file: {})
+    monkeypatch.setattr(reproduction, "_update", send)
+    monkeypatch.setattr(reproduction, "_detector_size", lambda clips: {"bytes": 9})
+    experiment = dataclasses.replace(EXPERIMENT, seeds=(4, 5), updates=("quantised",))
+    results = reproduce(experiment, tmp_path, lambda what, done: None)
+    assert fitted == {4}
+    pairs = [(row, seed) for seed in (4, 5) for row in experiment.trained()]
+    assert trained == [(reproduction._trained_file(tmp_path, row, seed), seed) for row, seed in pairs]
+    assert [(r["row"], r["seed"]) for r in results["accuracy"]] == pairs
+    assert sent == [("quantised", "JPEG-4.npz")], "the update is that of the first seed"
+    score = accuracy_table(results)["JPEG"]
+    assert (score["seeds"], score["map50_95_least"], score["map50_95_most"]) == (2, pytest.approx(0.4), 0.5)
 
 
 @pytest.mark.parametrize(

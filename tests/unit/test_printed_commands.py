@@ -31,7 +31,7 @@ PAGES = [
 COMMAND = re.compile(r"rinr |bandwidth-report |flower-simulation |(RINR_DATA=\S+ )?python benchmarks/")
 NOT_RUN = {
     "flower-simulation": "minutes; the system tests run it, and the quick scenario as printed",
-    "bandwidth-report --reproduce": "hours; test_bandwidth_reproduction.py runs it with little of everything",
+    "bandwidth-report --reproduce": "minutes to days; tests/system/test_reproduction.py runs profile quick as printed",
     "rinr model": "takes a run whose devices have trained; tests/system/test_tutorials.py has one",
     "rinr watch": "serves until it is interrupted; test_live.py asks its server for the page",
 }
