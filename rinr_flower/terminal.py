@@ -72,7 +72,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def new_folder(path: Path) -> Path:
     """Make ``path`` if it is not there. DataError if the folder that it belongs in is missing or it cannot be made."""
-    check_parent(path)
+    check_target(path)
     try:
         path.mkdir(exist_ok=True)
     except OSError as error:
@@ -80,8 +80,10 @@ def new_folder(path: Path) -> Path:
     return path
 
 
-def check_parent(path: Path) -> None:
-    """DataError if the folder that ``path`` would be written into is missing, or is a file or below one."""
+def check_target(path: Path) -> None:
+    """DataError if ``path`` is a device, pipe or socket, or the folder that it belongs in is missing or is a file."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DataError(f"{path} is a device, pipe or socket; give the name of a file or folder")
     if file := next((parent for parent in path.parents if parent.is_file()), None):
         raise DataError(f"{path}: {file} is a file, not a folder; give a place in a folder")
     if not path.absolute().parent.is_dir():

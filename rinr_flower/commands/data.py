@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rinr_flower.errors import ConfigError
-from rinr_flower.terminal import check_parent, parse_frames, progress_bar
+from rinr_flower.terminal import check_target, parse_frames, progress_bar
 
 if TYPE_CHECKING:
     from rinr_flower.datasets import Broken, Source
@@ -67,7 +67,7 @@ def _check_picture(path: Path) -> None:
 
     if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
         raise ConfigError(f"--show {path}: no picture has this ending; name it .png, .jpg or .webp")
-    check_parent(path)
+    check_target(path)
 
 
 def _decodable(found: list[Source], broken: Broken, report: Callable[[float], None]) -> list[Source]:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rinr_flower.commands.encode import SUFFIX
 from rinr_flower.errors import ConfigError, DataError, PayloadError
 from rinr_flower.files import payload_in, read_file
-from rinr_flower.terminal import check_parent, new_folder, parse_size, progress_bar
+from rinr_flower.terminal import check_target, new_folder, parse_size, progress_bar
 
 if TYPE_CHECKING:
     from rinr_flower.frames import Frame
@@ -45,7 +45,7 @@ def decode(
         raise ConfigError(f"--format {form!r} is not one of {', '.join(FORMATS)}")
     wanted = parse_size(size) if size else None
     target = str(pick_device(device))
-    check_parent(output)
+    check_target(output)
     parts = _parts(files)
     total = sum(map(len, parts.values()))
     writer = WRITERS[form](new_folder(output)) if form != "png" else None

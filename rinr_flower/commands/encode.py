@@ -14,7 +14,7 @@ from rich.console import Console
 
 from rinr_flower.errors import ConfigError, DataError, RinrError
 from rinr_flower.files import write_file
-from rinr_flower.terminal import check_parent, new_folder, parse_frames, parse_yaml_settings, progress_bar
+from rinr_flower.terminal import check_target, new_folder, parse_frames, parse_yaml_settings, progress_bar
 
 if TYPE_CHECKING:
     from rinr_flower.codecs import Codec
@@ -60,7 +60,7 @@ def encode(
     target = str(pick_device(device))
     broken = Broken(skip_broken, quiet=True)
     folder = output.endswith("/") or Path(output).is_dir()
-    check_parent(Path(output))
+    check_target(Path(output))
     found = sources(source, frames=parse_frames(frames), seed=seed, broken=broken)
     groups = [group for one in found for group in one.groups()]
     if len(groups) > 1 and not folder and Path(output).suffix:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rinr_flower.terminal import check_parent
+from rinr_flower.terminal import check_target
 
 
 def model(
@@ -22,7 +22,7 @@ def model(
     """Write the detector that a run or a device has trained to a file that ultralytics opens."""
     from rinr_flower.simulations.trained_model import trained_model
 
-    check_parent(output)
+    check_target(output)
     found = trained_model(source, device)
     found.write(output)
     names = ", ".join(found.detector["class_names"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import subprocess
 import sys
@@ -359,6 +360,21 @@ def test_help_holds_the_text_of_every_argument_and_option(app: typer.Typer, monk
             assert parameter.help in shown, f"{name}: {parameter.help}"
             if isinstance(parameter.show_default, str):
                 assert f"[default: ({parameter.show_default})]" in shown
+
+
+def test_a_pipe_or_device_is_not_replaced_by_a_file(folder: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    for arguments in (
+        ("encode", f"folder:{folder}", "-o", pipe, "--codec", "jpeg"),
+        ("decode", folder, "-o", pipe),
+        ("data", f"folder:{folder}", "--show", pipe),
+        ("model", folder, "-o", pipe),
+    ):
+        done = rinr(*arguments)
+        assert done.returncode == 2
+        assert f"{pipe} is a device, pipe or socket" in done.stderr
+        assert pipe.is_fifo()
 
 
 def test_a_detector_is_written_only_into_a_folder_that_is_there(tmp_path: Path) -> None:
