@@ -1,13 +1,15 @@
 """Hash of the library code that a result depends on, so that a result of other code can be told.
 
 The hash of a module covers it and every module of ``rinr_flower`` that it imports, directly or not, and the weights
-(``.npz``) that lie beside one of them. Comments, docstrings and layout do not enter, nor do modules that no figure
-follows from (NO_FIGURE), nor anything outside ``rinr_flower``: versions are in the result's machine.
+(``.npz``) that lie beside one of them. Comments, docstrings and layout do not enter, nor do texts of errors and of log
+lines, nor modules that no figure follows from (NO_FIGURE), nor anything outside ``rinr_flower``: versions are in the
+result's machine.
 """
 
 from __future__ import annotations
 
 import ast
+import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -94,7 +96,9 @@ def _shape(file: Path) -> str:
 
 
 def _written(node: object) -> Iterator[str]:
-    """A syntax tree in a form that is the same for all versions of Python: no positions, no docstrings."""
+    """A syntax tree in a form that is the same for all versions of Python: no positions, docstrings and messages."""
+    if isinstance(node, ast.Raise) or _is_log_line(node):
+        node = _Silent().visit(copy.deepcopy(node))
     if isinstance(node, ast.AST):
         yield type(node).__name__ + "("
         for field, value in ast.iter_fields(node):
@@ -108,6 +112,26 @@ def _written(node: object) -> Iterator[str]:
             yield ","
     else:
         yield repr(node)
+
+
+class _Silent(ast.NodeTransformer):
+    """Empty all texts."""
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.Constant:
+        return ast.Constant("")
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        return ast.Constant("") if isinstance(node.value, str) else node
+
+
+def _is_log_line(node: object) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Attribute)
+        and isinstance(node.value.func.value, ast.Name)
+        and node.value.func.value.id == "log"
+    )
 
 
 def _without_docstring(node: ast.AST, body: object) -> object:

@@ -87,6 +87,10 @@ def test_code_that_changes_makes_rows_stale(tmp_path: Path, monkeypatch: pytest.
     _found = code_hash._file
     assert digest_with('"""Another docstring."""\n# a comment\n' + source.partition('"""\n')[2]) == before
     assert stale_rows(json.loads(path.read_text())) == {}
+    guard = "\ndef _f(x):\n    if x < {}:\n        raise ValueError(f'{} {{x}}')\n    log.info('{}', x)\n"
+    guarded = digest_with(source + guard.format(1, "a", "b"))
+    assert digest_with(source + guard.format(1, "c", "d")) == guarded  # other texts of an error and of a log line
+    assert len({before, guarded, digest_with(source + guard.format(2, "a", "b"))}) == 3
     assert digest_with(source + "\nMORE = 1\n") != before
     assert stale_rows(json.loads(path.read_text())) == {before: 2}
 
