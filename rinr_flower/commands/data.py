@@ -49,11 +49,11 @@ def data(
     for clip in found:
         if lost := sum(shot.boxes(*shot.size)[2] for shot in clip.shots):
             console.print(
-                Text(f"{clip.name}: {lost:,} boxes outside the frame or thinner than a pixel; they are dropped")
+                Text(f"{clip.name}: boxes outside the frame or thinner than a pixel, which are dropped: {lost:,}")
             )
     if broken.reasons:
         console.print(
-            Text(f"{len(broken.reasons)} broken, to be mended or left out (--skip-broken, skip_broken=true):")
+            Text(f"{len(broken.reasons)} broken, to be mended or left out (--skip-broken; in a scenario, skip_broken):")
         )
         for reason in broken.reasons[:LISTED]:
             console.print(Text(f"  {reason}"), soft_wrap=True)  # as it is: a path may look like markup
@@ -92,7 +92,7 @@ def _clips(found: list[Source]) -> Table:
     for number, source in enumerate(found, start=1):
         sizes = Counter(shot.size for shot in source.shots)
         (width, height), _ = sizes.most_common(1)[0]
-        size = f"{width}x{height}" + (f" and {len(sizes) - 1} others" if len(sizes) > 1 else "")
+        size = f"{width}x{height}" + (f" and {len(sizes) - 1} more" if len(sizes) > 1 else "")
         boxes = sum(len(shot.labels.boxes) for shot in source.shots)
         kind = "sequence" if source.is_sequence else "collection"
         table.add_row(str(number), Text(source.name), f"{len(source):,}", size, f"{boxes:,}", kind)

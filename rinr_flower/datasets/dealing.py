@@ -75,8 +75,9 @@ class BySequence(Dealing):
         if sum(capacity) < devices:
             longest = max(map(len, sources), default=0)
             raise DataError(
-                f"not enough frames: {len(sources)} sequences of at most {longest} frames, {sum(map(len, sources))} in "
-                f"all, give {sum(capacity)} stretches of {need} consecutive frames, and {devices} devices need one each"
+                f"not enough frames: sources: {len(sources)}, frames of the longest: {longest}, of all: "
+                f"{sum(map(len, sources))}; that gives {sum(capacity)} stretches of {need} frames of one source, and "
+                f"{devices} devices need one each"
             )
         order = generator.permutation(len(sources))
         turns = sorted((turn, at) for at, source in enumerate(order) for turn in range(capacity[source]))[:devices]
@@ -235,9 +236,9 @@ def deal(
             dealt = dealing.places(pool, n_devices, need, np.random.default_rng(seed))
         except DataError as error:
             raise DataError(
-                f"{error} ({rounds} rounds x {frames_per_clip} frames + {holdout} held back); lower the number of "
-                "devices, rounds, frames per clip or held-back frames, give more data, or deal in another way "
-                f"(deal={'iid' if dealing.name != 'iid' else 'sequence'})"
+                f"{error} (rounds={rounds} x frames_per_clip={frames_per_clip} + holdout={holdout}); lower one of "
+                "these or the number of devices, or give more data"
+                f"{', or deal=iid' if sum(map(len, pool)) >= n_devices * need else ''}"
             ) from error
         groups = [_groups(pool, places, frames_per_clip, rounds) for places in dealt]
         found = read_groups([g for hand in groups for part in hand for g in part], gathered, progress)

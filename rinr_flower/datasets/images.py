@@ -148,7 +148,7 @@ def _pictures(paths: Iterator[Path]) -> Iterator[Path]:
         elif suffix in NOT_READ:
             others[path.parent, suffix] = others.get((path.parent, suffix), 0) + 1
     for (folder, suffix), count in others.items():
-        log.warning("%s: %d %s files are left out: this format is not read here", folder, count, suffix)
+        log.warning("%s: files left out: %d *%s (this format is not read here)", folder, count, suffix)
 
 
 def existing_folder(path: str, *, expected: str) -> Path:

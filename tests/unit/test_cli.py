@@ -263,7 +263,7 @@ def test_data_lists_what_is_there_and_what_is_broken(tmp_path: Path) -> None:
     (tmp_path / "images/classes.txt").write_text("cup\n")
     done = rinr("data", tmp_path / "images", "--show", tmp_path / "sheet.png")
     assert done.returncode == 0, done.stderr
-    for text in ("images", "collection", "40x40 and 1 others", "cup", "2 broken", "3.jpg: not a readable image"):
+    for text in ("images", "collection", "40x40 and 1 more", "cup", "2 broken", "3.jpg: not a readable image"):
         assert text in done.stdout
     assert Image.open(tmp_path / "sheet.png").size == (3 * 240, 240)
     sheet = np.asarray(Image.open(tmp_path / "sheet.png")).astype(int)
@@ -277,7 +277,7 @@ def test_data_lists_what_is_there_and_what_is_broken(tmp_path: Path) -> None:
     assert "1 broken" in none.stdout
     checked = rinr("data", tmp_path / "images", "--check").stdout
     assert "2 broken" in checked
-    assert "images: 2 boxes outside the frame or thinner than a pixel" in checked
+    assert "images: boxes outside the frame or thinner than a pixel, which are dropped: 2" in checked
 
 
 def test_settings_are_yaml(folder: Path, tmp_path: Path) -> None:

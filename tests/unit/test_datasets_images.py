@@ -84,7 +84,7 @@ def test_whatever_pillow_reads_is_read_and_the_rest_is_told(tmp_path: Path, capl
     assert len(clip) == len(SUFFIXES)
     first = np.asarray(picture(seed=SUFFIXES.index("mpo"))).astype(int)
     assert np.abs(clip.frames[SUFFIXES.index("mpo")].image - first).mean() < 6
-    for text in ("2 .heic files are left out", "1 .gif files are left out"):
+    for text in ("files left out: 2 *.heic", "files left out: 1 *.gif"):
         assert text in caplog.text
     assert ".csv" not in caplog.text
 
@@ -108,7 +108,7 @@ def test_files_that_are_left_out_are_told_once(place: str, tmp_path: Path, caplo
     write_images(tmp_path / place, ["1.png"])
     (tmp_path / place / "2.gif").touch()
     assert len(load(f"folder:{tmp_path}/a")[0]) == 1
-    assert caplog.text.count("1 .gif files are left out") == 1
+    assert caplog.text.count("files left out: 1 *.gif") == 1
 
 
 def test_hidden_files_are_no_data(tmp_path: Path) -> None:

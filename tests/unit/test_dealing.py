@@ -94,13 +94,16 @@ def test_too_few_frames_say_what_is_there_what_is_needed_and_what_to_lower() -> 
         deal(numbered([30, 20]), 5, frames_per_clip=6, holdout=4, rounds=2)
     text = str(caught.value)
     for part in (
-        "2 sequences of at most 30 frames, 50 in all",
+        "sources: 2, frames of the longest: 30, of all: 50",
         "2 stretches of 16",
         "5 devices",
-        "2 rounds x 6 frames + 4",
+        "rounds=2 x frames_per_clip=6 + holdout=4",
+        "lower one of these or the number of devices",
     ):
         assert part in text
-    assert "lower the number of devices, rounds, frames per clip or held-back frames" in text
+    assert "deal=iid" not in text  # 80 frames are not there in that way either
+    with pytest.raises(DataError, match="or give more data, or deal=iid"):
+        deal(numbered([30, 20]), 3, frames_per_clip=6, holdout=4, rounds=2)
 
 
 @pytest.mark.parametrize("option", ["n_devices", "frames_per_clip", "holdout", "rounds"])
@@ -263,7 +266,7 @@ def test_by_source_no_two_devices_share_one() -> None:
 def test_iid_mixes_sources() -> None:
     shares = deal(numbered([40] * 4), 4, frames_per_clip=20, holdout=20, how="iid")
     assert all(len({sequence for sequence, _ in one}) == 4 for one in told(shares))
-    with pytest.raises(DataError, match=r"40 in all, and 5 devices need 9 each, 45 in all .*deal=sequence"):
+    with pytest.raises(DataError, match=r"40 in all, and 5 devices need 9 each, 45 in all .*or give more data$"):
         deal(numbered([10] * 4), 5, frames_per_clip=5, holdout=4, how="iid")
 
 
