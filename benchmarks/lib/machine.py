@@ -24,9 +24,10 @@ PACKAGES = (
 
 
 def describe() -> dict[str, Any]:
-    """Processor, usable cores, memory, accelerators, and versions, ready for JSON."""
+    """Processor and the instructions that torch uses of it, usable cores, memory, accelerators, and versions."""
     return {
         "cpu": _cpu_model(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(_memory_bytes() / 2**30, 1),
         "torch_threads": torch.get_num_threads(),

@@ -13,6 +13,8 @@ from rinr_flower.report.units import bytes_text, number, ratio_text, seconds_tex
 from .markdown import read, table
 
 REPRODUCTION = "reproduction.json"
+SECOND_RUN = "reproduction_avx2.json"
+"""The same command on another processor, whose convolutions round otherwise."""
 
 
 def reproduction_quality(results: Path) -> str:
@@ -67,18 +69,21 @@ def reproduction_sharing(results: Path) -> str:
 
 
 def reproduction_accuracy(results: Path) -> str:
-    """mAP after training on what was decoded: mean and range over the seeds."""
+    """mAP after training on what was decoded, on two processors: mean and range over the seeds."""
+    first, second = (read(results / file)["summary"]["scores"] for file in (REPRODUCTION, SECOND_RUN))
     rows = [
         (
             row,
             *(
                 f"{_points(r[k])} ({_points(r[f'{k}_least'])}..{_points(r[f'{k}_most'])})"
                 for k in ("map50_95", "map50")
+                for r in (first[row], second[row])
             ),
         )
-        for row, r in read(results / REPRODUCTION)["summary"]["scores"].items()
+        for row in first
     ]
-    return table(("trained on", "mAP50-95", "mAP50"), rows)
+    head = ("trained on", "mAP50-95", "on another processor", "mAP50", "on another processor")
+    return table(head, rows)
 
 
 def reproduction_settings(results: Path) -> str:

@@ -170,9 +170,11 @@ def read_result(path: Path) -> dict[str, Any] | None:
 def stale_rows(found: Mapping[str, Any]) -> dict[str, int]:
     """Count the rows for each hash of code that is no longer the library's.
 
-    Rows without a hash, from before results carried one, stand under ``unknown code``.
+    A row without a hash has the file's only one, unless other rows name theirs: then, as in a file without any, it is
+    from before results carried one, and stands under ``unknown code``.
     """
-    only = next(iter(found["code"])) if len(found["code"]) == 1 else None
+    each = len(found["code"]) != 1 or any(r.get("code") for r in found["rows"])
+    only = None if each else next(iter(found["code"]))
     counts = Counter(r.get("code", only) or "unknown code" for r in found["rows"])
     return {digest: count for digest, count in counts.items() if not _is_present(digest, found["code"])}
 

@@ -107,6 +107,14 @@ def test_rows_name_the_code_that_each_depends_on(tmp_path: Path) -> None:
     assert stale_rows(found) == {}
 
 
+def test_a_row_without_a_hash_does_not_take_that_of_others(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    write_result(path, command="x", code=lambda row: CODE, rows=[{"value": 1}])
+    found = json.loads(path.read_text())
+    found["rows"].append({"value": 2})
+    assert stale_rows(found) == {"unknown code": 1}
+
+
 def test_rows_of_the_reproduction_depend_on_their_codecs_and_on_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(FOLDER.parent))
     reproduction = pytest.importorskip("reproduction")
